@@ -1,0 +1,393 @@
+"""The phantoms: real layouts that other programs read, true physics, and tasks where fusion pays."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from usbench.datasets.phantom import make_phantom, phantom_root, signal
+from usbench.datasets.phantom import tissues as t
+from usbench.errors import UsbenchError
+
+FOLDERS = {
+    "chaos": "Train_Sets/MR",
+    "msd-prostate": "Task05_Prostate",
+    "msd-brain": "Task01_BrainTumour",
+}
+CASES = {"chaos": 6, "msd-prostate": 8, "msd-brain": 6}
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One phantom a task, made once for all the tests: the data folder by the task's name."""
+    root = tmp_path_factory.mktemp("phantoms")
+    for name, cases in CASES.items():
+        make_phantom(_task(name), root / name, cases, seed=0)
+    return {name: root / name for name in CASES}
+
+
+def _task(name: str):
+    return SimpleNamespace(name=name)
+
+
+def _patients(root: Path) -> list[Path]:
+    return sorted((root / FOLDERS["chaos"]).iterdir(), key=lambda p: int(p.name))
+
+
+def _series(folder: Path):
+    """A DICOM folder as SimpleITK reads it, and the files in the order of their positions."""
+    import SimpleITK as sitk
+
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(names)
+    return reader.Execute(), [Path(name) for name in names]
+
+
+def _ground(folder: Path, files: list[Path], like) -> object:
+    """The PNG masks named after `files`, as a SimpleITK image on the grid of `like`."""
+    import SimpleITK as sitk
+    from PIL import Image
+
+    stack = np.stack([np.asarray(Image.open(folder / f"{f.stem}.png")) for f in files])
+    mask = sitk.GetImageFromArray(stack)
+    mask.CopyInformation(like)
+    return mask
+
+
+def _chaos_cases(root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images [3, Z, Y, X] on the in-phase grid and mask [Z, Y, X], by SimpleITK and not by our reader."""
+    import SimpleITK as sitk
+
+    cases = []
+    for patient in _patients(root):
+        inside, files = _series(patient / "T1DUAL" / "DICOM_anon" / "InPhase")
+        outside, _ = _series(patient / "T1DUAL" / "DICOM_anon" / "OutPhase")
+        t2, _ = _series(patient / "T2SPIR" / "DICOM_anon")
+        mask = _ground(patient / "T1DUAL" / "Ground", files, inside)
+        t2 = sitk.Resample(t2, inside, sitk.Transform(), sitk.sitkLinear)
+        arrays = [sitk.GetArrayFromImage(i).astype(np.float32) for i in (inside, outside, t2)]
+        cases.append((np.stack(arrays), sitk.GetArrayFromImage(mask) // 63))
+    return cases
+
+
+def _msd_cases(root: Path, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    import nibabel as nib
+
+    folder = root / FOLDERS[name]
+    cases = []
+    for path in sorted((folder / "imagesTr").glob("*.nii.gz")):
+        image = np.asarray(nib.load(path).dataobj, np.float32)
+        mask = np.asarray(nib.load(folder / "labelsTr" / path.name).dataobj)
+        cases.append((np.moveaxis(image, -1, 0), mask))
+    return cases
+
+
+# --- layout, read by programs that are not ours -----------------------------------------------------
+
+
+def test_simpleitk_reads_every_dicom_series(phantoms):
+    import pydicom
+
+    for patient in _patients(phantoms["chaos"]):
+        for part in ("T1DUAL/DICOM_anon/InPhase", "T1DUAL/DICOM_anon/OutPhase", "T2SPIR/DICOM_anon"):
+            folder = patient / part
+            image, files = _series(folder)
+            header = pydicom.dcmread(files[0])
+            assert len(files) == len(list(folder.glob("*.dcm")))
+            assert image.GetSize() == (header.Columns, header.Rows, len(files))
+            wanted = (*header.PixelSpacing[::-1], header.SpacingBetweenSlices)
+            assert image.GetSpacing() == pytest.approx([float(v) for v in wanted], abs=1e-3)
+            assert header.Modality == "MR" and header.PatientID == patient.name
+            assert header.SOPClassUID.name == "MR Image Storage"
+            assert header.pixel_array.dtype == np.uint16
+
+
+def test_chaos_quirks(phantoms):
+    import pydicom
+
+    patient = _patients(phantoms["chaos"])[0]
+    dual = patient / "T1DUAL"
+    inside, outside = (sorted((dual / "DICOM_anon" / n).glob("*.dcm")) for n in ("InPhase", "OutPhase"))
+    numbers = [int(p.stem[-5:]) for p in inside], [int(p.stem[-5:]) for p in outside]
+    assert numbers[0] == [n + 1 for n in numbers[1]] and numbers[0][:2] == [2, 4]
+    first, second = pydicom.dcmread(inside[0]), pydicom.dcmread(outside[0])
+    assert first.SeriesInstanceUID == second.SeriesInstanceUID
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert first.ImagePositionPatient == second.ImagePositionPatient
+    assert (float(first.EchoTime), float(second.EchoTime)) == (4.6, 2.3)
+    assert {p.stem for p in (dual / "Ground").iterdir()} == {p.stem for p in inside}
+    # Instance numbers run against the positions.
+    last = pydicom.dcmread(inside[-1])
+    assert last.InstanceNumber > first.InstanceNumber
+    assert last.ImagePositionPatient[2] < first.ImagePositionPatient[2]
+    t2 = pydicom.dcmread(next((patient / "T2SPIR" / "DICOM_anon").iterdir()))
+    assert t2.SeriesInstanceUID != first.SeriesInstanceUID
+    assert t2.PixelSpacing != first.PixelSpacing
+    assert t2.ImageOrientationPatient != first.ImageOrientationPatient
+    assert [p.name for p in _patients(phantoms["chaos"])] == ["1", "2", "3", "5", "8", "10"]
+
+
+@pytest.mark.parametrize("task, channels", [("Task05_Prostate", 2), ("Task01_BrainTumour", 4)])
+def test_monai_reads_the_msd_phantoms(phantoms, task, channels):
+    from monai.apps import DecathlonDataset
+    from monai.transforms import LoadImaged
+
+    name = next(n for n, folder in FOLDERS.items() if folder == task)
+    data = DecathlonDataset(
+        root_dir=phantoms[name],
+        task=task,
+        section="training",
+        transform=LoadImaged(keys=["image", "label"]),
+        download=False,
+        val_frac=0.0,
+        num_workers=0,
+        cache_num=0,
+        progress=False,
+    )
+    assert len(data) == CASES[name]
+    case = data[0]
+    assert case["image"].shape == (*case["label"].shape, channels)
+    assert data.get_properties("modality")["modality"]["0"] in ("T2", "FLAIR")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_class_is_in_every_case(phantoms, name):
+    cases = _chaos_cases(phantoms[name]) if name == "chaos" else _msd_cases(phantoms[name], name)
+    wanted = {"chaos": [0, 1, 2, 3, 4], "msd-prostate": [0, 1, 2], "msd-brain": [0, 1, 2, 3]}[name]
+    for images, mask in cases:
+        assert np.unique(mask).tolist() == wanted
+        assert np.bincount(mask.ravel()).min() > 150
+        assert images.shape[1:] == mask.shape and images.std() > 0
+
+
+def test_organs_are_on_their_sides(phantoms):
+    """In scanner coordinates x grows to the patient's left: the right kidney is below the liver."""
+    for patient in _patients(phantoms["chaos"]):
+        image, files = _series(patient / "T1DUAL" / "DICOM_anon" / "InPhase")
+        mask = np.asarray(
+            __import__("SimpleITK").GetArrayFromImage(_ground(patient / "T1DUAL/Ground", files, image))
+        )
+        place = {}
+        for grey in (63, 126, 189, 252):
+            z, y, x = np.argwhere(mask == grey).mean(axis=0)
+            place[grey] = image.TransformContinuousIndexToPhysicalPoint((x, y, z))
+        assert place[63][0] < 0 and place[126][0] < -30 and place[189][0] > 30 and place[252][0] > 60
+        assert place[126][2] < place[63][2]
+
+
+def test_brain_background_is_zero(phantoms):
+    for images, mask in _msd_cases(phantoms["msd-brain"], "msd-brain"):
+        outside = images[0] == 0
+        assert 0.3 < outside.mean() < 0.8
+        assert (images[:, outside] == 0).all() and (images[:, ~outside] > 0).all()
+        assert not mask[outside].any()
+
+
+def test_annotations_agree_through_scanner_coordinates(phantoms):
+    import SimpleITK as sitk
+
+    for patient in _patients(phantoms["chaos"])[:3]:
+        dual, dual_files = _series(patient / "T1DUAL" / "DICOM_anon" / "InPhase")
+        spir, spir_files = _series(patient / "T2SPIR" / "DICOM_anon")
+        one = _ground(patient / "T1DUAL" / "Ground", dual_files, dual)
+        two = _ground(patient / "T2SPIR" / "Ground", spir_files, spir)
+        two = sitk.Resample(two, one, sitk.Transform(), sitk.sitkNearestNeighbor)
+        a, b = sitk.GetArrayFromImage(one), sitk.GetArrayFromImage(two)
+        for grey in (63, 126, 189, 252):
+            both = ((a == grey) & (b == grey)).sum()
+            assert 0.85 < 2 * both / ((a == grey).sum() + (b == grey).sum()) < 1.0
+
+
+# --- physics ----------------------------------------------------------------------------------------
+
+
+def test_water_and_fat_cancel_out_of_phase():
+    # Same relaxation for both species: half and half cancels, pure water does not.
+    alike = t.Tissue(t.FAT.t1, t.FAT.t2, 1.0, fat=0.5)
+    inside, outside = signal.gradient_echo_pair(alike)
+    assert abs(outside) < 1e-9 < inside
+    lasting = t.Tissue(900, 1e9, 1.0)
+    inside, outside = signal.gradient_echo_pair(lasting)
+    decay = np.exp(-(signal.OUT_PHASE_MS - signal.IN_PHASE_MS) / signal.FIELD_DEPHASING_MS)
+    assert outside == pytest.approx(inside * decay) and outside == pytest.approx(inside, rel=0.03)
+    marrow = signal.gradient_echo_pair(t.MARROW)
+    assert abs(marrow[1]) < 0.35 * marrow[0]
+    lean, fatty = (
+        signal.gradient_echo_pair(t.LIVER),
+        signal.gradient_echo_pair(t.Tissue(586, 46, 0.82, fat=0.2)),
+    )
+    assert abs(fatty[1]) / fatty[0] < 0.7 * abs(lean[1]) / lean[0]
+
+
+def test_echo_times_are_in_and_out_of_phase_at_1_5_tesla():
+    turns = 42.577e6 * 1.5 * 3.4e-6 * np.array([signal.OUT_PHASE_MS, signal.IN_PHASE_MS]) * 1e-3
+    assert turns == pytest.approx([0.5, 1.0], abs=0.02)
+
+
+def test_flair_nulls_csf():
+    from usbench.datasets.phantom.msd import brain_signals
+
+    flair, t2 = brain_signals(t.CSF, 0.0)[0], brain_signals(t.CSF, 0.0)[3]
+    white = brain_signals(t.WHITE, 0.0)
+    assert abs(flair) < 1e-6 < white[0]
+    assert t2 > 2 * white[3]
+    assert brain_signals(t.OEDEMA, 0.0)[0] > 1.3 * white[0]
+
+
+def test_spoiled_gradient_echo_peaks_at_the_ernst_angle():
+    flips = np.arange(1.0, 90.0)
+    signals = [signal.spoiled_gradient_echo(900, 80, 1, 150, 0, flip) for flip in flips]
+    assert flips[np.argmax(signals)] == pytest.approx(np.degrees(np.arccos(np.exp(-150 / 900))), abs=0.6)
+
+
+def test_contrast_agent_shortens_t1():
+    lit = signal.with_contrast(t.TUMOUR, 0.2)
+    assert 1000 / lit.t1 - 1000 / t.TUMOUR.t1 == pytest.approx(4.1 * 0.2)
+
+
+def test_adc_is_recovered_from_two_diffusion_images():
+    echoes = [
+        np.full((3, 3), signal.diffusion_echo(t.PERIPHERAL, 3500, 75, b), np.float32) for b in (50, 800)
+    ]
+    assert signal.apparent_diffusion(*echoes, 50, 800, 0.0) == pytest.approx(
+        t.PERIPHERAL.adc * 1000, rel=1e-3
+    )
+    assert not signal.apparent_diffusion(*echoes, 50, 800, 10.0).any()
+
+
+def test_noise_is_rician():
+    rng = np.random.default_rng(0)
+    noise = signal.rician(np.zeros((200, 200), np.float32), 2.0, rng)
+    assert noise.mean() == pytest.approx(2.0 * np.sqrt(np.pi / 2), rel=0.02)
+    strong = signal.rician(np.full((200, 200), 100, np.float32), 2.0, rng)
+    assert strong.std() == pytest.approx(2.0, rel=0.03)
+
+
+def test_contrast_agent_brightens_the_rim_on_disk(phantoms):
+    for images, mask in _msd_cases(phantoms["msd-brain"], "msd-brain"):
+        flair, t1, t1gd, t2 = images
+        brain = (flair > 0) & (mask == 0)
+        relative = [np.median(i[mask == 3]) / np.median(i[brain]) for i in (t1, t1gd)]
+        assert relative[1] > 1.5 * relative[0]
+        assert np.median(flair[mask == 1]) > 1.3 * np.median(flair[brain])
+        assert np.median(t1[mask == 1]) < np.median(t1[brain]) < np.median(t2[mask == 1]) * 10
+
+
+def test_partial_volume_and_supersampling():
+    from usbench.datasets.phantom.fields import Canvas, Grid, Waves, ellipsoid
+
+    affine = np.diag([2.0, 2.0, 6.0, 1.0])
+    affine[:3, 3] = -39, -39, -39
+    grid = Grid((40, 40, 14), affine)
+    still = [Waves.random(np.random.default_rng(0), 50, 100) for _ in range(3)]
+    canvas = Canvas(grid.thinner(3), 1, still, 0.0)
+    canvas.paint(ellipsoid((0, 0, 0), (25, 20, 30)), [1.0])
+    share = canvas.averaged(3)[0]
+    assert share.shape == grid.shape and ((share > 0.05) & (share < 0.95)).sum() > 500
+    assert share.sum() * 24 == pytest.approx(4 / 3 * np.pi * 25 * 20 * 30, rel=0.02)
+
+
+def test_waves_are_one_field_on_every_grid():
+    from usbench.datasets.phantom.fields import Grid, Waves, rotation
+
+    waves = Waves.random(np.random.default_rng(3), 20, 60)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(10, 5, 20) * np.array([2.0, 3.0, 4.0])
+    affine[:3, 3] = 5, -7, 11
+    grid = Grid((7, 8, 9), affine)
+    x, y, z = grid.coordinates()
+    points = np.stack([x, y, z], axis=-1).astype(float)
+    direct = np.cos(points @ waves.vectors.T + waves.phases).sum(axis=-1) * np.sqrt(2 / len(waves.phases))
+    assert waves.on(grid) == pytest.approx(direct, abs=1e-3)
+
+
+# --- determinism and the cache ----------------------------------------------------------------------
+
+
+def _digests(root: Path) -> dict[str, str]:
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_seed_same_bytes(phantoms, tmp_path, name):
+    make_phantom(_task(name), tmp_path / "again", 1, seed=0)
+    again, first = _digests(tmp_path / "again"), _digests(phantoms[name])
+    index = f"{FOLDERS[name]}/dataset.json"
+    assert len(again) >= 3 or name == "chaos"
+    assert all(first[path] == digest for path, digest in again.items() if path != index)
+    make_phantom(_task(name), tmp_path / "other", 1, seed=1)
+    changed = _digests(tmp_path / "other")
+    assert not {d for p, d in changed.items() if p != index and "Ground" not in p} & set(again.values())
+
+
+def test_phantom_root_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("USBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr("usbench.datasets.phantom.CASES", 1)
+    root = phantom_root(_task("msd-prostate"))
+    assert root.parent == tmp_path / "phantoms" and root.name.startswith("msd-prostate-")
+    assert (root / "Task05_Prostate" / "dataset.json").is_file()
+    stamp = (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns
+    assert phantom_root(_task("msd-prostate")) == root
+    assert (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns == stamp
+    assert [p.name for p in root.parent.iterdir()] == [root.name]
+
+
+def test_errors_name_the_remedy(tmp_path):
+    with pytest.raises(UsbenchError, match="'mine' has no phantom.*--data-dir"):
+        phantom_root(_task("mine"))
+    with pytest.raises(UsbenchError, match="cannot have 99 cases; ask for 1 to 20"):
+        make_phantom(_task("chaos"), tmp_path / "x", 99)
+
+
+# --- fusion pays ------------------------------------------------------------------------------------
+
+
+def _classify(cases, channels: list[int], classes: int, train: int) -> float:
+    """Mean foreground Dice of a per-voxel classifier that sees some channels and the position."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng = np.random.default_rng(0)
+
+    def table(images, mask):
+        body = images[0] > 0.12 * np.percentile(images[0], 99)
+        columns = [(images[c][body] - images[c][body].mean()) / images[c][body].std() for c in channels]
+        columns += [i[body] / n for i, n in zip(np.indices(mask.shape), mask.shape, strict=True)]
+        return np.stack(columns, axis=1), mask[body]
+
+    rows, labels = [], []
+    for x, y in (table(*case) for case in cases[:train]):
+        for k in range(classes + 1):
+            found = np.flatnonzero(y == k)
+            chosen = rng.choice(found, min(len(found), 3000 if k else 12000), replace=False)
+            rows.append(x[chosen])
+            labels.append(y[chosen])
+    model = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    model.fit(np.concatenate(rows), np.concatenate(labels))
+    scores = []
+    for x, y in (table(*case) for case in cases[train:]):
+        guess = model.predict(x)
+        for k in range(1, classes + 1):
+            scores.append(2 * ((guess == k) & (y == k)).sum() / ((guess == k).sum() + (y == k).sum()))
+    return float(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    "name, channels, margin", [("chaos", 3, 0.04), ("msd-prostate", 2, 0.04), ("msd-brain", 4, 0.1)]
+)
+def test_no_single_modality_shows_everything(phantoms, name, channels, margin):
+    if name == "chaos":
+        cases, classes = _chaos_cases(phantoms[name]), 4
+    else:
+        cases = [(i, (m > 0).astype(np.uint8)) for i, m in _msd_cases(phantoms[name], name)]
+        classes = 1
+    train = len(cases) - 2
+    single = [_classify(cases, [c], classes, train) for c in range(channels)]
+    fused = _classify(cases, list(range(channels)), classes, train)
+    print(f"{name}: single {np.round(single, 3).tolist()}, all {fused:.3f}")
+    assert fused > max(single) + margin

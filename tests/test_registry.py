@@ -1,0 +1,133 @@
+"""Finding methods: lazily, from files and from installed packages, with faults that stay where they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from usbench.errors import UsbenchError
+from usbench.methods.registry import find_methods, get_method, source_hash
+
+PLUGIN = """
+from torch import nn
+from usbench import EncoderDecoder, Method
+
+class Encoder(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3, padding=1)
+    def forward(self, images):
+        return (self.conv(images).relu(),)
+
+class Decoder(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head = nn.Conv2d(4, classes, 1)
+    def forward(self, features):
+        return self.head(features[0])
+
+def build(in_channels, classes, width=4):
+    return EncoderDecoder(Encoder(in_channels), Decoder(classes), [4])
+
+METHOD = Method("tiny", "nobody", build_network=build, settings={"width": 4}, size_multiple=1)
+"""
+
+
+def install(folder: Path, name: str, code: str, method: str) -> None:
+    """What pip leaves of a package with an entry point: its module and its metadata."""
+    (folder / f"{name}.py").write_text(code)
+    info = folder / f"{name}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(f"[usbench.methods]\n{method} = {name}:METHOD\n")
+
+
+def test_listing_imports_no_method() -> None:
+    code = (
+        "import sys; from usbench.methods.registry import find_methods; find_methods(); "
+        "assert not {'torch', 'usbench.baselines.unet'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_unknown_name_proposes_the_nearest() -> None:
+    with pytest.raises(UsbenchError, match="unknown method 'unett', did you mean 'unet'"):
+        get_method("unett")
+
+
+def test_plugin_file(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.py"
+    file.write_text(PLUGIN)
+    method, found = get_method("tiny", [file])
+    assert found.origin == f"file {file}"
+    first = source_hash(method)
+    file.write_text(PLUGIN + "\n# changed\n")
+    assert source_hash(get_method("tiny", [file])[0]) != first
+
+
+def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "goodpackage", PLUGIN, "tiny")
+    install(tmp_path, "badpackage", "raise RuntimeError('no licence server')", "broken")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = find_methods()
+    assert found["tiny"].origin == "package goodpackage 1.2"
+    assert found["tiny"].load().name == "tiny"
+    with pytest.raises(UsbenchError, match=r"'broken' \(package badpackage 1.2\).*no licence server"):
+        found["broken"].load()
+    assert get_method("unet")[0].name == "unet"
+
+
+def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from usbench.methods.registry import shadowed
+
+    install(tmp_path, "thief", PLUGIN, "unet")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_methods()["unet"].origin == "built in"
+    assert any("thief" in line for line in shadowed())
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise ValueError('boom')", "raised on import: ValueError: boom"),
+        ("import nowhere_to_be_found", "raised on import: ModuleNotFoundError"),
+        ("x = 1", "neither METHOD nor METHODS"),
+        ("METHOD = 3", "is a int, not a usbench.Method"),
+        ("def f(:", "raised on import: SyntaxError"),
+        ("from usbench import Method\nMETHOD = Method('m', 'p')", "build_network or build_segmenter"),
+        (
+            "from usbench import Method\nMETHOD = Method('m', 'p', build_network=int, fusions=('none',))",
+            "'none'",
+        ),
+        (PLUGIN.replace('"tiny"', '"unet"'), "'unet' is there already (built in)"),
+    ],
+)
+def test_bad_plugin_files(tmp_path: Path, code: str, message: str) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(code)
+    with pytest.raises(UsbenchError) as caught:
+        find_methods([file])
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_plugin_passes_the_base_tests_and_runs(tmp_path: Path, small_prostate: Path) -> None:
+    import usbench
+
+    file = tmp_path / "tiny.py"
+    file.write_text(PLUGIN)
+    for fusion in ("early", "hybrid", "late"):
+        (result,) = usbench.run(
+            method="tiny",
+            fusion=fusion,
+            task="msd-prostate",
+            data_dir=small_prostate,
+            plugins=[file],
+            preset="smoke",
+            runs_dir=tmp_path / "runs",
+            device="cpu",
+        )
+        assert result.data["method"]["source_hash"]

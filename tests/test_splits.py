@@ -1,0 +1,105 @@
+"""The splits are partitions by patient, balanced, and never change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import usbench.datasets.splits as splits
+from usbench.datasets.splits import make_split
+from usbench.datasets.tasks import get_task
+from usbench.errors import UsbenchError
+
+DIGESTS = {
+    "chaos": "a5b80379e4f7410ef10077076ae80afe8075d0b1d6e06e787255dd2ff24ad956",
+    "msd-prostate": "b51aec894491dc63e82e431f8ecbdf0088d449fdd64a17d41cc81e2215c57fe2",
+    "msd-brain": "d01db6d9de10d1e3712c7935e9c687d8c531f0df764e6fb40cf6f543260b28f4",
+}
+SIZES = {"chaos": [4] * 5, "msd-prostate": [7, 7, 6, 6, 6], "msd-brain": [97, 97, 97, 97, 96]}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_fixed_folds_are_pinned_balanced_partitions(name: str) -> None:
+    task = get_task(name)
+    split = make_split(task, task.case_ids)
+    assert split.rule == "fixed"
+    assert split.digest == DIGESTS[name]
+    assert [len(fold) for fold in split.folds] == SIZES[name]
+    everyone = [case for fold in split.folds for case in fold]
+    assert len(everyone) == len(set(everyone))
+    assert set(everyone) == set(task.case_ids)
+    for k in range(5):
+        assert not set(split.train(k)) & set(split.test(k))
+        assert set(split.train(k)) | set(split.test(k)) == set(task.case_ids)
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_fixed_folds_follow_the_stated_rule(name: str) -> None:
+    """The rule in splits.json, worked here with nothing but hashlib."""
+    stored = json.loads((Path(splits.__file__).parent / "splits.json").read_text())
+    assert "sha256" in stored["rule"]
+    ids = get_task(name).case_ids
+    ranked = sorted(ids, key=lambda case: hashlib.sha256(f"{name}:{case}".encode()).digest())
+    for k, fold in enumerate(stored["folds"][name]):
+        assert set(fold.split()) == set(ranked[k::5])
+
+
+def test_a_sample_keeps_the_fixed_folds() -> None:
+    task = get_task("chaos")
+    whole = make_split(task, task.case_ids)
+    sample = [fold[0] for fold in whole.folds] + [whole.folds[0][1]]
+    split = make_split(task, sample)
+    assert split.rule == "fixed"
+    assert split.digest != whole.digest
+    for mine, theirs in zip(split.folds, whole.folds, strict=True):
+        assert set(mine) == set(theirs) & set(sample)
+
+
+def test_a_sample_that_empties_a_fold_is_dealt_anew() -> None:
+    task = get_task("chaos")
+    whole = make_split(task, task.case_ids)
+    split = make_split(task, whole.folds[0] + whole.folds[1])
+    assert split.rule == "derived"
+    assert sorted(map(len, split.folds)) == [1, 1, 2, 2, 2]
+
+
+def test_a_case_that_the_fixed_folds_do_not_know_is_not_dropped() -> None:
+    task = get_task("chaos")
+    split = make_split(task, (*task.case_ids, "99"))
+    assert split.rule == "derived"
+    assert "99" in {case for fold in split.folds for case in fold}
+
+
+def test_derived_folds_follow_the_stated_rule_and_no_order() -> None:
+    task = replace(get_task("msd-brain"), name="mine", case_ids=())
+    ids = [f"p{i}" for i in range(13)]
+    split = make_split(task, ids)
+    ranked = sorted(ids, key=lambda case: hashlib.sha256(case.encode()).hexdigest())
+    assert [set(fold) for fold in split.folds] == [set(ranked[k::5]) for k in range(5)]
+    assert make_split(task, ids[::-1]) == split
+    assert make_split(task, [*ids[:-1], "other"]).digest != split.digest
+    assert split.folds[0] == tuple(sorted(split.folds[0], key=lambda case: int(case[1:])))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_few_cases_make_fewer_folds(count: int) -> None:
+    task = replace(get_task("msd-brain"), name="mine", case_ids=())
+    split = make_split(task, [f"p{i}" for i in range(count)])
+    assert len(split.folds) == min(5, count)
+    assert all(split.test(k) and split.train(k) for k in range(len(split.folds)))
+
+
+def test_nothing_to_split_and_no_such_fold() -> None:
+    task = get_task("chaos")
+    with pytest.raises(UsbenchError, match="give at least 2"):
+        make_split(task, ["1", "1"])
+    split = make_split(task, task.case_ids)
+    for fold in (-1, 5):
+        with pytest.raises(UsbenchError, match="folds 0 to 4"):
+            split.test(fold)
+        with pytest.raises(UsbenchError, match="folds 0 to 4"):
+            split.train(fold)

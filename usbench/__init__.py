@@ -1,0 +1,42 @@
+"""usbench: a benchmark for union segmentation, several aligned scans of one patient in, one mask out.
+
+    import usbench
+    results = usbench.run(method="unet", fusion="late", task="chaos")
+    board = usbench.leaderboard("runs")
+    result = usbench.load_result(results[0].path)
+
+Importing usbench imports neither torch nor any other heavy package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from usbench.errors import UsbenchError
+
+if TYPE_CHECKING:
+    from usbench.leaderboard import build as leaderboard
+    from usbench.methods.contract import EncoderDecoder, Method
+    from usbench.results import load_result
+    from usbench.running import run
+
+__version__ = "0.1.0"
+
+__all__ = ["EncoderDecoder", "Method", "UsbenchError", "__version__", "leaderboard", "load_result", "run"]
+
+_LAZY = {
+    "EncoderDecoder": ("usbench.methods.contract", "EncoderDecoder"),
+    "Method": ("usbench.methods.contract", "Method"),
+    "leaderboard": ("usbench.leaderboard", "build"),
+    "load_result": ("usbench.results", "load_result"),
+    "run": ("usbench.running", "run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'usbench' has no attribute '{name}'")
+    from importlib import import_module
+
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

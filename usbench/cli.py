@@ -1,0 +1,267 @@
+"""The command line. Every command calls the function that the Python API has; heavy imports wait."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usbench import __version__
+from usbench.errors import UsbenchError
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().meta["usbench.debug"] = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_debug,
+    help="Show the traceback of an error.",
+)
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Comma-separated names as a list, None where nothing was given."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+@click.group(context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="usbench")
+def main() -> None:
+    """Benchmark of multimodal medical image segmentation: several aligned scans in, one mask out."""
+
+
+@main.command()
+@click.option("--method", default="unet", show_default=True, help="Name of a method.")
+@click.option("--fusion", default="late", show_default=True, help="early, hybrid or late.")
+@click.option("--task", help="Name of a task: chaos, msd-prostate, msd-brain.")
+@click.option(
+    "--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout, instead of --task."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
+)
+@click.option(
+    "--data",
+    default="auto",
+    show_default=True,
+    help="auto: real data where it is found, else the phantom. real: absence is an error. phantom: always.",
+)
+@click.option("--modalities", help="Use only these, comma-separated.")
+@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
+@click.option("--folds", help="all, or numbers such as 0,2 (default: 0; with preset paper: all).")
+@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--preset", help="paper, quick or smoke (default: quick on phantoms and on a CPU, else paper).")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
+)
+@click.option("--config", type=click.Path(path_type=Path), help="YAML file of settings; --set wins over it.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--devices", default=1, show_default=True, help="How many devices train together.")
+@click.option("--precision", default="32", show_default=True, help="32, bf16 or 16.")
+@click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--limit", type=int, metavar="N", help="Use the first N cases only; such a run is never ranked."
+)
+@click.option("--overwrite", is_flag=True, help="Compute finished cells again.")
+@click.option("--keep-weights", is_flag=True, help="Keep the trained weights beside the result.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@debug_option
+def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **options: Any) -> None:
+    """Train and score one method under one fusion protocol on one task.
+
+    A run that was stopped goes on from its last finished epoch when it is started again with the
+    same words; a finished one is not computed again.
+    """
+    from usbench.config import parse_assignments
+
+    options["settings"] = parse_assignments(assignments)
+    options["modalities"] = _names(modalities)
+    if dry_run:
+        from usbench.report import print_plan
+        from usbench.running import make_plan
+
+        folds = options["folds"]
+        for name in (
+            "folds",
+            "seed",
+            "devices",
+            "precision",
+            "runs_dir",
+            "limit",
+            "overwrite",
+            "keep_weights",
+        ):
+            options.pop(name)
+        print_plan(make_plan(**options), folds)
+        return
+    from usbench.report import print_results
+    from usbench.running import run as run_cells
+
+    results = run_cells(**options)
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        print_results(results)
+
+
+@main.command()
+@click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
+@click.option("--task", help="Only this task.")
+@click.option("--format", "form", default="table", show_default=True, help="table, md, csv or json.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write leaderboard.md, .csv and .json into this folder."
+)
+@debug_option
+def leaderboard(runs_dir: Path, task: str | None, form: str, out: Path | None) -> None:
+    """Rank the finished runs: one table for each task, data and protocol."""
+    from usbench.leaderboard import build, render, write
+
+    board = build(runs_dir, task)
+    click.echo(render(board, form))
+    if out is not None:
+        for path in write(board, out):
+            click.echo(f"written: {path}", err=True)
+
+
+@main.command()
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
+)
+@debug_option
+def methods(plugins: tuple[Path, ...]) -> None:
+    """List the methods, where each comes from, and those that cannot be imported."""
+    from usbench.methods.registry import find_methods, shadowed
+
+    for name, found in sorted(find_methods(plugins).items()):
+        try:
+            method = found.load()
+        except UsbenchError as error:
+            click.echo(f"{name}  ({found.origin})  FAILED: {error}")
+            continue
+        click.echo(f"{name}  ({found.origin})  {', '.join(method.fusions)}  {method.paper}")
+    for line in shadowed():
+        click.echo(line)
+
+
+@main.group()
+def data() -> None:
+    """The data sets: list, download, check, prepare, and make phantoms."""
+
+
+task_option = click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
+)
+
+
+@data.command("list")
+@data_dir_option
+@debug_option
+def data_list(data_dir: Path | None) -> None:
+    """Show every task: modalities, classes, cases, licence, size, and whether its data is here."""
+    from usbench.datasets.commands import list_tasks
+
+    list_tasks(data_dir)
+
+
+@data.command("download")
+@click.argument("task")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Target folder (default: $USBENCH_DATA).")
+@click.option("--url", help="Another address of the same archive; size and checksum are still verified.")
+@debug_option
+def data_download(task: str, data_dir: Path | None, url: str | None) -> None:
+    """Download a data set: resumes a partial file, verifies it, extracts it."""
+    from usbench.datasets.commands import download_task
+
+    download_task(task, data_dir, url)
+
+
+@data.command("check")
+@click.argument("task", required=False)
+@task_option
+@data_dir_option
+@click.option("--modalities", help="Check only these, comma-separated.")
+@debug_option
+def data_check(
+    task: str | None, task_dir: Path | None, data_dir: Path | None, modalities: str | None
+) -> None:
+    """Walk a data set and report everything that is wrong in it; exit code 1 if anything is."""
+    from usbench.datasets.commands import check_task
+
+    check_task(task, task_dir, data_dir, _names(modalities))
+
+
+@data.command("prepare")
+@click.argument("task", required=False)
+@task_option
+@data_dir_option
+@click.option("--modalities", help="Prepare only these, comma-separated.")
+@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
+@click.option("--preset", default="quick", show_default=True, help="paper, quick or smoke.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a data setting.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
+@click.option("--overwrite", is_flag=True, help="Prepare again what is there.")
+@debug_option
+def data_prepare(modalities: str | None, **options: Any) -> None:
+    """Prepare a data set for training; `run` does this by itself when it is needed."""
+    from usbench.datasets.commands import prepare_task
+
+    prepare_task(modalities=_names(modalities), **options)
+
+
+@data.command("phantom")
+@click.argument("task")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--cases", default=10, show_default=True, type=click.IntRange(min=1), help="Number of patients."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed; the same seed makes the same patients.")
+@debug_option
+def data_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
+    """Write digital patients to FOLDER in the layout of the task's real data."""
+    from usbench.datasets.commands import write_phantom
+
+    write_phantom(task, folder, cases, seed)
+
+
+def entry() -> None:
+    """The console script: errors are one line and exit code 1."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        main.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing finished is lost, the same command goes on", 130, debug)
+    except click.ClickException as error:
+        _fail(error.format_message().replace("\n", " "), 1, debug)
+    except UsbenchError as error:
+        _fail(str(error), 1, debug)
+    except BrokenPipeError:
+        os._exit(0)
+    except Exception as error:
+        line = " ".join(str(error).split()) or "no message"
+        _fail(f"unexpected {type(error).__name__}: {line}; --debug shows the traceback", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        raise
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

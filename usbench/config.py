@@ -1,0 +1,228 @@
+"""Settings of a run: the presets, `--set key=value`, YAML files, and the effective configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from usbench.datasets.store import DataSettings
+from usbench.errors import UsbenchError, unknown
+
+MERGES = ("mean-logits", "mean-probs", "vote", "learned")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained. Nothing here ever sees a test case.
+
+    epochs: at most so many passes. batch: slices a step, over all devices together.
+    lr, weight_decay: of Adam. poly_power: the learning rate of epoch e is
+    lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
+    training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
+    in each; 1.0 takes every slice). augment: "none" or "light" (rotation, scale, shift, contrast).
+    clip: largest norm of the gradient, 0 for no limit.
+    """
+
+    epochs: int = 300
+    batch: int = 10
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    poly_power: float = 0.9
+    patience: int = 75
+    empty: float = 1.0
+    augment: str = "none"
+    clip: float = 0.0
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """merge: how the masks of late fusion are merged, see `usbench.fusion.merge_logits`."""
+
+    merge: str = "mean-logits"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The effective configuration of a run; `as_dict` is what results store."""
+
+    preset: str
+    data: DataSettings = field(default_factory=DataSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    fusion: FusionSettings = field(default_factory=FusionSettings)
+    method: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train", "fusion")}
+        return {**sections, "method": dict(self.method)}
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {
+        "data": {"size": 256, "resize": "nearest"},
+        "train": {},
+    },
+    "quick": {
+        "data": {"size": 96, "resize": "area"},
+        "train": {
+            "epochs": 14,
+            "batch": 8,
+            "weight_decay": 1e-5,
+            "empty": 0.2,
+            "augment": "light",
+            "clip": 5.0,
+        },
+    },
+    "smoke": {
+        "data": {"size": 32, "resize": "area"},
+        "train": {"epochs": 2, "batch": 8, "weight_decay": 1e-5, "empty": 0.0},
+    },
+}
+
+DEFAULT_FOLDS = {"paper": "all", "quick": "0", "smoke": "0"}
+
+
+def preset_names() -> list[str]:
+    return list(PRESETS)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["train.epochs=3"]` as `{"train.epochs": 3}`; values are read as YAML scalars."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise UsbenchError(
+                f"--set '{text}' has no value; write it as key=value, for example train.epochs=5"
+            )
+        try:
+            values[key.strip()] = yaml.safe_load(value) if value.strip() else ""
+        except yaml.YAMLError as error:
+            raise UsbenchError(f"--set {key.strip()}: value '{value}' cannot be read; quote it") from error
+    return values
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """A YAML file of settings, nested (`train: {epochs: 5}`) or flat (`train.epochs: 5`), flattened."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsbenchError(f"{path}: cannot read the configuration ({error}); check the path") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise UsbenchError(
+            f"{path}: not valid YAML{where}; write settings as 'train: {{epochs: 5}}'"
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsbenchError(
+            f"{path}: holds a {type(content).__name__}, not settings; write 'train: {{epochs: 5}}'"
+        )
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": item for inner, item in value.items()})
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def make_config(
+    preset: str,
+    method_settings: Mapping[str, Any],
+    method_presets: Mapping[str, Mapping[str, Any]],
+    overrides: Mapping[str, Any],
+) -> Config:
+    """The effective configuration: preset, then the method's own defaults, then `overrides`.
+
+    `overrides` maps "section.key" to values. Unknown keys, wrong types and values out of range
+    are errors that name the key and the value.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    sections: dict[str, dict[str, Any]] = {
+        "data": {**dataclasses.asdict(DataSettings()), **PRESETS[preset]["data"]},
+        "train": {**dataclasses.asdict(TrainSettings()), **PRESETS[preset]["train"]},
+        "fusion": dataclasses.asdict(FusionSettings()),
+        "method": {**method_settings, **method_presets.get(preset, {})},
+    }
+    known = [f"{name}.{key}" for name, section in sections.items() for key in section]
+    for key, value in overrides.items():
+        if key not in known:
+            raise unknown("setting", key, known)
+        name, _, inner = key.partition(".")
+        sections[name][inner] = _like(key, value, sections[name][inner])
+    _check(sections)
+    return Config(
+        preset=preset,
+        data=DataSettings(**sections["data"]),
+        train=TrainSettings(**sections["train"]),
+        fusion=FusionSettings(**sections["fusion"]),
+        method=sections["method"],
+    )
+
+
+def _like(key: str, value: Any, default: Any) -> Any:
+    """`value` in the type of `default`, or an error."""
+    if default is None or value is None:
+        return value
+    if isinstance(default, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(default, int):
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(default, float):
+        value = _number(value)
+        fits = isinstance(value, float)
+    else:
+        fits = isinstance(value, type(default))
+    if not fits:
+        kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
+        wanted = kind.get(type(default).__name__, type(default).__name__)
+        raise UsbenchError(f"setting {key}: '{value}' is not {wanted}; its default is {default}")
+    return value
+
+
+def _number(value: Any) -> Any:
+    # YAML reads 1e-4 as text.
+    if isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _check(sections: dict[str, dict[str, Any]]) -> None:
+    data, train, fusion = sections["data"], sections["train"], sections["fusion"]
+    choices = {
+        "data.resize": (data["resize"], ("area", "nearest")),
+        "data.normalise": (data["normalise"], ("zscore", "minmax", "none")),
+        "data.plane": (data["plane"], ("axial", "coronal", "sagittal")),
+        "train.augment": (train["augment"], ("none", "light")),
+        "fusion.merge": (fusion["merge"], MERGES),
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise unknown(f"value of {key}", str(value), allowed)
+    limits = {
+        "data.size": (data["size"], 16, 4096),
+        "train.epochs": (train["epochs"], 1, 100_000),
+        "train.batch": (train["batch"], 1, 100_000),
+        "train.lr": (train["lr"], 1e-12, 100),
+        "train.weight_decay": (train["weight_decay"], 0, 10),
+        "train.poly_power": (train["poly_power"], 0, 10),
+        "train.patience": (train["patience"], 1, 100_000),
+        "train.empty": (train["empty"], 0, 1),
+        "train.clip": (train["clip"], 0, 1e6),
+    }
+    for key, (number, low, high) in limits.items():
+        if not low <= number <= high:
+            raise UsbenchError(f"setting {key}: {number} is out of range; choose from {low} to {high}")

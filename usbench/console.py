@@ -1,0 +1,59 @@
+"""What a person sees while usbench works: messages and progress bars, all on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
+
+@cache
+def console() -> Console:
+    """The console on standard error; rich is imported on first use."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print one plain line on standard error (no markup is interpreted)."""
+    console().print(message, markup=False)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress display; add tasks with `add_task(description, total=n)`."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console()) as bar:
+        yield bar
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Iterate over `items` with a progress bar of `total` steps."""
+    with progress() as bar:
+        task = bar.add_task(description, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -1,0 +1,109 @@
+"""Looking through a whole data set for everything that would break or spoil a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from usbench.console import say, track
+from usbench.datasets.base import Reader, Task
+from usbench.datasets.chaos import SERIES, ChaosReader
+from usbench.datasets.grid import natural_key
+from usbench.datasets.msd import MsdReader
+from usbench.datasets.problems import DataError, Problem
+from usbench.datasets.readers import open_reader
+from usbench.errors import UsbenchError
+
+__all__ = ["Problem", "absent_cases", "check"]
+
+# Reading waits for the disk and for unpacking, which threads share; each holds one case in memory.
+_MOST_THREADS = 4
+
+
+def absent_cases(task: Task, present: Sequence[str]) -> list[str]:
+    """The cases of the full data set that are not `present`, in the task's order."""
+    return [case_id for case_id in task.case_ids if case_id not in set(present)]
+
+
+def check(task: Task, root: Path, workers: int | None = None) -> list[Problem]:
+    """Read every case of `task` below the data folder `root` and list every problem, sorted by case.
+
+    Found are: absent, truncated or invalid files, missing or uneven slices, images and masks on
+    different grids, unknown mask values, NaN, constant images, masks without any foreground, and
+    the same image under two cases or modalities. Cases of the full data set that are not there are
+    no problem: they are noted on standard error. `workers` cases are read at a time.
+    """
+    try:
+        reader = open_reader(task, Path(root))
+    except UsbenchError as error:
+        return [_as_problem(error)]
+    assert isinstance(reader, ChaosReader | MsdReader)
+    problems: list[Problem] = []
+    names = reader.survey(problems.append)
+    absent = absent_cases(task, names)
+    if absent and names:
+        shown = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
+        here = f"{len(names)} of the {len(task.case_ids)} cases of {task.name} are here"
+        say(f"{here}; absent, which is no problem: {shown}")
+    seen: dict[str, tuple[str, str]] = {}
+    threads = workers or min(_MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        looked = pool.map(lambda case_id: _look(reader, case_id), names)
+        for case_id, (found, digests) in zip(
+            names, track(looked, f"checking {task.name}", len(names)), strict=True
+        ):
+            problems += found
+            problems += _twins(case_id, digests, seen)
+    return sorted(dict.fromkeys(problems), key=lambda p: natural_key(p.case_id or ""))
+
+
+def _look(reader: ChaosReader | MsdReader, case_id: str) -> tuple[list[Problem], dict[str, str]]:
+    """The problems of one case, and the digest of each of its images."""
+    found: list[Problem] = []
+    try:
+        case = reader.examine(case_id, found.append)
+    except UsbenchError as error:
+        return [*found, _as_problem(error, case_id)], {}
+    if case is None:
+        return found, {}
+    if not case.mask.any():
+        what = "the mask is empty, no voxel belongs to a class"
+        found.append(
+            Problem(case_id, _mask_place(reader, case_id), what, "drop the case, or correct its mask")
+        )
+    digests = {}
+    for name, image in zip(reader.task.modality_names, case.images, strict=True):
+        digests[name] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+    return found, digests
+
+
+def _mask_place(reader: Reader, case_id: str) -> Path:
+    if reader.task.layout == "chaos":
+        return reader.root / case_id / SERIES[reader.task.modality_names[0]][1]
+    return reader.files(case_id)[-1]
+
+
+def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str]]) -> list[Problem]:
+    """The images of this case that were `seen` before; adds the others."""
+    same: dict[str, list[str]] = {}
+    for modality, digest in digests.items():
+        first_case, first_modality = seen.setdefault(digest, (case_id, modality))
+        if (first_case, first_modality) != (case_id, modality):
+            where = f"case {first_case}" if first_case != case_id else "the same case"
+            what = modality if modality == first_modality else f"{modality} (there {first_modality})"
+            same.setdefault(where, []).append(what)
+    remedy = "keep one of the two"
+    return [
+        Problem(case_id, None, f"the same image as {where}: {', '.join(names)}", remedy)
+        for where, names in same.items()
+    ]
+
+
+def _as_problem(error: UsbenchError, case_id: str | None = None) -> Problem:
+    if isinstance(error, DataError):
+        return error.problem
+    what, _, remedy = str(error).rpartition("; ")
+    return Problem(case_id, None, what or str(error), remedy)

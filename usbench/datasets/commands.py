@@ -1,0 +1,127 @@
+"""What `usbench data ...` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usbench.console import say
+from usbench.datasets.base import Task
+from usbench.datasets.tasks import get_task, task_from_folder, task_names
+from usbench.errors import UsbenchError
+
+
+def data_folder(data_dir: Path | None) -> Path | None:
+    """The folder of the data sets: what was given, else USBENCH_DATA, else None."""
+    named = os.environ.get("USBENCH_DATA")
+    return data_dir or (Path(named) if named else None)
+
+
+def _task_and_root(task: str | None, task_dir: Path | None, data_dir: Path | None) -> tuple[Task, Path]:
+    from usbench.datasets.resolve import find_data
+
+    if (task is None) == (task_dir is None):
+        raise UsbenchError("name a task or --task-dir, one of the two")
+    the_task = get_task(task) if task else task_from_folder(Path(task_dir or "."))
+    source = find_data(the_task, data_dir, "auto", task_dir)
+    say(source.notice)
+    return the_task, source.root
+
+
+def list_tasks(data_dir: Path | None) -> None:
+    """Print every task with its facts and whether its data is below the data folder."""
+    from usbench.datasets.readers import locate, open_reader
+
+    folder = data_folder(data_dir)
+    for name in task_names():
+        task = get_task(name)
+        state = "no data folder given (--data-dir or USBENCH_DATA): runs use the phantom"
+        if folder is not None:
+            root = locate(task, folder)
+            state = f"not found in {folder}: runs use the phantom"
+            if root is not None:
+                try:
+                    state = f"{len(open_reader(task, folder).case_ids())} cases in {root}"
+                except UsbenchError as error:
+                    state = f"in {root}, but: {error}"
+        click.echo(f"{task.name}: {task.title}")
+        click.echo(f"  modalities  {', '.join(task.modality_names)}")
+        click.echo(f"  classes     {', '.join(task.class_names)}")
+        click.echo(f"  cases       {len(task.case_ids)} with public masks")
+        click.echo(f"  licence     {task.licence}")
+        click.echo(f"  citation    {task.citation}")
+        click.echo(f"  homepage    {task.homepage}")
+        if task.download is not None:
+            size = f"{task.download.bytes:,} bytes" if task.download.bytes else "size stated by the server"
+            click.echo(f"  download    {task.download.url} ({size})")
+        click.echo(f"  here        {state}")
+
+
+def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
+    """Download a task's data into the data folder and say what to do next."""
+    from usbench.datasets.download import download
+
+    folder = data_folder(data_dir)
+    if folder is None:
+        raise UsbenchError(
+            f"no target folder; use 'usbench data download {task} --data-dir DIR' or set USBENCH_DATA"
+        )
+    root = download(get_task(task), folder, url)
+    say(f"{task}: extracted to {root}; check it with 'usbench data check {task} --data-dir {folder}'")
+
+
+def check_task(
+    task: str | None, task_dir: Path | None, data_dir: Path | None, modalities: Sequence[str] | None
+) -> None:
+    """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
+    from usbench.datasets.check import check
+
+    the_task, root = _task_and_root(task, task_dir, data_dir)
+    problems = check(the_task.with_modalities(modalities), root)
+    for problem in problems:
+        click.echo(str(problem))
+    if problems:
+        raise UsbenchError(f"{root}: {len(problems)} problem{'s' if len(problems) > 1 else ''}, listed above")
+    click.echo(f"{root}: nothing wrong found")
+
+
+def prepare_task(
+    task: str | None,
+    task_dir: Path | None,
+    data_dir: Path | None,
+    modalities: Sequence[str] | None,
+    merge_labels: str | None,
+    preset: str,
+    assignments: Sequence[str],
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Prepare a data set and say where it is and how well two annotations agree, where there are two."""
+    from usbench.config import make_config, parse_assignments
+    from usbench.datasets.store import prepare
+
+    settings: dict[str, Any] = parse_assignments(assignments)
+    config = make_config(preset, {}, {}, settings)
+    the_task, root = _task_and_root(task, task_dir, data_dir)
+    the_task = the_task.with_modalities(modalities).merged(merge_labels)
+    store = prepare(the_task, root, config.data, workers=workers, overwrite=overwrite)
+    for case_id in store.case_ids:
+        agreement = store.case(case_id).agreement
+        if agreement:
+            words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
+            click.echo(f"case {case_id}: the two annotations agree, as Dice: {words}")
+    click.echo(f"{len(store.case_ids)} cases prepared in {store.path}, fingerprint {store.fingerprint[:16]}")
+
+
+def write_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
+    """Write digital patients into a folder that is empty or not there yet."""
+    from usbench.datasets.phantom import make_phantom
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsbenchError(f"{folder}: is not an empty folder; name a new one")
+    make_phantom(get_task(task), folder, cases, seed)
+    click.echo(f"{cases} digital patients written to {folder}; use them with --data-dir {folder}")

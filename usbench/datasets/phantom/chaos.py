@@ -1,0 +1,222 @@
+"""A phantom of the CHAOS MR training set: DICOM and PNG files, with the quirks of the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from usbench.datasets.phantom import signal
+from usbench.datasets.phantom.abdomen import Abdomen
+from usbench.datasets.phantom.fields import Array, Canvas, Grid, Waves, rotation
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+CASE_IDS = (
+    "1",
+    "2",
+    "3",
+    "5",
+    "8",
+    "10",
+    "13",
+    "15",
+    "19",
+    "20",
+    "21",
+    "22",
+    "31",
+    "32",
+    "33",
+    "34",
+    "36",
+    "37",
+)
+CASE_IDS += ("38", "39")
+GREY_VALUES = np.array([0, 63, 126, 189, 252], np.uint8)
+T2_ECHO_MS = 70.0
+CLASSES = 4
+SUB_SLICES = 2
+"""Each thick slice is the mean of this many thin ones."""
+
+
+def write_case(folder: Path, case_id: str, seed: int, index: int) -> None:
+    """Write patient `case_id` below `folder` (which becomes `.../Train_Sets/MR/<case_id>`)."""
+    rng = np.random.default_rng([seed, 101, index])
+    patient = Abdomen(rng)
+    dual, spir = _grids(rng)
+    in_phase, out_phase, mask = scan_dual(patient, dual, rng)
+    _write_dual(folder, case_id, seed, dual, in_phase, out_phase, mask)
+    t2, mask = scan_spir(patient, spir, rng)
+    _write_spir(folder, case_id, seed, spir, t2, mask)
+
+
+def _grids(rng: np.random.Generator) -> tuple[Grid, Grid]:
+    """The grids of T1-DUAL (straight) and of T2-SPIR (tilted, offset, finer), from voxel to LPS mm."""
+    size, slices, thick = (
+        int(rng.choice([136, 140, 144])),
+        int(rng.integers(19, 23)),
+        float(rng.uniform(7.5, 8.2)),
+    )
+    pixel = round(345.0 / size, 4)
+    dual = _grid(np.eye(3), (pixel, pixel, round(thick, 3)), (size, size, slices), rng.uniform(-3, 3, 3))
+    size, slices, thick = (
+        int(rng.choice([140, 144, 148])),
+        int(rng.integers(23, 27)),
+        float(rng.uniform(6.6, 7.0)),
+    )
+    pixel = round(338.0 / size, 4)
+    tilt = rotation(float(rng.uniform(-6, 6)), 0, float(rng.uniform(-2, 2)))
+    centre = rng.uniform(-7, 7, 3)
+    return dual, _grid(tilt, (pixel, pixel, round(thick, 3)), (size, size, slices), centre)
+
+
+def _grid(
+    axes: np.ndarray, spacing: tuple[float, ...], shape: tuple[int, int, int], centre: np.ndarray
+) -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3] = axes * np.asarray(spacing)
+    affine[:3, 3] = centre + (0, 8, 0) - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
+    return Grid(shape, np.round(affine, 6))
+
+
+def _paint(patient: Abdomen, grid: Grid, signals: int, emit: object) -> tuple[Array, np.ndarray]:
+    """The mean signals [signals, X, Y, Z] and the mask of `patient` on `grid`; `emit` maps a tissue."""
+    fine = grid.thinner(SUB_SLICES)
+    canvas = Canvas(fine, signals + CLASSES, patient.warp, patient.warp_mm)
+    canvas.plain = CLASSES
+    grain = np.clip(patient.texture.on(fine), -2.5, 2.5)
+    grains: dict[float, Array] = {}
+    for shape, tissue, label in patient.layers:
+        classes = [float(label == k + 1) for k in range(CLASSES)]
+        values = [*emit(tissue), *classes]  # type: ignore[operator]
+        if tissue.texture not in grains:
+            grains[tissue.texture] = np.float32(1) + grain * np.float32(tissue.texture)
+        canvas.paint(shape, values, grains[tissue.texture])
+    layers = canvas.averaged(SUB_SLICES)
+    return layers[:signals], majority(layers[signals:])
+
+
+def majority(occupancy: Array) -> np.ndarray:
+    """The class [X, Y, Z] that fills at least half of a voxel, from occupancies [K, X, Y, Z]; else 0."""
+    best = occupancy.argmax(axis=0).astype(np.uint8) + np.uint8(1)
+    return np.where(occupancy.max(axis=0) >= 0.5, best, np.uint8(0)).astype(np.uint8)
+
+
+def scan_dual(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, Array, np.ndarray]:
+    """T1-DUAL: one acquisition with two echoes. In-phase and out-of-phase images, and the mask."""
+    (both, apart), mask = _paint(patient, grid, 2, signal.gradient_echo_pair)
+    bias = signal.coil_bias(grid, rng, 0.16)
+    gain = float(rng.uniform(1500, 2600))
+    images = [signal.rician(s * bias, 0.012, rng) * np.float32(gain) for s in (both, np.abs(apart))]
+    return images[0], images[1], mask
+
+
+def scan_spir(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+    """T2-SPIR: a fat-suppressed turbo spin echo on its own grid. The image and its own mask."""
+    (water, fat), mask = _paint(
+        patient, grid, 2, lambda tissue: signal.spin_echo_pair(tissue, 2000.0, T2_ECHO_MS)
+    )
+    # Suppression fails where the field is off resonance: there, fat shines.
+    off = Waves.random(rng, 110, 260, 6).on(grid)
+    left = np.float32(0.07) + np.float32(0.5) * np.clip(off - np.float32(0.3), 0, 1)
+    bias = signal.coil_bias(grid, rng, 0.2)
+    image = signal.rician((water + fat * left) * bias, 0.018, rng)
+    return image * np.float32(rng.uniform(1300, 2300)), mask
+
+
+def _write_dual(
+    folder: Path, case_id: str, seed: int, grid: Grid, in_phase: Array, out_phase: Array, mask: np.ndarray
+) -> None:
+    series = _uid(seed, case_id, "T1DUAL")
+    slices = grid.shape[2]
+    for name, image, echo, first in (
+        ("OutPhase", out_phase, signal.OUT_PHASE_MS, 1),
+        ("InPhase", in_phase, signal.IN_PHASE_MS, 2),
+    ):
+        target = folder / "T1DUAL" / "DICOM_anon" / name
+        target.mkdir(parents=True)
+        for z in range(slices):
+            # Numbers run from the head down, positions from the feet up.
+            number = 2 * (slices - 1 - z) + first
+            stem = f"IMG-0004-{number:05d}"
+            header = _header(seed, case_id, series, grid, z, number)
+            header.SeriesDescription, header.SeriesNumber = "T1-DUAL", 4
+            header.EchoTime, header.RepetitionTime, header.FlipAngle = echo, 150.0, 80.0
+            header.ScanningSequence, header.MRAcquisitionType = "GR", "2D"
+            header.InversionTime = None
+            _write_slice(target / f"{stem}.dcm", header, image[:, :, z])
+    _write_masks(folder / "T1DUAL" / "Ground", mask, lambda z: f"IMG-0004-{2 * (slices - 1 - z) + 2:05d}")
+
+
+def _write_spir(folder: Path, case_id: str, seed: int, grid: Grid, image: Array, mask: np.ndarray) -> None:
+    series = _uid(seed, case_id, "T2SPIR")
+    slices = grid.shape[2]
+    target = folder / "T2SPIR" / "DICOM_anon"
+    target.mkdir(parents=True)
+    for z in range(slices):
+        number = slices - z
+        header = _header(seed, case_id, series, grid, z, number)
+        header.SeriesDescription, header.SeriesNumber = "T2-SPIR", 2
+        header.EchoTime, header.RepetitionTime, header.FlipAngle = T2_ECHO_MS, 2000.0, 90.0
+        header.ScanningSequence, header.MRAcquisitionType = "SE", "2D"
+        _write_slice(target / f"IMG-0002-{number:05d}.dcm", header, image[:, :, z])
+    _write_masks(folder / "T2SPIR" / "Ground", mask, lambda z: f"IMG-0002-{slices - z:05d}")
+
+
+def _write_masks(folder: Path, mask: np.ndarray, name: object) -> None:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for z in range(mask.shape[2]):
+        picture = np.ascontiguousarray(GREY_VALUES[mask[:, :, z].T])
+        Image.fromarray(picture).save(folder / f"{name(z)}.png", compress_level=6)  # type: ignore[operator]
+
+
+def _uid(*words: object) -> str:
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=["usbench phantom", *(str(word) for word in words)]))
+
+
+def _header(seed: int, case_id: str, series: str, grid: Grid, z: int, number: int) -> Dataset:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+    d = Dataset()
+    d.file_meta = FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = MRImageStorage
+    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = _uid(seed, series, number)
+    d.StudyInstanceUID, d.SeriesInstanceUID = _uid(seed, case_id, "study"), series
+    d.FrameOfReferenceUID = _uid(seed, case_id, "frame")
+    d.Modality, d.Manufacturer, d.ImageType = "MR", "usbench phantom", ["DERIVED", "PRIMARY", "OTHER"]
+    d.PatientName, d.PatientID, d.PatientSex, d.PatientBirthDate = f"Phantom^{case_id}", case_id, "O", ""
+    d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = "20000101"
+    d.StudyTime = d.ContentTime = "000000"
+    d.AccessionNumber = d.StudyID = d.ReferringPhysicianName = ""
+    d.MagneticFieldStrength, d.BodyPartExamined, d.PatientPosition = 1.5, "ABDOMEN", "HFS"
+    d.SequenceVariant, d.ScanOptions, d.EchoTrainLength = "NONE", "", 1
+    d.InstanceNumber, d.AcquisitionNumber = number, 1
+    steps, affine = grid.spacing, grid.affine
+    along = [affine[:3, a] / steps[a] for a in (0, 1)]
+    d.ImageOrientationPatient = [round(float(v), 9) for v in np.concatenate(along)]
+    d.ImagePositionPatient = [round(float(v), 6) for v in affine[:3, 3] + z * affine[:3, 2]]
+    d.PixelSpacing = [round(steps[1], 6), round(steps[0], 6)]
+    d.SliceThickness = d.SpacingBetweenSlices = round(steps[2], 6)
+    d.PositionReferenceIndicator = ""
+    return d
+
+
+def _write_slice(path: Path, header: Dataset, picture: Array) -> None:
+    """Write one slice [X, Y] as rows and columns of 12 bits in 16."""
+    pixels = np.clip(np.rint(picture.T), 0, 4095).astype("<u2")
+    header.Rows, header.Columns = pixels.shape
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
+    header.WindowCenter, header.WindowWidth = 600, 1200
+    header.PixelData = pixels.tobytes()
+    header["PixelData"].VR = "OW"
+    header.save_as(path, enforce_file_format=True)

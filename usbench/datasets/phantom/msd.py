@@ -1,0 +1,169 @@
+"""Phantoms of two tasks of the Medical Segmentation Decathlon: 4D NIfTI and `dataset.json`."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usbench.datasets.phantom import signal
+from usbench.datasets.phantom import tissues as t
+from usbench.datasets.phantom.brain import Brain
+from usbench.datasets.phantom.fields import Array, Canvas, Grid, rotation
+from usbench.datasets.phantom.pelvis import Pelvis
+from usbench.files import write_json
+
+PROSTATE_IDS = tuple(
+    f"prostate_{n:02d}"
+    for n in (0, 1, 2, 4, 6, 7, 10, 13, 14, 16, 17, 18, 20, 21, 24, 25, 28, 29, 31, 32, 34, 35, 37, 38, 39)
+) + tuple(f"prostate_{n:02d}" for n in range(40, 48) if n != 45)
+BRAIN_IDS = tuple(f"BRATS_{n:03d}" for n in range(1, 485))
+
+PROSTATE_HEADER: dict[str, Any] = {
+    "name": "PROSTATE",
+    "description": "Phantom: simulated prostate with peripheral and transition zone, made by usbench",
+    "reference": "usbench phantom",
+    "licence": "CC0",
+    "release": "1.0",
+    "tensorImageSize": "4D",
+    "modality": {"0": "T2", "1": "ADC"},
+    "labels": {"0": "background", "1": "PZ", "2": "TZ"},
+}
+BRAIN_HEADER: dict[str, Any] = {
+    "name": "BRATS",
+    "description": "Phantom: simulated gliomas in skull-stripped brains, made by usbench",
+    "reference": "usbench phantom",
+    "licence": "CC0",
+    "release": "1.0",
+    "tensorImageSize": "4D",
+    "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+    "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+}
+
+B_LOW, B_HIGH = 50.0, 800.0
+FLAIR_TR, FLAIR_TE = 9000.0, 110.0
+T1_TR, T1_TE, T1_TI = 2000.0, 4.0, 900.0
+FLAIR_TI = signal.null_time(t.CSF.t1, FLAIR_TR)
+
+
+def write_prostate(folder: Path, case_id: str, seed: int, index: int) -> None:
+    """Write one case of `Task05_Prostate` into `folder`: T2 and ADC, labels 1 PZ and 2 TZ."""
+    rng = np.random.default_rng([seed, 505, index])
+    size, slices = int(rng.choice([124, 128, 132])), int(rng.integers(13, 16))
+    pixel, thick = float(rng.uniform(1.17, 1.25)), float(rng.uniform(3.8, 4.1))
+    grid = _grid(
+        (size, size, slices),
+        (pixel, pixel, thick),
+        rotation(float(rng.uniform(-12, 12))),
+        rng.uniform(-6, 6, 3) + (0, 0, 5),
+    )
+    patient = Pelvis(rng)
+    images, mask = scan_prostate(patient, grid, rng)
+    _write(folder, case_id, grid, images, mask)
+
+
+def scan_prostate(patient: Pelvis, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+    """T2 and ADC [2, X, Y, Z] and the mask [X, Y, Z] of one patient."""
+    from scipy.ndimage import gaussian_filter
+
+    parts = 2
+    fine = grid.thinner(parts)
+    canvas = Canvas(fine, 5, patient.warp, patient.warp_mm)
+    canvas.plain = 2
+    grain = np.clip(patient.texture.on(fine), -2.5, 2.5)
+    grains: dict[float, Array] = {}
+    for shape, tissue, label in patient.layers:
+        values = [
+            sum(signal.spin_echo_pair(tissue, 4500.0, 100.0)),
+            signal.diffusion_echo(tissue, 3500.0, 75.0, B_LOW),
+            signal.diffusion_echo(tissue, 3500.0, 75.0, B_HIGH),
+            float(label == 1),
+            float(label == 2),
+        ]
+        if tissue.texture not in grains:
+            grains[tissue.texture] = np.float32(1) + grain * np.float32(tissue.texture)
+        canvas.paint(shape, values, grains[tissue.texture])
+    layers = canvas.averaged(parts)
+    bias = signal.coil_bias(grid, rng, 0.2)
+    t2 = signal.rician(layers[0] * bias, 0.016, rng) * np.float32(rng.uniform(700, 1300))
+    # Echo-planar images have half the resolution and are resampled to the T2 grid.
+    sigma = 0.014
+    echo = [gaussian_filter(layers[k] * bias, (1.0, 1.0, 0)) for k in (1, 2)]
+    low, high = (gaussian_filter(signal.rician(e, sigma, rng), (0.7, 0.7, 0)) for e in echo)
+    adc = signal.apparent_diffusion(low, high, B_LOW, B_HIGH, 2.5 * sigma)
+    return np.stack([t2, adc]), _majority(layers[3:])
+
+
+def write_brain(folder: Path, case_id: str, seed: int, index: int) -> None:
+    """Write one case of `Task01_BrainTumour` into `folder`: FLAIR, T1w, t1gd, T2w, labels 1 to 3."""
+    rng = np.random.default_rng([seed, 101_01, index])
+    shape = (int(rng.choice([76, 78, 80])), int(rng.choice([94, 96, 98])), int(rng.integers(46, 50)))
+    grid = _grid(shape, (2.0, 2.0, 2.5), np.eye(3), np.array([0, 0, 6.0]) + rng.uniform(-2, 2, 3))
+    patient = Brain(rng)
+    images, mask = scan_brain(patient, grid, rng)
+    _write(folder, case_id, grid, images, mask)
+
+
+def brain_signals(tissue: t.Tissue, agent: float) -> tuple[float, float, float, float]:
+    """FLAIR, T1, T1 after gadolinium and T2 of a tissue that takes up `agent` mmol/l of it."""
+    lit = signal.with_contrast(tissue, agent)
+    return (
+        signal.inversion_recovery(tissue.t1, tissue.t2, tissue.pd, FLAIR_TR, FLAIR_TE, FLAIR_TI),
+        abs(signal.inversion_recovery(tissue.t1, tissue.t2, tissue.pd, T1_TR, T1_TE, T1_TI)),
+        abs(signal.inversion_recovery(lit.t1, lit.t2, lit.pd, T1_TR, T1_TE, T1_TI)),
+        signal.spin_echo(tissue.t1, tissue.t2, tissue.pd, 4500.0, 95.0),
+    )
+
+
+def scan_brain(patient: Brain, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+    """FLAIR, T1w, t1gd and T2w [4, X, Y, Z], zero outside the brain, and the mask [X, Y, Z]."""
+    signals, occupancy, inside = patient.scan(grid, 4, brain_signals)
+    images = []
+    for clean, sigma in zip(signals, (0.010, 0.008, 0.008, 0.014), strict=True):
+        bias = signal.coil_bias(grid, rng, 0.12)
+        noisy = signal.rician(np.abs(clean) * bias, sigma, rng) * np.float32(rng.uniform(600, 1400))
+        images.append(np.where(inside, np.maximum(noisy, 1), 0))
+    return np.stack(images), np.where(inside, _majority(occupancy), 0).astype(np.uint8)
+
+
+def _majority(occupancy: Array) -> np.ndarray:
+    """The class that fills most of a voxel of which the classes together fill at least half; else 0."""
+    best = occupancy.argmax(axis=0).astype(np.uint8) + np.uint8(1)
+    return np.where(occupancy.sum(axis=0) >= 0.5, best, np.uint8(0)).astype(np.uint8)
+
+
+def _grid(
+    shape: tuple[int, int, int], spacing: tuple[float, ...], axes: np.ndarray, centre: np.ndarray
+) -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3] = axes * np.asarray(spacing)
+    affine[:3, 3] = centre - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
+    return Grid(shape, affine)
+
+
+def _write(folder: Path, case_id: str, grid: Grid, images: Array, mask: np.ndarray) -> None:
+    volume = np.moveaxis(np.rint(np.clip(images, 0, 32767)).astype(np.int16), 0, -1)
+    spacing = grid.spacing
+    save_nifti(folder / "imagesTr" / f"{case_id}.nii.gz", volume, grid.affine, spacing)
+    save_nifti(folder / "labelsTr" / f"{case_id}.nii.gz", mask, grid.affine, spacing)
+
+
+def save_nifti(path: Path, array: np.ndarray, lps: np.ndarray, spacing: tuple[float, float, float]) -> None:
+    """Write `array` as gzipped NIfTI whose bytes depend on nothing but its content."""
+    import nibabel as nib
+
+    # NIfTI counts x to the right and y to the front: both change sign.
+    image = nib.Nifti1Image(array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm", "sec")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 3, raw, mtime=0) as packed:
+        packed.write(image.to_bytes())
+
+
+def write_index(folder: Path, header: dict[str, Any], case_ids: list[str]) -> None:
+    """Write `dataset.json` for the cases in `folder`."""
+    pairs = [{"image": f"./imagesTr/{c}.nii.gz", "label": f"./labelsTr/{c}.nii.gz"} for c in case_ids]
+    counts = {"numTraining": len(pairs), "numTest": 0}
+    write_json(folder / "dataset.json", {**header, **counts, "training": pairs, "test": []})

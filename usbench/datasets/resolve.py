@@ -1,0 +1,129 @@
+"""Which data a task runs on: a user's folder, the real data set, or the task's phantom."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from usbench.datasets.base import Reader, Task
+from usbench.errors import UsbenchError, unknown
+from usbench.files import read_json
+
+ENVIRONMENT = "USBENCH_DATA"
+Kind = Literal["phantom", "sample", "real"]
+_MODES = ("auto", "real", "phantom")
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's data is and what a score on it is worth.
+
+    kind: "real" if every case of the full data set is there, "sample" for fewer and for a user's own
+        folder, "phantom" for simulated patients. Results of different kinds are never mixed.
+    root: the data folder for `usbench.datasets.readers.open_reader`.
+    notice: one line for the user.
+    """
+
+    kind: Kind
+    root: Path
+    notice: str
+
+
+def find_data(
+    task: Task,
+    data_dir: Path | None = None,
+    mode: Literal["auto", "real", "phantom"] = "auto",
+    task_dir: Path | None = None,
+) -> DataSource:
+    """The data of `task`: in `task_dir`, below `data_dir` (default: `USBENCH_DATA`), or its phantom.
+
+    mode "auto" takes real data where it is and else the phantom, "real" never takes the phantom,
+    "phantom" takes nothing else. Raises `UsbenchError`, with the command that downloads the data, for
+    an explicit `data_dir` or `task_dir` without the task's data and in mode "real" for its absence.
+    """
+    from usbench.datasets.readers import locate
+
+    if mode not in _MODES:
+        raise unknown("kind of data", mode, _MODES)
+    if task_dir is not None:
+        return _own_folder(task, Path(task_dir), mode)
+    if mode == "phantom":
+        return _phantom(task, "as asked")
+    named = os.environ.get(ENVIRONMENT, "").strip()
+    folder = Path(data_dir) if data_dir is not None else Path(named) if named else None
+    if folder is None:
+        if mode == "real":
+            where = f"give --data-dir DIR or set {ENVIRONMENT}"
+            raise UsbenchError(f"{task.name}: no data folder given; {where}{_fetch(task)}")
+        return _phantom(task, f"no data folder given (--data-dir or {ENVIRONMENT})")
+    folder = folder.expanduser()
+    origin = "--data-dir" if data_dir is not None else ENVIRONMENT
+    if not folder.is_dir():
+        raise UsbenchError(f"{folder}: there is no such folder ({origin}); check it{_fetch(task, folder)}")
+    if locate(task, folder) is None:
+        if mode == "real" or data_dir is not None:
+            raise UsbenchError(
+                f"{folder}: no data of task {task.name} ({origin}); give the folder that holds "
+                f"{task.folder}{_fetch(task, folder)}"
+            )
+        return _phantom(task, f"no data of it in {folder} ({ENVIRONMENT})")
+    return _on_disk(task, folder, mode)
+
+
+def _own_folder(task: Task, folder: Path, mode: str) -> DataSource:
+    folder = folder.expanduser()
+    if mode == "phantom":
+        raise UsbenchError(f"{folder}: a folder of your own (--task-dir) has no phantom; drop one of the two")
+    if not folder.is_dir():
+        raise UsbenchError(f"{folder}: there is no such folder (--task-dir); check the path")
+    return _on_disk(task, folder, mode)
+
+
+def _on_disk(task: Task, folder: Path, mode: str) -> DataSource:
+    from usbench.datasets.readers import open_reader
+
+    reader = open_reader(task, folder)
+    present, known = set(reader.case_ids()), set(task.case_ids)
+    if _is_phantom(reader):
+        if mode == "real":
+            raise UsbenchError(f"{folder}: these are phantoms made by usbench, not patients{_fetch(task)}")
+        notice = f"{task.name}: {folder} holds phantoms of usbench: scores say nothing about real patients"
+        return DataSource("phantom", folder, notice)
+    if not known:
+        return DataSource("sample", folder, f"{task.name}: {len(present)} cases in {folder}")
+    if known <= present:
+        return DataSource("real", folder, f"{task.name}: the full data set, {len(present)} cases in {folder}")
+    notice = f"{task.name}: a sample of {len(present)} cases in {folder}, the full data set has {len(known)}"
+    return DataSource("sample", folder, notice)
+
+
+def _is_phantom(reader: Reader) -> bool:
+    """Whether the data says of itself that usbench simulated it (someone may have copied a phantom)."""
+    if reader.task.layout == "msd":
+        described = read_json(reader.root / "dataset.json", "the data set's description", "extract it again")
+        return isinstance(described, dict) and described.get("reference") == "usbench phantom"
+    import pydicom
+
+    images = [file for file in reader.files(reader.case_ids()[0]) if file.suffix.lower() == ".dcm"]
+    if not images:
+        return False
+    try:
+        header = pydicom.dcmread(images[0], stop_before_pixels=True, specific_tags=["PatientName"])
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return False  # reading the case will say what is wrong with it
+    return str(header.get("PatientName", "")).startswith("Phantom^")
+
+
+def _phantom(task: Task, why: str) -> DataSource:
+    from usbench.datasets.phantom import phantom_root
+
+    notice = f"{task.name}: {why}, using its phantom: scores say nothing about real patients"
+    return DataSource("phantom", phantom_root(task), notice)
+
+
+def _fetch(task: Task, folder: Path | None = None) -> str:
+    if task.download is None:
+        return ""
+    return f", or get it with: usbench data download {task.name} --data-dir {folder or 'DIR'}"

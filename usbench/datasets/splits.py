@@ -1,0 +1,92 @@
+"""Which patients train and which test: fixed by case id, or derived from the case ids alone.
+
+The rule is the same for both. Cases are ordered by the SHA-256 of a text (for a fixed split
+"<task>:<case id>", for a derived one the case id) and dealt round-robin into the folds. A case id
+is a patient, so no patient is on both sides. The fixed folds are stored in `splits.json`, so that
+they stay what they are whatever becomes of the rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from usbench.datasets.base import Task
+from usbench.datasets.grid import natural_key
+from usbench.errors import UsbenchError
+from usbench.files import digest_of, read_json
+
+FOLDS = 5
+_FILE = Path(__file__).with_name("splits.json")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The folds of a data set, each a tuple of case ids in natural order; fold k tests, the rest trains.
+
+    `rule` says whether the folds are the fixed ones of the task or derived from the case ids;
+    `digest` (hex) changes whenever a case changes its fold.
+    """
+
+    folds: tuple[tuple[str, ...], ...]
+    rule: Literal["fixed", "derived"]
+    digest: str
+
+    def test(self, fold: int) -> tuple[str, ...]:
+        """The test cases of `fold`, which nothing may be selected on."""
+        return self.folds[self._checked(fold)]
+
+    def train(self, fold: int) -> tuple[str, ...]:
+        """The training cases of `fold`: those of all other folds, in natural order."""
+        self._checked(fold)
+        return _sorted(case for i, cases in enumerate(self.folds) if i != fold for case in cases)
+
+    def _checked(self, fold: int) -> int:
+        if not 0 <= fold < len(self.folds):
+            raise UsbenchError(f"fold {fold} does not exist; this data has folds 0 to {len(self.folds) - 1}")
+        return fold
+
+
+def make_split(task: Task, case_ids: Sequence[str]) -> Split:
+    """The split of `task` for the cases at hand.
+
+    The task's fixed folds are used, restricted to `case_ids`, if they know every case and each keeps
+    at least one. Else min(5, n) folds are derived from the case ids. Raises `UsbenchError` for fewer
+    than two cases: nothing would be left to train on.
+    """
+    present = set(case_ids)
+    if len(present) < 2:
+        raise UsbenchError(
+            f"{task.name}: {len(present)} case(s) cannot be split into training and test; give at least 2"
+        )
+    fixed = fixed_folds().get(task.name, ())
+    kept = tuple(tuple(case for case in fold if case in present) for fold in fixed)
+    if kept and all(kept) and sum(map(len, kept)) == len(present):
+        return _split(kept, "fixed")
+    return _split(deal(present, min(FOLDS, len(present))), "derived")
+
+
+def deal(case_ids: Iterable[str], folds: int, prefix: str = "") -> tuple[tuple[str, ...], ...]:
+    """Order `case_ids` by the SHA-256 of `prefix` + id and deal them round-robin into `folds` folds."""
+    ordered = sorted(set(case_ids), key=lambda case: hashlib.sha256(f"{prefix}{case}".encode()).hexdigest())
+    return tuple(_sorted(ordered[i::folds]) for i in range(folds))
+
+
+@cache
+def fixed_folds() -> dict[str, tuple[tuple[str, ...], ...]]:
+    """The fixed folds by task, from `splits.json`."""
+    stored = read_json(_FILE, "the table of fixed splits", "install usbench again")
+    return {name: tuple(tuple(fold.split()) for fold in folds) for name, folds in stored["folds"].items()}
+
+
+def _sorted(case_ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(case_ids, key=natural_key))
+
+
+def _split(folds: tuple[tuple[str, ...], ...], rule: Literal["fixed", "derived"]) -> Split:
+    folds = tuple(_sorted(fold) for fold in folds)
+    return Split(folds, rule, digest_of([list(fold) for fold in folds]))

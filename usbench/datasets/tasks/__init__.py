@@ -1,0 +1,70 @@
+"""The tasks of the benchmark, and tasks made from a user's own folder."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from usbench.datasets.base import Modality, Structure, Task
+from usbench.errors import UsbenchError, unknown
+
+_MODULES = {"chaos": "chaos", "msd-prostate": "msd_prostate", "msd-brain": "msd_brain"}
+
+# A user's folder states no tolerance: two millimetres, as for the organs of the built-in tasks.
+_FOLDER_TOLERANCE_MM = 2.0
+
+
+def task_names() -> list[str]:
+    """The names of the built-in tasks."""
+    return list(_MODULES)
+
+
+def get_task(name: str) -> Task:
+    """The built-in task called `name`. Raises `UsbenchError`, with the nearest name, for others."""
+    if name not in _MODULES:
+        raise unknown("task", name, _MODULES)
+    task: Task = importlib.import_module(f"{__name__}.{_MODULES[name]}").TASK
+    return task
+
+
+def task_from_folder(path: Path) -> Task:
+    """The task that a folder in the MSD layout describes in its `dataset.json`.
+
+    Modalities and foreground classes come from the file, under names that are safe on a command
+    line (lower case, words joined by hyphens). The task is called after the folder. Raises
+    `UsbenchError` naming the file and the entry that is missing or wrong.
+    """
+    from usbench.datasets.msd import load_description, safe_name
+
+    path = Path(path)
+    if not path.is_dir():
+        raise UsbenchError(
+            f"{path}: not a folder; give the folder that holds dataset.json, imagesTr and labelsTr"
+        )
+    description = load_description(path)
+    name = safe_name(path.resolve().name)
+    if not name:
+        raise UsbenchError(f"{path}: the folder's name cannot name a task; rename it with letters and digits")
+    if name in _MODULES:
+        raise UsbenchError(
+            f"{path}: the folder's name is that of the built-in task '{name}', and their results would mix; "
+            f"rename the folder, or run --task {name}"
+        )
+    return Task(
+        name=name,
+        title=description.title or path.resolve().name,
+        layout="msd",
+        folder=".",
+        modalities=tuple(
+            Modality(safe_name(channel), f"{channel} image", aliases=(channel,))
+            for channel in description.channels
+        ),
+        classes=tuple(
+            Structure(safe_name(label), label, labels=values) for label, values in description.labels.items()
+        ),
+        case_ids=(),
+        nsd_tolerance_mm=_FOLDER_TOLERANCE_MM,
+        licence=description.licence or "not stated",
+        citation=description.reference or "not stated",
+        homepage="",
+    )

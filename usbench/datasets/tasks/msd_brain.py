@@ -1,0 +1,34 @@
+"""MSD Task01: the whole tumour on FLAIR, T1, contrast-enhanced T1 and T2 of 484 people."""
+
+from __future__ import annotations
+
+from usbench.datasets.base import Download, Modality, Structure, Task
+
+TASK = Task(
+    name="msd-brain",
+    title="Brain tumour on FLAIR, T1, T1 with contrast and T2 (Medical Segmentation Decathlon, Task01)",
+    layout="msd",
+    folder="Task01_BrainTumour",
+    modalities=(
+        Modality("flair", "T2-FLAIR MRI", aliases=("FLAIR",)),
+        Modality("t1", "T1-weighted MRI", aliases=("T1w",)),
+        Modality("t1gd", "contrast-enhanced T1-weighted MRI", aliases=("T1gd", "T1ce")),
+        Modality("t2", "T2-weighted MRI", aliases=("T2w",)),
+    ),
+    # 1 oedema, 2 non-enhancing tumour, 3 enhancing tumour.
+    classes=(Structure("tumour", "brain tumour", labels=(1, 2, 3)),),
+    case_ids=tuple(f"BRATS_{number:03d}" for number in range(1, 485)),
+    # One voxel: the images are on a 1 mm grid.
+    nsd_tolerance_mm=1.0,
+    licence="CC BY-SA 4.0",
+    citation=(
+        "Antonelli M, Reinke A, Bakas S, et al. The Medical Segmentation Decathlon. "
+        "Nature Communications 13:4128, 2022. doi:10.1038/s41467-022-30695-9"
+    ),
+    homepage="http://medicaldecathlon.com",
+    download=Download(
+        url="https://msd-for-monai.s3-us-west-2.amazonaws.com/Task01_BrainTumour.tar",
+        bytes=None,
+        md5="240a19d752f0d9e9101544901065d872",
+    ),
+)

@@ -1,0 +1,34 @@
+"""MSD Task05: the prostate (both zones together) on T2 and ADC of 32 people."""
+
+from __future__ import annotations
+
+from usbench.datasets.base import Download, Modality, Structure, Task
+
+_NUMBERS = "00 01 02 04 06 07 10 13 14 16 17 18 20 21 24 25 28 29 31 32 34 35 37 38 39 40 41 42 43 44 46 47"
+
+TASK = Task(
+    name="msd-prostate",
+    title="Prostate on T2 and ADC (Medical Segmentation Decathlon, Task05)",
+    layout="msd",
+    folder="Task05_Prostate",
+    modalities=(
+        Modality("t2", "T2-weighted MRI", aliases=("T2", "T2w")),
+        Modality("adc", "apparent diffusion coefficient map", aliases=("ADC",)),
+    ),
+    # 1 peripheral zone, 2 transition zone; some cases have no transition zone, all have a prostate.
+    classes=(Structure("prostate", "prostate", labels=(1, 2)),),
+    case_ids=tuple(f"prostate_{number}" for number in _NUMBERS.split()),
+    # A few pixels in the plane, less than the thickness of one slice.
+    nsd_tolerance_mm=2.0,
+    licence="CC BY-SA 4.0",
+    citation=(
+        "Antonelli M, Reinke A, Bakas S, et al. The Medical Segmentation Decathlon. "
+        "Nature Communications 13:4128, 2022. doi:10.1038/s41467-022-30695-9"
+    ),
+    homepage="http://medicaldecathlon.com",
+    download=Download(
+        url="https://msd-for-monai.s3-us-west-2.amazonaws.com/Task05_Prostate.tar",
+        bytes=None,
+        md5="35138f08b1efaef89d7424d2bcc928db",
+    ),
+)

@@ -1,0 +1,32 @@
+"""The one exception that a user is meant to see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsbenchError(Exception):
+    """A problem that the user can act on.
+
+    The message is one line: it names the file or the value that is wrong and the remedy.
+    The command line prints it and exits with code 1; the Python API raises it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(str(message).split()))
+
+
+def unknown(kind: str, value: str, choices: Iterable[str], remedy: str = "") -> UsbenchError:
+    """The error for a name that is not one of `choices`, with the nearest one proposed.
+
+    `kind` is the word for what was named ("method", "task", "setting"); `remedy` replaces the
+    closing list of the choices.
+    """
+    names = sorted(choices)
+    near = difflib.get_close_matches(str(value).lower(), [n.lower() for n in names], n=1)
+    hint = ""
+    if near:
+        hint = f", did you mean '{next(n for n in names if n.lower() == near[0])}'?"
+    closing = remedy or ("choose one of: " + ", ".join(names) if names else "there is none to choose")
+    return UsbenchError(f"unknown {kind} '{value}'{hint or ';'} {closing}")

@@ -1,0 +1,164 @@
+"""The three fusion protocols, for any encoder and decoder.
+
+Early: the modalities are the channels of one network. Hybrid: an encoder for each modality, their
+features merged scale by scale, one decoder. Late: a whole network for each modality, their masks
+merged at the end and trained jointly through the merge. The protocols are those of Guo et al.,
+"Deep learning-based image segmentation on multimodal medical imaging", IEEE TRPMS 2019, as used
+by Dai et al., "Zeus".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usbench.errors import UsbenchError
+from usbench.methods.contract import FUSIONS, Method
+
+if TYPE_CHECKING:
+    from usbench.config import Config
+    from usbench.datasets.base import Task
+
+
+class Early(nn.Module):
+    """One network that sees the M modalities as its input channels."""
+
+    def __init__(self, method: Method, modalities: int, classes: int, settings: dict[str, Any]) -> None:
+        super().__init__()
+        assert method.build_network is not None
+        self.network = method.build_network(modalities, classes, **settings)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, M, H, W] -> logits [B, K, H, W]."""
+        logits: Tensor = self.network(images)
+        return logits
+
+
+class Hybrid(nn.Module):
+    """One encoder a modality; at every scale the M maps are concatenated and merged by a 1x1 convolution."""
+
+    def __init__(self, method: Method, modalities: int, classes: int, settings: dict[str, Any]) -> None:
+        super().__init__()
+        assert method.build_network is not None
+        networks = [method.build_network(1, classes, **settings) for _ in range(modalities)]
+        self.encoders = nn.ModuleList(network.encoder for network in networks)
+        self.decoder = networks[0].decoder
+        self.merges = nn.ModuleList(nn.Conv2d(modalities * c, c, kernel_size=1) for c in networks[0].channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, M, H, W] -> logits [B, K, H, W]."""
+        pyramids = [encoder(images[:, i : i + 1]) for i, encoder in enumerate(self.encoders)]
+        scales = zip(self.merges, zip(*pyramids, strict=True), strict=True)
+        merged = tuple(merge(torch.cat(maps, dim=1)) for merge, maps in scales)
+        logits: Tensor = self.decoder(merged)
+        return logits
+
+
+class Late(nn.Module):
+    """One whole network a modality; their masks are merged by `merge_logits`."""
+
+    def __init__(
+        self, method: Method, modalities: int, classes: int, settings: dict[str, Any], merge: str
+    ) -> None:
+        super().__init__()
+        assert method.build_network is not None
+        build = method.build_network
+        self.networks = nn.ModuleList(build(1, classes, **settings) for _ in range(modalities))
+        self.merge = merge
+        self.weight = nn.Parameter(torch.zeros(modalities, classes)) if merge == "learned" else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, M, H, W] -> logits [B, K, H, W]."""
+        stacked = torch.stack([net(images[:, i : i + 1]) for i, net in enumerate(self.networks)], dim=1)
+        return merge_logits(stacked, self.merge, self.weight)
+
+
+def merge_logits(logits: Tensor, merge: str, weight: Tensor | None = None) -> Tensor:
+    """Merge the masks of M networks, [B, M, K, H, W] logits, into [B, K, H, W] logits (float32).
+
+    mean-logits: the mean, the default: with the mean of probabilities one network that says no
+    everywhere keeps the mask empty for ever.
+    mean-probs: the logit of the mean probability, computed from log-probabilities so that it stays
+    exact, and its gradient alive, where a probability rounds to 0 or 1.
+    vote: the logit of the share of networks that say yes, (yes + 1/2) / (M + 1); a tie goes to the
+    sign of the mean logit. Counting has no gradient: that of the mean logit is used in its place.
+    learned: a weighted mean of logits, weights [M, K] as a softmax over the modalities.
+    """
+    logits = logits.float()
+    if merge == "mean-logits":
+        return logits.mean(dim=1)
+    if merge == "mean-probs":
+        log_yes = torch.logsumexp(functional.logsigmoid(logits), dim=1)
+        log_no = torch.logsumexp(functional.logsigmoid(-logits), dim=1)
+        return log_yes - log_no
+    if merge == "vote":
+        networks = logits.shape[1]
+        mean = logits.mean(dim=1)
+        yes = (logits > 0).sum(dim=1)
+        count = torch.log((yes + 0.5) / (networks - yes + 0.5))
+        tie = mean.sign() * 0.5 * math.log((networks + 2) / networks)
+        voted = torch.where(2 * yes == networks, tie, count)
+        return mean + (voted - mean).detach()
+    if merge == "learned":
+        if weight is None:
+            raise UsbenchError("merge 'learned' needs its weights; build it through usbench.fusion.Late")
+        share = torch.softmax(weight.float(), dim=0)
+        return (logits * share[None, :, :, None, None]).sum(dim=1)
+    raise UsbenchError(f"unknown merge '{merge}'; choose mean-logits, mean-probs, vote or learned")
+
+
+class Padded(nn.Module):
+    """Any network as one that takes any size: inputs padded to a multiple, logits cropped back.
+
+    The padding repeats the edge, half of it on each side.
+    """
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple
+
+    def forward(self, images: Tensor, **extras: Tensor) -> Tensor:
+        """images [B, M, H, W] of any size -> logits [B, K, H, W]."""
+        height, width = images.shape[-2:]
+        down, right = (-height) % self.multiple, (-width) % self.multiple
+        if not (down or right):
+            logits: Tensor = self.network(images, **extras)
+            return logits
+        top, left = down // 2, right // 2
+        padded = functional.pad(images, (left, right - left, top, down - top), mode="replicate")
+        logits = self.network(padded, **extras)
+        return logits[..., top : top + height, left : left + width]
+
+
+def require_fusion(method: Method, fusion: str) -> None:
+    """Raise `UsbenchError` where the method does not support the fusion protocol."""
+    if fusion not in FUSIONS:
+        from usbench.errors import unknown
+
+        raise unknown("fusion", fusion, FUSIONS)
+    if fusion not in method.fusions:
+        raise UsbenchError(
+            f"method '{method.name}' does not apply to {fusion} fusion; choose {' or '.join(method.fusions)}"
+        )
+
+
+def build_model(method: Method, task: Task, fusion: str, config: Config) -> nn.Module:
+    """The network of a run: images [B, M, H, W] -> logits [B, K, H, W], any H and W."""
+    require_fusion(method, fusion)
+    modalities, classes = len(task.modalities), len(task.classes)
+    settings = config.method
+    network: nn.Module
+    if method.build_segmenter is not None:
+        network = method.build_segmenter(task, fusion, **settings)
+    elif fusion == "early":
+        network = Early(method, modalities, classes, settings)
+    elif fusion == "hybrid":
+        network = Hybrid(method, modalities, classes, settings)
+    else:
+        network = Late(method, modalities, classes, settings, config.fusion.merge)
+    return Padded(network, method.size_multiple)

@@ -1,0 +1,51 @@
+"""The leaderboard: finished runs collected, averaged, ranked and printed.
+
+from usbench.leaderboard import build, render
+print(render(build("runs"), "md"))
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from usbench.errors import UsbenchError, unknown
+from usbench.leaderboard.collect import Problem, collect
+from usbench.leaderboard.render import FORMATS, render, write
+from usbench.leaderboard.table import Leaderboard, Row, Table, make_tables
+
+__all__ = ["FORMATS", "Leaderboard", "Problem", "Row", "Table", "build", "render", "write"]
+
+
+def build(runs_dir: str | Path = "runs", task: str | None = None) -> Leaderboard:
+    """Read every finished run below `runs_dir` and rank them, one table for each comparable group.
+
+    task: only the tables of this task. Results that cannot be trusted (edited, half-written, of
+    another schema, not of usbench) are left out and listed in `problems`. Raises `UsbenchError`
+    where no result is left.
+    """
+    runs_dir = Path(runs_dir)
+    command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
+    remedy = f"make one with: {command}"
+    results, problems = collect(runs_dir)
+    if not results:
+        why = (
+            f"none of {len(problems)} can be used, the first: {problems[0]}" if problems else "there is none"
+        )
+        raise UsbenchError(f"{runs_dir}: no finished run, {why}; {remedy}")
+    names = {result.data["cell"]["task"] for result in results}
+    if task is not None and task not in names:
+        raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
+    chosen = [result for result in results if task in (None, result.data["cell"]["task"])]
+    return Leaderboard(make_tables(chosen), problems)
+
+
+class _Callable(ModuleType):
+    """This module as a function: importing it hides the function of its name in `usbench`."""
+
+    def __call__(self, runs_dir: str | Path = "runs", task: str | None = None) -> Leaderboard:
+        return build(runs_dir, task)
+
+
+sys.modules[__name__].__class__ = _Callable

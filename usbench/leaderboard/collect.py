@@ -1,0 +1,136 @@
+"""Finding finished runs, and leaving out by name what cannot be trusted."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usbench.errors import UsbenchError
+from usbench.results import Result, load_result
+
+# What the tables need of a result.
+_NUMBERS = {
+    "cell": ("fold", "seed"),
+    "data": ("cases",),
+    "split": ("folds",),
+    "cost": ("parameters", "trainable", "ms_per_slice"),
+}
+_OTHERS = {"data": ("kind", "limit"), "split": ("digest", "rule"), "config": ("data", "train")}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder that was left out, and why. As text it is one line."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def collect(runs_dir: Path) -> tuple[list[Result], list[Problem]]:
+    """The finished runs below `runs_dir`, in order of path, and what was left out.
+
+    A run counts if `load_result` accepts it and its cases.csv holds every case of its test fold
+    with every class. A cell that lies there twice counts once. Unfinished runs are listed too.
+    """
+    results: list[Result] = []
+    problems: list[Problem] = []
+    seen: dict[tuple[Any, ...], Path] = {}
+    for folder, finished in _run_folders(runs_dir):
+        if not finished:
+            problems.append(Problem(folder, "not finished; the same usbench run command goes on with it"))
+            continue
+        try:
+            result = load_result(folder)
+            _check(result)
+            key = cell_key(result.data)
+        except UsbenchError as error:
+            problems.append(Problem(folder, str(error).replace(f"{folder}{os.sep}", "")))
+            continue
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit the schema ({error})"
+            problems.append(Problem(folder, f"result.json: {what}; compute it again or remove its folder"))
+            continue
+        if key in seen:
+            problems.append(Problem(folder, f"the same cell as {seen[key]}; remove one of the two"))
+            continue
+        seen[key] = folder
+        results.append(result)
+    return results, problems
+
+
+def settings(data: dict[str, Any]) -> dict[str, Any]:
+    """What makes a row of its own besides method and fusion: settings, code, version, devices."""
+    method = data["method"]
+    flat = {f"{part}.{name}": v for part in ("method", "fusion") for name, v in data["config"][part].items()}
+    # Built-in code changes with its own hash; the version of usbench around it does not count.
+    flat["version"] = "" if method["origin"] == "built in" else str(method["version"])
+    flat["code"] = str(method["source_hash"])[:10]
+    flat["devices"] = data["cost"].get("devices", 1)
+    return flat
+
+
+def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """What results must share to stand in one table."""
+    return (
+        data["cell"]["task"],
+        data["data"]["kind"],
+        data["data"]["fingerprint"],
+        data["protocol"],
+        tuple(data["task"]["modalities"]),
+        tuple(data["task"]["classes"]),
+    )
+
+
+def row_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """What results must share to be averaged in one row of a table: all but fold and seed."""
+    own = tuple((name, repr(value)) for name, value in sorted(settings(data).items()))
+    return data["cell"]["method"], data["cell"]["fusion"], str(data["method"]["weights"]), own
+
+
+def cell_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """The cell of a result; two results with one key are one cell."""
+    return (*table_key(data), *row_key(data), int(data["cell"]["fold"]), int(data["cell"]["seed"]))
+
+
+def _run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
+    """Every folder that holds a run, sorted, with whether it is finished."""
+    folders: dict[Path, bool] = {}
+    for place, inner, files in os.walk(runs_dir):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if "result.json" in files:
+            folders[Path(place)] = True
+        elif "checkpoint.pt" in files or "cases.csv" in files:
+            folders[Path(place)] = False
+    return sorted(folders.items())
+
+
+def _check(result: Result) -> None:
+    """Raise where a result has not what the tables need."""
+    data = result.data
+    for part, names in _NUMBERS.items():
+        for name in names:
+            if isinstance(data[part][name], bool) or not isinstance(data[part][name], int | float):
+                raise TypeError(f"{part}.{name} is {data[part][name]!r}, not a number")
+    for part, names in _OTHERS.items():
+        for name in names:
+            data[part][name]
+    if not 0 <= data["cell"]["fold"] < data["split"]["folds"]:
+        raise ValueError(f"fold {data['cell']['fold']} of {data['split']['folds']}")
+    expected = {(case, name) for case in data["split"]["test"] for name in data["task"]["classes"]}
+    found = [(row["case"], row["class"]) for row in result.cases]
+    if lost := sorted(expected - set(found)):
+        raise UsbenchError(f"cases.csv: lacks case {lost[0][0]}, class {lost[0][1]}; compute the run again")
+    if set(found) != expected or len(found) != len(expected):
+        raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
+    for row in result.cases:
+        for name in ("dsc", "iou", "hd95", "nsd", "sensitivity", "specificity"):
+            if math.isinf(row[name]):
+                raise UsbenchError(
+                    f"cases.csv: {name} of case {row['case']} is infinite; compute the run again"
+                )

@@ -1,0 +1,92 @@
+"""What a method is. Two ways in: an encoder and a decoder, or a whole segmenter.
+
+A method is described by a `Method`, made once at import and cheap to make: networks are built by
+its `build` only when a run needs them. Output is always logits [B, K, H, W], one sigmoid for each
+foreground class, at the size of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from usbench.errors import UsbenchError
+
+FUSIONS = ("early", "hybrid", "late")
+
+
+class EncoderDecoder(nn.Module):
+    """A network in two halves, which is what lets every fusion protocol follow for free.
+
+    encoder: [B, C, H, W] -> tuple of feature maps, finest first.
+    decoder: such a tuple -> logits [B, K, H, W].
+    channels: the number of channels of each feature map.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.channels = tuple(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.decoder(self.encoder(images))
+        return logits
+
+
+@dataclass(frozen=True)
+class Method:
+    """A segmentation method, as the registry and a run see it.
+
+    name: as on the command line. paper: a full reference. fusions: the protocols it supports.
+    build_network: `(in_channels, classes, **settings) -> EncoderDecoder`, or
+    build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
+    [B, K, H, W]; exactly one of the two is given.
+    settings: names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
+    arguments of the builder; presets: other defaults, by preset.
+    weights: the words for what the network starts from, given the settings ("none", "imagenet").
+    size_multiple: inputs are padded to a multiple of this and the logits cropped back.
+    precompute: for frozen parts. `(task, images [N, M, S, S], **settings) -> {name: tensor [N, ...]}`
+    is called once for every case; the tensors are stored, and the network is then called as
+    `network(images, **{name: rows of the batch})`.
+    pretraining_overlap: what is known of the task's cases in the pretraining data.
+    """
+
+    name: str
+    paper: str
+    build_network: Callable[..., EncoderDecoder] | None = None
+    build_segmenter: Callable[..., nn.Module] | None = None
+    fusions: tuple[str, ...] = FUSIONS
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
+    size_multiple: int = 32
+    precompute: Callable[..., dict[str, Tensor]] | None = None
+    pretraining_overlap: str = "none"
+
+    def __post_init__(self) -> None:
+        if (self.build_network is None) == (self.build_segmenter is None):
+            raise UsbenchError(
+                f"method '{self.name}' must give build_network or build_segmenter, one of the two; "
+                "see usbench.methods.contract.Method"
+            )
+        for fusion in self.fusions:
+            if fusion not in FUSIONS:
+                raise UsbenchError(
+                    f"method '{self.name}' declares fusion '{fusion}'; choose from {', '.join(FUSIONS)}"
+                )
+
+    @property
+    def kind(self) -> str:
+        return "encoder-decoder" if self.build_network else "segmenter"
+
+    def builder_file(self) -> str:
+        """The file in which the builder is written; a change in it makes a new cell."""
+        builder = self.build_network or self.build_segmenter
+        code = getattr(builder, "__code__", None) or getattr(
+            getattr(builder, "__init__", None), "__code__", None
+        )
+        return str(code.co_filename) if code else ""

@@ -1,0 +1,276 @@
+"""`usbench run`: from the words of a user to finished cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from usbench.config import DEFAULT_FOLDS, Config, make_config, preset_names, read_config_file
+from usbench.console import say
+from usbench.datasets.base import Task
+from usbench.errors import UsbenchError, unknown
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from usbench.cell import Cell
+    from usbench.datasets.resolve import DataSource
+    from usbench.methods.contract import Method
+    from usbench.methods.registry import Found
+    from usbench.results import Result
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about to do, before any data is prepared."""
+
+    method: Method
+    found: Found
+    fusion: str
+    task: Task
+    source: DataSource
+    config: Config
+    device: str
+
+
+def run(
+    method: str = "unet",
+    fusion: str = "late",
+    task: str | None = None,
+    *,
+    task_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    data: str = "auto",
+    modalities: Sequence[str] | None = None,
+    merge_labels: str | None = None,
+    folds: str | Sequence[int] | None = None,
+    seed: int = 0,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    config: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32",
+    runs_dir: str | Path = "runs",
+    limit: int | None = None,
+    overwrite: bool = False,
+    keep_weights: bool = False,
+) -> list[Result]:
+    """Compute cells of the benchmark, one for each fold, and return their results in order of fold.
+
+    task: the name of a task, or task_dir: a folder in the layout of the Medical Segmentation
+    Decathlon. data: "real" (absence is an error), "phantom", or "auto" (real data where data_dir or
+    USBENCH_DATA has it, else the phantom). modalities: a subset by name. merge_labels: one
+    foreground class of that name. folds: "all", "0,2" or numbers; by default what the preset says.
+    preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU, else paper.
+    settings: {"train.epochs": 5}; config: a YAML file of such; settings win. device: "auto", "cpu"
+    or "cuda"; devices: how many of them; precision: "32", "bf16" or "16". limit: use the first so
+    many cases only. A finished cell is returned, not computed again, unless overwrite; a stopped
+    one goes on from its last epoch.
+
+    Raises `UsbenchError`, one line that names what is wrong and the remedy.
+    """
+    plan = make_plan(
+        method,
+        fusion,
+        task,
+        task_dir=task_dir,
+        data_dir=data_dir,
+        data=data,
+        modalities=modalities,
+        merge_labels=merge_labels,
+        preset=preset,
+        settings=settings,
+        config=config,
+        plugins=plugins,
+        device=device,
+    )
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if limit is not None and limit < 2:
+        raise UsbenchError(f"--limit {limit} leaves nothing to train on; use at least 2 cases")
+    if not 0 <= seed < 2**31:
+        raise UsbenchError(f"--seed {seed} is out of range; choose from 0 to {2**31 - 1}")
+    runs = Path(runs_dir)
+    require_writable(runs)
+    say(plan.source.notice)
+    cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices, runs)
+
+    from usbench.cell import compute
+
+    fabric = make_fabric(plan.device, devices, precision)
+    results = []
+    for cell in cells:
+        result, new = compute(cell, fabric, overwrite, keep_weights)
+        if not new and fabric.is_global_zero:
+            say(f"{result.path}: finished before, not computed again (--overwrite does)")
+        results.append(result)
+    return results
+
+
+def make_plan(
+    method: str,
+    fusion: str,
+    task: str | None,
+    *,
+    task_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    data: str = "auto",
+    modalities: Sequence[str] | None = None,
+    merge_labels: str | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    config: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    device: str = "auto",
+) -> Plan:
+    """Resolve the words of `run` without preparing or training anything; the same errors."""
+    from usbench.datasets.resolve import find_data
+    from usbench.datasets.tasks import get_task, task_from_folder
+    from usbench.fusion import require_fusion
+    from usbench.methods.registry import get_method
+
+    if (task is None) == (task_dir is None):
+        raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
+    the_method, found = get_method(method, [Path(p) for p in plugins])
+    require_fusion(the_method, fusion)
+    the_task = get_task(task) if task is not None else task_from_folder(Path(task_dir or "."))
+    the_task = the_task.with_modalities(modalities).merged(merge_labels)
+    if data not in ("auto", "real", "phantom"):
+        raise unknown("value of --data", data, ("auto", "real", "phantom"))
+    if preset is not None and preset not in preset_names():
+        raise unknown("preset", preset, preset_names())
+    chosen = choose_device(device)
+    overrides = {**(read_config_file(Path(config)) if config else {}), **(settings or {})}
+    # Settings are checked before a phantom is made or data is looked for.
+    make_config(preset or "quick", the_method.settings, the_method.presets, overrides)
+    source = find_data(
+        the_task,
+        Path(data_dir) if data_dir else None,
+        cast("Literal['auto', 'real', 'phantom']", data),
+        Path(task_dir) if task_dir else None,
+    )
+    name = preset or ("quick" if source.kind == "phantom" or chosen == "cpu" else "paper")
+    effective = make_config(name, the_method.settings, the_method.presets, overrides)
+    return Plan(the_method, found, fusion, the_task, source, effective, chosen)
+
+
+def make_cells(
+    plan: Plan,
+    folds: str | Sequence[int] | None,
+    seed: int,
+    merge_labels: str | None,
+    limit: int | None,
+    precision: str,
+    devices: int,
+    runs_dir: Path,
+) -> list[Cell]:
+    """Prepare the data of a plan and return its cells, one a fold."""
+    from usbench.cell import Cell
+    from usbench.datasets.readers import open_reader
+    from usbench.datasets.splits import make_split
+    from usbench.datasets.store import prepare
+    from usbench.methods.registry import source_hash
+
+    case_ids = open_reader(plan.task, plan.source.root).case_ids()[:limit] if limit else None
+    store = prepare(plan.task, plan.source.root, plan.config.data, case_ids=case_ids)
+    split = make_split(plan.task, store.case_ids)
+    chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
+    return [
+        Cell(
+            task=plan.task,
+            method=plan.method,
+            found=plan.found,
+            source_hash=source_hash(plan.method),
+            fusion=plan.fusion,
+            fold=fold,
+            seed=seed,
+            config=plan.config,
+            kind=plan.source.kind,
+            store=store,
+            split=split,
+            merge_labels=merge_labels,
+            limit=limit,
+            precision=precision,
+            devices=devices,
+            runs_dir=runs_dir,
+        )
+        for fold in chosen
+    ]
+
+
+def parse_folds(folds: str | Sequence[int], count: int) -> list[int]:
+    """ "all", "0,2" or numbers as a sorted list of folds below `count`."""
+    if folds == "all":
+        return list(range(count))
+    parts = folds.split(",") if isinstance(folds, str) else list(folds)
+    chosen = set()
+    for part in parts:
+        try:
+            fold = int(part)
+        except ValueError as error:
+            raise UsbenchError(
+                f"--folds '{folds}': '{part}' is not a fold; write all, or numbers such as 0,2"
+            ) from error
+        if not 0 <= fold < count:
+            raise UsbenchError(f"--folds {fold}: this data has {count} folds; choose from 0 to {count - 1}")
+        chosen.add(fold)
+    return sorted(chosen)
+
+
+def choose_device(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" takes a GPU where there is one."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsbenchError(
+            "--device cuda: torch sees no GPU here; use --device cpu, or install torch for CUDA"
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def make_fabric(device: str, devices: int, precision: str) -> Fabric:
+    """Lightning Fabric for a device; with several devices it starts the other processes (DDP)."""
+    import logging
+    import warnings
+
+    from usbench.torchvision_cpu import make_importable
+
+    make_importable()
+    import torch
+    from lightning_fabric import Fabric
+
+    if devices < 1 or (device == "cuda" and devices > torch.cuda.device_count()):
+        have = torch.cuda.device_count() if device == "cuda" else os.cpu_count()
+        raise UsbenchError(f"--devices {devices}: this machine has {have}; choose from 1 to {have}")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=UserWarning, module="lightning_fabric")
+    if device == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def require_writable(folder: Path) -> None:
+    """Fail before hours of training where results cannot be written."""
+    from usbench.files import os_errors
+
+    with os_errors(folder, "write results into"):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".usbench-{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
