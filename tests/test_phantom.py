@@ -102,7 +102,8 @@ def test_simpleitk_reads_every_dicom_series(phantoms):
             assert image.GetSize() == (header.Columns, header.Rows, len(files))
             wanted = (*header.PixelSpacing[::-1], header.SpacingBetweenSlices)
             assert image.GetSpacing() == pytest.approx([float(v) for v in wanted], abs=1e-3)
-            assert header.Modality == "MR" and header.PatientID == patient.name
+            assert header.Modality == "MR"
+            assert header.PatientID == patient.name
             assert header.SOPClassUID.name == "MR Image Storage"
             assert header.pixel_array.dtype == np.uint16
 
@@ -114,7 +115,8 @@ def test_chaos_quirks(phantoms):
     dual = patient / "T1DUAL"
     inside, outside = (sorted((dual / "DICOM_anon" / n).glob("*.dcm")) for n in ("InPhase", "OutPhase"))
     numbers = [int(p.stem[-5:]) for p in inside], [int(p.stem[-5:]) for p in outside]
-    assert numbers[0] == [n + 1 for n in numbers[1]] and numbers[0][:2] == [2, 4]
+    assert numbers[0] == [n + 1 for n in numbers[1]]
+    assert numbers[0][:2] == [2, 4]
     first, second = pydicom.dcmread(inside[0]), pydicom.dcmread(outside[0])
     assert first.SeriesInstanceUID == second.SeriesInstanceUID
     assert first.SOPInstanceUID != second.SOPInstanceUID
@@ -132,7 +134,7 @@ def test_chaos_quirks(phantoms):
     assert [p.name for p in _patients(phantoms["chaos"])] == ["1", "2", "3", "5", "8", "10"]
 
 
-@pytest.mark.parametrize("task, channels", [("Task05_Prostate", 2), ("Task01_BrainTumour", 4)])
+@pytest.mark.parametrize(("task", "channels"), [("Task05_Prostate", 2), ("Task01_BrainTumour", 4)])
 def test_monai_reads_the_msd_phantoms(phantoms, task, channels):
     from monai.apps import DecathlonDataset
     from monai.transforms import LoadImaged
@@ -162,21 +164,25 @@ def test_every_class_is_in_every_case(phantoms, name):
     for images, mask in cases:
         assert np.unique(mask).tolist() == wanted
         assert np.bincount(mask.ravel()).min() > 150
-        assert images.shape[1:] == mask.shape and images.std() > 0
+        assert images.shape[1:] == mask.shape
+        assert images.std() > 0
 
 
 def test_organs_are_on_their_sides(phantoms):
     """In scanner coordinates x grows to the patient's left: the right kidney is below the liver."""
+    import SimpleITK as sitk
+
     for patient in _patients(phantoms["chaos"]):
         image, files = _series(patient / "T1DUAL" / "DICOM_anon" / "InPhase")
-        mask = np.asarray(
-            __import__("SimpleITK").GetArrayFromImage(_ground(patient / "T1DUAL/Ground", files, image))
-        )
+        mask = np.asarray(sitk.GetArrayFromImage(_ground(patient / "T1DUAL/Ground", files, image)))
         place = {}
         for grey in (63, 126, 189, 252):
             z, y, x = np.argwhere(mask == grey).mean(axis=0)
             place[grey] = image.TransformContinuousIndexToPhysicalPoint((x, y, z))
-        assert place[63][0] < 0 and place[126][0] < -30 and place[189][0] > 30 and place[252][0] > 60
+        assert place[63][0] < 0
+        assert place[126][0] < -30
+        assert place[189][0] > 30
+        assert place[252][0] > 60
         assert place[126][2] < place[63][2]
 
 
@@ -184,7 +190,8 @@ def test_brain_background_is_zero(phantoms):
     for images, mask in _msd_cases(phantoms["msd-brain"], "msd-brain"):
         outside = images[0] == 0
         assert 0.3 < outside.mean() < 0.8
-        assert (images[:, outside] == 0).all() and (images[:, ~outside] > 0).all()
+        assert (images[:, outside] == 0).all()
+        assert (images[:, ~outside] > 0).all()
         assert not mask[outside].any()
 
 
@@ -214,7 +221,8 @@ def test_water_and_fat_cancel_out_of_phase():
     lasting = t.Tissue(900, 1e9, 1.0)
     inside, outside = signal.gradient_echo_pair(lasting)
     decay = np.exp(-(signal.OUT_PHASE_MS - signal.IN_PHASE_MS) / signal.FIELD_DEPHASING_MS)
-    assert outside == pytest.approx(inside * decay) and outside == pytest.approx(inside, rel=0.03)
+    assert outside == pytest.approx(inside * decay)
+    assert outside == pytest.approx(inside, rel=0.03)
     marrow = signal.gradient_echo_pair(t.MARROW)
     assert abs(marrow[1]) < 0.35 * marrow[0]
     lean, fatty = (
@@ -285,10 +293,12 @@ def test_partial_volume_and_supersampling():
     affine[:3, 3] = -39, -39, -39
     grid = Grid((40, 40, 14), affine)
     still = [Waves.random(np.random.default_rng(0), 50, 100) for _ in range(3)]
-    canvas = Canvas(grid.thinner(3), 1, still, 0.0)
-    canvas.paint(ellipsoid((0, 0, 0), (25, 20, 30)), [1.0])
+    canvas = Canvas(grid.thinner(3), 1, 1, still, 0.0)
+    canvas.paint(ellipsoid((0, 0, 0), (25, 20, 30)), [1.0], 1)
     share = canvas.averaged(3)[0]
-    assert share.shape == grid.shape and ((share > 0.05) & (share < 0.95)).sum() > 500
+    assert (canvas.layers[0] == canvas.layers[1]).all()
+    assert share.shape == grid.shape
+    assert ((share > 0.05) & (share < 0.95)).sum() > 500
     assert share.sum() * 24 == pytest.approx(4 / 3 * np.pi * 25 * 20 * 30, rel=0.02)
 
 
@@ -330,7 +340,8 @@ def test_phantom_root_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("USBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr("usbench.datasets.phantom.CASES", 1)
     root = phantom_root(_task("msd-prostate"))
-    assert root.parent == tmp_path / "phantoms" and root.name.startswith("msd-prostate-")
+    assert root.parent == tmp_path / "phantoms"
+    assert root.name.startswith("msd-prostate-")
     assert (root / "Task05_Prostate" / "dataset.json").is_file()
     stamp = (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns
     assert phantom_root(_task("msd-prostate")) == root
@@ -339,7 +350,7 @@ def test_phantom_root_is_made_once(tmp_path, monkeypatch):
 
 
 def test_errors_name_the_remedy(tmp_path):
-    with pytest.raises(UsbenchError, match="'mine' has no phantom.*--data-dir"):
+    with pytest.raises(UsbenchError, match=r"'mine' has no phantom.*--data-dir"):
         phantom_root(_task("mine"))
     with pytest.raises(UsbenchError, match="cannot have 99 cases; ask for 1 to 20"):
         make_phantom(_task("chaos"), tmp_path / "x", 99)
@@ -378,7 +389,7 @@ def _classify(cases, channels: list[int], classes: int, train: int) -> float:
 
 
 @pytest.mark.parametrize(
-    "name, channels, margin", [("chaos", 3, 0.04), ("msd-prostate", 2, 0.04), ("msd-brain", 4, 0.1)]
+    ("name", "channels", "margin"), [("chaos", 3, 0.05), ("msd-prostate", 2, 0.05), ("msd-brain", 4, 0.1)]
 )
 def test_no_single_modality_shows_everything(phantoms, name, channels, margin):
     if name == "chaos":

@@ -149,6 +149,11 @@ def test_resampling_agrees_with_nibabel(order):
     assert known.sum() > 100
     assert np.allclose(values[known], expected[known], atol=1e-5)
     assert known.mean() <= share < 1
+    # Beyond the outer faces of the voxels, half a step past the centres, there is nothing.
+    points = nibabel.affines.apply_affine(np.linalg.inv(turn) @ target, np.argwhere(np.ones(shape)))
+    outside = ((points < -0.51) | (points > np.array(volume.shape) - 0.49)).any(axis=1).reshape(shape)
+    assert outside.any()
+    assert not values[outside].any()
 
 
 def test_png_stack_serves_both_phases_and_follows_the_names(tmp_path):
@@ -159,6 +164,19 @@ def test_png_stack_serves_both_phases_and_follows_the_names(tmp_path):
     write_ground(case / "T1DUAL/Ground", ORGANS, grid, [f"X-{k}" for k in range(1, 11)][::-1])
     case = open_reader(CHAOS.with_modalities(["t1-in"]), tmp_path).read("1")
     assert np.abs(centroid(case.mask == 1, case.affine) - to_ras(LIVER)).max() < 0.8
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_png_of_the_same_name_belongs_to_the_slice(tmp_path, order):
+    numbers = {"reversed": np.arange(10)[::-1], "shuffled": np.random.default_rng(3).permutation(10)}[order]
+    names, case = [f"IMG-{n:05d}" for n in numbers], tmp_path / "Train_Sets/MR/1"
+    write_series(case / "T2SPIR/DICOM_anon", scene, COARSE, names)
+    write_ground(case / "T2SPIR/Ground", ORGANS, COARSE, names)
+    read = open_reader(T2_ONLY, tmp_path).read("1")
+    assert read.images.shape[-1] == 10
+    spots = read.images[0] > 350
+    assert spots.sum() > 50
+    assert np.array_equal(read.mask == 4, spots)
 
 
 def _slice(case: Path, k: int) -> Path:

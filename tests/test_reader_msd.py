@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 from pathlib import Path
 
@@ -94,7 +95,37 @@ def _moved(data, affine):
     return data, affine
 
 
+def _huge(file: Path) -> None:
+    """A header that promises 30000 x 30000 x 30000 voxels."""
+    image = nibabel.load(file)
+    header = image.header.copy()
+    header["dim"][1:4] = 30000
+    file.write_bytes(gzip.compress(header.binaryblock + bytes(4) + bytes(100)))
+
+
+def _flip(file: Path) -> None:
+    """One wrong byte in the voxels, in a stream that unpacks all the same: only its check sum tells."""
+    content = file.read_bytes()
+    plain = gzip.decompress(content)
+    stored = gzip.compress(plain, compresslevel=0)
+    place = len(stored) // 2
+    file.write_bytes(stored[:place] + bytes([stored[place] ^ 1]) + stored[place + 1 :])
+
+
 BROKEN_MSD = {
+    "garbled": (
+        lambda i, m: _flip(i),
+        r"case_2\.nii\.gz: truncated or invalid NIfTI file \(CRC check failed",
+    ),
+    "garbled mask": (
+        lambda i, m: _flip(m),
+        r"case_2\.nii\.gz: truncated or invalid NIfTI file \(CRC check failed",
+    ),
+    "huge": (lambda i, m: _huge(m), r"case_2\.nii\.gz: truncated or invalid NIfTI file"),
+    "complex mask": (
+        lambda i, m: _rewrite(m, lambda d, a: (d.astype(np.complex64), a)),
+        r"type complex64, plain numbers",
+    ),
     "truncated image": (lambda i, m: cut(i, 0.5), r"imagesTr/case_2\.nii\.gz: truncated or invalid NIfTI"),
     "truncated mask": (lambda i, m: cut(m, 0.5), r"labelsTr/case_2\.nii\.gz: truncated or invalid NIfTI"),
     "no nifti": (lambda i, m: i.write_text("hello"), r"imagesTr/case_2\.nii\.gz: truncated or invalid NIfTI"),

@@ -28,9 +28,9 @@ def print_results(results: Sequence[Result]) -> None:
     title = f"{name}: {first['cell']['method']}, {first['cell']['fusion']} fusion, preset {first['preset']}"
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("fold", "class", "cases"):
-        table.add_column(column)
-    for column in ("DSC", "IoU", "HD95 mm", "NSD", "sensitivity", "specificity"):
-        table.add_column(column, justify="right")
+        table.add_column(column, no_wrap=True)
+    for column in ("DSC", "IoU", "HD95 mm", "NSD", "sens.", "spec."):
+        table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         fold = str(result.data["cell"]["fold"])
         classes: dict[str, Any] = result.scores["classes"]

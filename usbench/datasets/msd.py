@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from usbench.files import read_json
 
 _AGAIN = "extract or download the data set again"
 _JSON_REMEDY = "correct dataset.json (see the layout of the Medical Segmentation Decathlon)"
+
+# What a broken file brings about: cut short, garbled, or with a header that promises too much.
+_BROKEN = (EOFError, zlib.error, OSError, ValueError, OverflowError, MemoryError)
 
 # A mask displaced by less than half a voxel still belongs to the image voxel by voxel.
 _SAME_GRID = 0.5
@@ -260,8 +264,7 @@ class MsdReader:
             report(Problem(entry.case_id, entry.image, what, remedy))
             return None
 
-        with _nifti_errors(entry.case_id, entry.image, report):
-            proxy, affine = _open(entry.image)
+        with _nifti_errors(entry.case_id, entry.image, report), _open(entry.image) as (proxy, affine):
             shape = proxy.shape
             if len(shape) == 3 and self._count == 1:
                 shape = (*shape, 1)
@@ -270,7 +273,8 @@ class MsdReader:
                     f"shape {shape}, expected three axes and on a fourth {self._count} modalities",
                     "correct the image or dataset.json",
                 )
-            images = np.empty((len(self._channels), *shape[:3]), dtype=np.float32)
+            # Every volume in the order of the file (Fortran), so that nothing is shuffled in memory.
+            images = np.empty((len(self._channels), *shape[2::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
             # Forward through the file, so that a compressed one is unpacked once.
             for row in np.argsort(self._channels):
                 where = (..., self._channels[row]) if len(proxy.shape) == 4 else (...,)
@@ -303,23 +307,24 @@ class MsdReader:
             report(Problem(entry.case_id, entry.label, what, remedy))
             return None
 
-        with _nifti_errors(entry.case_id, entry.label, report):
-            proxy, affine = _open(entry.label)
+        with _nifti_errors(entry.case_id, entry.label, report), _open(entry.label) as (proxy, affine):
             raw = np.asarray(proxy[...])
+            if raw.dtype.kind not in "iufb":
+                return bad(f"voxels of type {raw.dtype}, plain numbers are expected")
             if raw.ndim == 4 and raw.shape[3] == 1:
                 raw = raw[..., 0]
             if raw.ndim != 3:
                 return bad(f"a mask of shape {raw.shape}, three axes are expected")
-            present = np.unique(raw)
             allowed = {0, *(value for c in self.task.classes for value in c.labels)}
-            unknown = [v for v in present.tolist() if v not in allowed]
-            if unknown:
+            if sum(int(np.count_nonzero(raw == v)) for v in allowed) != raw.size:
+                unknown = [v for v in np.unique(raw).tolist() if v not in allowed]
                 shown = ", ".join(f"{v:g}" for v in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
                 known = ", ".join(str(v) for v in sorted(allowed))
                 return bad(f"mask values {shown} are unknown, allowed are {known}", "correct the mask")
-            mask = np.zeros(raw.shape, dtype=np.uint8)
+            mask = np.zeros_like(raw, dtype=np.uint8)
             for index, structure in enumerate(self.task.classes, start=1):
-                mask[np.isin(raw, structure.labels)] = index
+                for value in structure.labels:
+                    np.copyto(mask, index, where=raw == value)
             return mask, affine
         return None
 
@@ -329,15 +334,22 @@ def _absent(case_id: str, path: Path) -> Problem:
     return Problem(case_id, path, what, f"{_AGAIN}, or take the case off the list")
 
 
-def _open(path: Path) -> tuple[Any, np.ndarray]:
-    """The lazily read voxels of a NIfTI file and its affine."""
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, np.ndarray]]:
+    """The lazily read voxels of a NIfTI file and its affine; at the end, the check sum of a .gz is tested."""
     import nibabel
 
-    image: Any = nibabel.load(path, keep_file_open=True)
+    image: Any = nibabel.load(path)
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ValueError("its affine does not place the voxels in space")
-    return image.dataobj, affine
+    if path.suffix != ".gz":
+        yield image.dataobj, affine
+        return
+    with gzip.open(path) as stream:
+        yield type(image).from_stream(stream).dataobj, affine
+        while stream.read(1 << 20):
+            pass
 
 
 @contextmanager
@@ -350,5 +362,5 @@ def _nifti_errors(case_id: str, path: Path, report: Report) -> Iterator[None]:
         yield
     except FileNotFoundError:
         report(_absent(case_id, path))
-    except (ImageFileError, HeaderDataError, EOFError, zlib.error, OSError, ValueError) as error:
+    except (ImageFileError, HeaderDataError, *_BROKEN) as error:
         report(Problem(case_id, path, f"truncated or invalid NIfTI file ({error})", _AGAIN))

@@ -55,8 +55,8 @@ def make_split(task: Task, case_ids: Sequence[str]) -> Split:
     """The split of `task` for the cases at hand.
 
     The task's fixed folds are used, restricted to `case_ids`, if they know every case and each keeps
-    at least one. Else min(5, n) folds are derived from the case ids. Raises `UsbenchError` for fewer
-    than two cases: nothing would be left to train on.
+    at least half of its cases. Else min(5, n) folds of even size are derived from the case ids.
+    Raises `UsbenchError` for fewer than two cases: nothing would be left to train on.
     """
     present = set(case_ids)
     if len(present) < 2:
@@ -65,7 +65,8 @@ def make_split(task: Task, case_ids: Sequence[str]) -> Split:
         )
     fixed = fixed_folds().get(task.name, ())
     kept = tuple(tuple(case for case in fold if case in present) for fold in fixed)
-    if kept and all(kept) and sum(map(len, kept)) == len(present):
+    halves = all(2 * len(some) >= len(whole) for some, whole in zip(kept, fixed, strict=True))
+    if kept and halves and sum(map(len, kept)) == len(present):
         return _split(kept, "fixed")
     return _split(deal(present, min(FOLDS, len(present))), "derived")
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +64,20 @@ def phantom_root(task: Task) -> Path:
 
     It is the data folder: `task.folder` lies below it. Raises `UsbenchError` for a task without one.
     """
-    from usbench.files import cache_dir
+    from usbench.files import cache_dir, describe_os_error
 
     _recipe(task)
     root = cache_dir() / "phantoms" / f"{task.name}-{phantom_version()}"
     if not root.is_dir():
-        make_phantom(task, root, CASES, SEED)
+        # Two runs may start at once: whoever is second to finish keeps the folder of the first.
+        own = root.with_name(f".{root.name}.{os.getpid()}")
+        make_phantom(task, own, CASES, SEED)
+        try:
+            os.rename(own, root)
+        except OSError as error:
+            shutil.rmtree(own, ignore_errors=True)
+            if not root.is_dir():
+                raise describe_os_error(error, root, "write") from error
     return root
 
 

@@ -18,9 +18,7 @@ from usbench.datasets.phantom.fields import (
     within,
     without,
 )
-
-Layer = tuple[Shape, t.Tissue, int]
-"""A shape, what it is made of, and its class (0 for none). Later layers cover earlier ones."""
+from usbench.datasets.phantom.layers import Layer
 
 
 class Abdomen:
@@ -102,7 +100,7 @@ class Abdomen:
             inner = within(capsule(start, end, radius - 3.5), self.cavity, 6)
             self._add(outer, t.BOWEL_WALL, 0, 0.08)
             self._add(inner, filling, 0, 0.12)
-        # The two flexures of the colon lie against liver and right kidney, and against spleen and left kidney.
+        # The flexures of the colon lie against liver and right kidney, and against spleen and left kidney.
         for k in range(8):
             side = -1 if k % 2 else 1
             place = (side * rng.uniform(70, 108), rng.uniform(-20, 30), rng.uniform(-55, -10))
@@ -120,7 +118,7 @@ class Abdomen:
         inside = within(ellipsoid(centre, size - 5, turned), self.cavity, 7)
         self._add(wall, t.BOWEL_WALL)
         self._add(inside, t.PASTE if rng.random() < 0.6 else t.FLUID, 0, 0.12)
-        front = ellipsoid(centre - (0, 26, 0), (50, 18, 50))
+        front = ellipsoid(centre - np.array([0, 26, 0]), (50, 18, 50))
         self._add(within(front, inside), t.AIR if rng.random() < 0.5 else t.FLUID)
         tail = [self._near(p, 3) for p in ((-18, -8, -8), (10, -14, 4), (40, 2, 14), (72, 18, 22))]
         self._add(path(tail, 11 * self.size), t.PANCREAS)
@@ -150,7 +148,7 @@ class Abdomen:
         fat = float(rng.choice([0.02, 0.03, 0.05, 0.08, 0.12]))
         self._add(liver, replace(t.LIVER, fat=fat), 1)
         for _ in range(7):
-            hub = right + rng.uniform(-15, 15, 3) + (20, 0, 10)
+            hub = right + rng.uniform(-15, 15, 3) + np.array([20, 0, 10])
             tip = right + rng.normal(0, 1, 3) * (34, 34, 28)
             self._add(
                 within(path([hub, (hub + tip) / 2 + rng.normal(0, 6, 3), tip], 3.2), liver, 5),

@@ -10,6 +10,7 @@ import numpy as np
 from usbench.datasets.phantom import tissues as t
 from usbench.datasets.phantom.fields import (
     Array,
+    Box,
     Canvas,
     Grid,
     Shape,
@@ -20,6 +21,7 @@ from usbench.datasets.phantom.fields import (
     rotation,
     union,
 )
+from usbench.datasets.phantom.layers import Grain
 
 Emit = Callable[[t.Tissue, float], Sequence[float]]
 """The signals of a tissue that holds a contrast agent at some concentration (mmol/l)."""
@@ -81,7 +83,9 @@ class Brain:
             chamber = union([path([front, body, back], wide), path([back, horn], wide * 0.7)], 3)
             # Caps of white-matter hyperintensity around the horns: bright on FLAIR, and no tumour.
             for tip in (front, back):
-                cap = ellipsoid(np.asarray(tip) + (side * 2, np.sign(tip[1]) * 4, 0), rng.uniform(8, 13, 3))
+                cap = ellipsoid(
+                    np.asarray(tip) + np.array([side * 2, np.sign(tip[1]) * 4, 0]), rng.uniform(8, 13, 3)
+                )
                 made.append(Spot(cap, t.HYPERINTENSITY.varied(rng)))
             made.append(Spot(chamber, t.CSF))
             plexus = capsule((side * 15, 26, 17), (side * 18, 35, 11), 2.6)
@@ -126,19 +130,14 @@ class Brain:
 
     def scan(self, grid: Grid, signals: int, emit: Emit) -> tuple[Array, np.ndarray, np.ndarray]:
         """Mean signals [signals, X, Y, Z], occupancy of the classes [3, X, Y, Z], and the brain mask."""
-        canvas = Canvas(grid, signals + CLASSES, self.warp, self.warp_mm)
-        canvas.plain = CLASSES
-        grain = np.clip(self.texture.on(grid), -2.5, 2.5)
-        grains: dict[float, Array] = {}
-        everywhere = (slice(None), slice(None), slice(None))
+        canvas = Canvas(grid, signals, CLASSES, self.warp, self.warp_mm)
+        grain = Grain(self.texture, grid)
+        everywhere: Box = (slice(None), slice(None), slice(None))
 
         def paint(
-            share: Array, tissue: t.Tissue, agent: float = 0.0, label: int = 0, box: object = None
+            share: Array, tissue: t.Tissue, agent: float = 0.0, label: int = 0, box: Box = everywhere
         ) -> None:
-            if tissue.texture not in grains:
-                grains[tissue.texture] = np.float32(1) + grain * np.float32(tissue.texture)
-            values = [*emit(tissue, agent), *(float(label == k + 1) for k in range(CLASSES))]
-            canvas.blend(box or everywhere, share, values, grains[tissue.texture])  # type: ignore[arg-type]
+            canvas.blend(box, share, emit(tissue, agent), label, grain.of(tissue))
 
         def paint_spot(spot: Spot, limit: Array | None = None) -> None:
             box, share = canvas.occupancy(spot.shape, uneven)
@@ -151,7 +150,7 @@ class Brain:
         skull = np.maximum(vault, np.float32(-46) - z + np.float32(0.12) * np.abs(y))
         inside = canvas.filled(skull)
         depth = np.maximum(skull, np.float32(-0.8) - np.abs(x) - np.maximum(np.float32(26) - z, 0))
-        valley = np.float32(0)
+        valley = np.zeros_like(vault)
         for waves in self.folds:
             level = waves.on(grid)
             valley = np.maximum(valley, np.maximum(1 - np.square(level / np.float32(0.5)), 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,37 +10,17 @@ import numpy as np
 
 from usbench.datasets.phantom import signal
 from usbench.datasets.phantom.abdomen import Abdomen
-from usbench.datasets.phantom.fields import Array, Canvas, Grid, Waves, rotation
+from usbench.datasets.phantom.fields import Array, Grid, Waves, rotation
+from usbench.datasets.phantom.layers import picture
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.uid import UID
 
-CASE_IDS = (
-    "1",
-    "2",
-    "3",
-    "5",
-    "8",
-    "10",
-    "13",
-    "15",
-    "19",
-    "20",
-    "21",
-    "22",
-    "31",
-    "32",
-    "33",
-    "34",
-    "36",
-    "37",
-)
-CASE_IDS += ("38", "39")
+CASE_IDS = tuple("1 2 3 5 8 10 13 15 19 20 21 22 31 32 33 34 36 37 38 39".split())
 GREY_VALUES = np.array([0, 63, 126, 189, 252], np.uint8)
 T2_ECHO_MS = 70.0
 CLASSES = 4
-SUB_SLICES = 2
-"""Each thick slice is the mean of this many thin ones."""
 
 
 def write_case(folder: Path, case_id: str, seed: int, index: int) -> None:
@@ -54,60 +35,20 @@ def write_case(folder: Path, case_id: str, seed: int, index: int) -> None:
 
 
 def _grids(rng: np.random.Generator) -> tuple[Grid, Grid]:
-    """The grids of T1-DUAL (straight) and of T2-SPIR (tilted, offset, finer), from voxel to LPS mm."""
-    size, slices, thick = (
-        int(rng.choice([136, 140, 144])),
-        int(rng.integers(19, 23)),
-        float(rng.uniform(7.5, 8.2)),
-    )
-    pixel = round(345.0 / size, 4)
-    dual = _grid(np.eye(3), (pixel, pixel, round(thick, 3)), (size, size, slices), rng.uniform(-3, 3, 3))
-    size, slices, thick = (
-        int(rng.choice([140, 144, 148])),
-        int(rng.integers(23, 27)),
-        float(rng.uniform(6.6, 7.0)),
-    )
-    pixel = round(338.0 / size, 4)
+    """The grids of T1-DUAL (straight) and of T2-SPIR (tilted, shifted, more and thinner slices)."""
+    middle = np.array([0.0, 8.0, 0.0])
+    size, slices = int(rng.choice([136, 140, 144])), int(rng.integers(19, 23))
+    spacing = (round(345 / size, 4), round(345 / size, 4), round(float(rng.uniform(7.5, 8.2)), 3))
+    dual = Grid.centred((size, size, slices), spacing, np.eye(3), middle + rng.uniform(-3, 3, 3))
+    size, slices = int(rng.choice([140, 144, 148])), int(rng.integers(23, 27))
+    spacing = (round(338 / size, 4), round(338 / size, 4), round(float(rng.uniform(6.6, 7.0)), 3))
     tilt = rotation(float(rng.uniform(-6, 6)), 0, float(rng.uniform(-2, 2)))
-    centre = rng.uniform(-7, 7, 3)
-    return dual, _grid(tilt, (pixel, pixel, round(thick, 3)), (size, size, slices), centre)
-
-
-def _grid(
-    axes: np.ndarray, spacing: tuple[float, ...], shape: tuple[int, int, int], centre: np.ndarray
-) -> Grid:
-    affine = np.eye(4)
-    affine[:3, :3] = axes * np.asarray(spacing)
-    affine[:3, 3] = centre + (0, 8, 0) - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
-    return Grid(shape, np.round(affine, 6))
-
-
-def _paint(patient: Abdomen, grid: Grid, signals: int, emit: object) -> tuple[Array, np.ndarray]:
-    """The mean signals [signals, X, Y, Z] and the mask of `patient` on `grid`; `emit` maps a tissue."""
-    fine = grid.thinner(SUB_SLICES)
-    canvas = Canvas(fine, signals + CLASSES, patient.warp, patient.warp_mm)
-    canvas.plain = CLASSES
-    grain = np.clip(patient.texture.on(fine), -2.5, 2.5)
-    grains: dict[float, Array] = {}
-    for shape, tissue, label in patient.layers:
-        classes = [float(label == k + 1) for k in range(CLASSES)]
-        values = [*emit(tissue), *classes]  # type: ignore[operator]
-        if tissue.texture not in grains:
-            grains[tissue.texture] = np.float32(1) + grain * np.float32(tissue.texture)
-        canvas.paint(shape, values, grains[tissue.texture])
-    layers = canvas.averaged(SUB_SLICES)
-    return layers[:signals], majority(layers[signals:])
-
-
-def majority(occupancy: Array) -> np.ndarray:
-    """The class [X, Y, Z] that fills at least half of a voxel, from occupancies [K, X, Y, Z]; else 0."""
-    best = occupancy.argmax(axis=0).astype(np.uint8) + np.uint8(1)
-    return np.where(occupancy.max(axis=0) >= 0.5, best, np.uint8(0)).astype(np.uint8)
+    return dual, Grid.centred((size, size, slices), spacing, tilt, middle + rng.uniform(-7, 7, 3))
 
 
 def scan_dual(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, Array, np.ndarray]:
     """T1-DUAL: one acquisition with two echoes. In-phase and out-of-phase images, and the mask."""
-    (both, apart), mask = _paint(patient, grid, 2, signal.gradient_echo_pair)
+    (both, apart), mask = picture(patient, grid, CLASSES, signal.gradient_echo_pair)
     bias = signal.coil_bias(grid, rng, 0.16)
     gain = float(rng.uniform(1500, 2600))
     images = [signal.rician(s * bias, 0.012, rng) * np.float32(gain) for s in (both, np.abs(apart))]
@@ -116,8 +57,8 @@ def scan_dual(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[A
 
 def scan_spir(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
     """T2-SPIR: a fat-suppressed turbo spin echo on its own grid. The image and its own mask."""
-    (water, fat), mask = _paint(
-        patient, grid, 2, lambda tissue: signal.spin_echo_pair(tissue, 2000.0, T2_ECHO_MS)
+    (water, fat), mask = picture(
+        patient, grid, CLASSES, lambda tissue: signal.spin_echo_pair(tissue, 2000.0, T2_ECHO_MS)
     )
     # Suppression fails where the field is off resonance: there, fat shines.
     off = Waves.random(rng, 110, 260, 6).on(grid)
@@ -146,7 +87,6 @@ def _write_dual(
             header.SeriesDescription, header.SeriesNumber = "T1-DUAL", 4
             header.EchoTime, header.RepetitionTime, header.FlipAngle = echo, 150.0, 80.0
             header.ScanningSequence, header.MRAcquisitionType = "GR", "2D"
-            header.InversionTime = None
             _write_slice(target / f"{stem}.dcm", header, image[:, :, z])
     _write_masks(folder / "T1DUAL" / "Ground", mask, lambda z: f"IMG-0004-{2 * (slices - 1 - z) + 2:05d}")
 
@@ -166,22 +106,22 @@ def _write_spir(folder: Path, case_id: str, seed: int, grid: Grid, image: Array,
     _write_masks(folder / "T2SPIR" / "Ground", mask, lambda z: f"IMG-0002-{slices - z:05d}")
 
 
-def _write_masks(folder: Path, mask: np.ndarray, name: object) -> None:
+def _write_masks(folder: Path, mask: np.ndarray, name: Callable[[int], str]) -> None:
     from PIL import Image
 
     folder.mkdir(parents=True)
     for z in range(mask.shape[2]):
         picture = np.ascontiguousarray(GREY_VALUES[mask[:, :, z].T])
-        Image.fromarray(picture).save(folder / f"{name(z)}.png", compress_level=6)  # type: ignore[operator]
+        Image.fromarray(picture).save(folder / f"{name(z)}.png", compress_level=6)
 
 
-def _uid(*words: object) -> str:
+def _uid(*words: object) -> UID:
     from pydicom.uid import generate_uid
 
-    return str(generate_uid(entropy_srcs=["usbench phantom", *(str(word) for word in words)]))
+    return generate_uid(entropy_srcs=["usbench phantom", *(str(word) for word in words)])
 
 
-def _header(seed: int, case_id: str, series: str, grid: Grid, z: int, number: int) -> Dataset:
+def _header(seed: int, case_id: str, series: UID, grid: Grid, z: int, number: int) -> Dataset:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 

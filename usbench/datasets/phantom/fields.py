@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
+Vector = Sequence[float] | NDArray[Any]
 Distance = Callable[[Array, Array, Array], Array]
 
 
@@ -32,6 +35,16 @@ class Grid:
     def spacing(self) -> tuple[float, float, float]:
         steps = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(steps[0]), float(steps[1]), float(steps[2])
+
+    @staticmethod
+    def centred(
+        shape: tuple[int, int, int], spacing: Sequence[float], axes: NDArray[np.float64], centre: Vector
+    ) -> Grid:
+        """The grid with voxels of `spacing` mm along the columns of the rotation `axes`, about `centre`."""
+        affine = np.eye(4)
+        affine[:3, :3] = axes * np.asarray(spacing)
+        affine[:3, 3] = np.asarray(centre) - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
+        return Grid(shape, np.round(affine, 6))
 
     def thinner(self, parts: int) -> Grid:
         """Each slice cut into `parts` thinner ones that together cover the same slab."""
@@ -113,9 +126,7 @@ def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> N
     return np.asarray(rz @ ry @ rx)
 
 
-def ellipsoid(
-    centre: Sequence[float], radii: Sequence[float], turned: NDArray[np.float64] | None = None
-) -> Shape:
+def ellipsoid(centre: Vector, radii: Vector, turned: NDArray[np.float64] | None = None) -> Shape:
     """An ellipsoid; its distance is exact to first order near the surface."""
     c, r = np.asarray(centre, float), np.asarray(radii, float)
     m = np.eye(3) if turned is None else turned
@@ -125,7 +136,7 @@ def ellipsoid(
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         x, y, z = x - c32[0], y - c32[1], z - c32[2]
-        level = slope = np.float32(0)
+        level, slope = np.zeros_like(x), np.zeros_like(x)
         for a in range(3):
             u = rows[a][0] * x + rows[a][1] * y + rows[a][2] * z
             u *= u
@@ -137,7 +148,7 @@ def ellipsoid(
     return Shape(distance, c - reach, c + reach)
 
 
-def capsule(start: Sequence[float], end: Sequence[float], radius: float) -> Shape:
+def capsule(start: Vector, end: Vector, radius: float) -> Shape:
     """A rod with round ends: everything within `radius` of the segment from `start` to `end`."""
     a, b = np.asarray(start, float), np.asarray(end, float)
     a32, d = a.astype(np.float32), (b - a).astype(np.float32)
@@ -152,9 +163,9 @@ def capsule(start: Sequence[float], end: Sequence[float], radius: float) -> Shap
     return Shape(distance, np.minimum(a, b) - radius, np.maximum(a, b) + radius)
 
 
-def path(points: Sequence[Sequence[float]], radius: float) -> Shape:
+def path(points: Sequence[Vector], radius: float) -> Shape:
     """A bent rod through `points`."""
-    parts = [capsule(p, q, radius) for p, q in zip(points[:-1], points[1:], strict=True)]
+    parts = [capsule(p, q, radius) for p, q in pairwise(points)]
     return union(parts, 0.0)
 
 
@@ -202,14 +213,17 @@ def smooth_min(a: Array, b: Array, smooth: float) -> Array:
 class Canvas:
     """Paints shapes, one over the other, into per-voxel sums of what they emit.
 
-    `layers` [C, X, Y, Z] holds one number per channel: the signals of a scan, then one occupancy per
-    class. Painting replaces the fraction of the voxel that the shape fills, so a voxel holds the mean
-    over its tissues: partial volume. Signals are signed, so that water and fat can cancel.
+    `layers` [S + K, X, Y, Z] holds the S signals of a scan, then the occupancies of K classes.
+    Painting replaces the fraction of the voxel that the shape fills, so a voxel holds the mean over
+    its tissues: partial volume. Signals are signed, so that water and fat can cancel.
     """
 
-    def __init__(self, grid: Grid, channels: int, warp: Sequence[Waves], amplitude: float) -> None:
+    def __init__(
+        self, grid: Grid, signals: int, classes: int, warp: Sequence[Waves], amplitude: float
+    ) -> None:
         self.grid = grid
-        self.layers = np.zeros((channels, *grid.shape), np.float32)
+        self.layers = np.zeros((signals + classes, *grid.shape), np.float32)
+        self.signals = signals
         x, y, z = grid.coordinates()
         self.margin = amplitude * 3.0 + max(grid.spacing)
         fields = [w.on(grid) * np.float32(amplitude) for w in warp]
@@ -235,25 +249,26 @@ class Canvas:
         """The fraction of a voxel inside a surface at signed `distance` from its centre."""
         return np.clip(np.float32(0.5) - distance * self.edge, np.float32(0), np.float32(1))
 
-    def paint(self, shape: Shape, values: Sequence[float], texture: Array | None = None) -> None:
-        """Fill `shape` with `values`, one per channel, times `texture` where one is given."""
+    def paint(self, shape: Shape, signals: Sequence[float], label: int, texture: Array | None = None) -> None:
+        """Fill `shape` with a tissue that emits `signals` (times `texture`) and has class `label`."""
         box, share = self.occupancy(shape)
-        self.blend(box, share, values, texture)
+        self.blend(box, share, signals, label, texture)
 
-    def blend(self, box: Box, share: Array, values: Sequence[float], texture: Array | None = None) -> None:
-        """Replace the fraction `share` of the voxels in `box` by `values`."""
+    def blend(
+        self, box: Box, share: Array, signals: Sequence[float], label: int, texture: Array | None = None
+    ) -> None:
+        """Replace the fraction `share` of the voxels in `box` by a tissue; `label` 0 is no class."""
         if not share.size:
             return
         keep = np.float32(1) - share
         lit = share if texture is None else share * texture[box]
-        for channel, value in enumerate(values):
-            layer = self.layers[channel][box]
-            layer *= keep
-            if value:
-                layer += (lit if channel < len(values) - self.plain else share) * np.float32(value)
-
-    plain = 0
-    """How many of the last channels take no texture (the occupancies of the classes)."""
+        for index, layer in enumerate(self.layers):
+            part = layer[box]
+            part *= keep
+            if index < self.signals:
+                part += lit * np.float32(signals[index])
+            elif index == self.signals + label - 1:
+                part += share
 
     def averaged(self, parts: int) -> Array:
         """The layers with every `parts` neighbouring slices averaged into one."""

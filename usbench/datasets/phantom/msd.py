@@ -11,7 +11,8 @@ import numpy as np
 from usbench.datasets.phantom import signal
 from usbench.datasets.phantom import tissues as t
 from usbench.datasets.phantom.brain import Brain
-from usbench.datasets.phantom.fields import Array, Canvas, Grid, rotation
+from usbench.datasets.phantom.fields import Array, Grid, rotation
+from usbench.datasets.phantom.layers import majority, picture
 from usbench.datasets.phantom.pelvis import Pelvis
 from usbench.files import write_json
 
@@ -53,39 +54,31 @@ def write_prostate(folder: Path, case_id: str, seed: int, index: int) -> None:
     rng = np.random.default_rng([seed, 505, index])
     size, slices = int(rng.choice([124, 128, 132])), int(rng.integers(13, 16))
     pixel, thick = float(rng.uniform(1.17, 1.25)), float(rng.uniform(3.8, 4.1))
-    grid = _grid(
+    grid = Grid.centred(
         (size, size, slices),
         (pixel, pixel, thick),
         rotation(float(rng.uniform(-12, 12))),
-        rng.uniform(-6, 6, 3) + (0, 0, 5),
+        rng.uniform(-6, 6, 3) + np.array([0, 0, 5]),
     )
     patient = Pelvis(rng)
     images, mask = scan_prostate(patient, grid, rng)
     _write(folder, case_id, grid, images, mask)
 
 
+def prostate_signals(tissue: t.Tissue) -> tuple[float, float, float]:
+    """T2-weighted turbo spin echo, and the diffusion-weighted signals at the low and the high b value."""
+    return (
+        sum(signal.spin_echo_pair(tissue, 4500.0, 100.0)),
+        signal.diffusion_echo(tissue, 3500.0, 75.0, B_LOW),
+        signal.diffusion_echo(tissue, 3500.0, 75.0, B_HIGH),
+    )
+
+
 def scan_prostate(patient: Pelvis, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
     """T2 and ADC [2, X, Y, Z] and the mask [X, Y, Z] of one patient."""
     from scipy.ndimage import gaussian_filter
 
-    parts = 2
-    fine = grid.thinner(parts)
-    canvas = Canvas(fine, 5, patient.warp, patient.warp_mm)
-    canvas.plain = 2
-    grain = np.clip(patient.texture.on(fine), -2.5, 2.5)
-    grains: dict[float, Array] = {}
-    for shape, tissue, label in patient.layers:
-        values = [
-            sum(signal.spin_echo_pair(tissue, 4500.0, 100.0)),
-            signal.diffusion_echo(tissue, 3500.0, 75.0, B_LOW),
-            signal.diffusion_echo(tissue, 3500.0, 75.0, B_HIGH),
-            float(label == 1),
-            float(label == 2),
-        ]
-        if tissue.texture not in grains:
-            grains[tissue.texture] = np.float32(1) + grain * np.float32(tissue.texture)
-        canvas.paint(shape, values, grains[tissue.texture])
-    layers = canvas.averaged(parts)
+    layers, mask = picture(patient, grid, 2, prostate_signals)
     bias = signal.coil_bias(grid, rng, 0.2)
     t2 = signal.rician(layers[0] * bias, 0.016, rng) * np.float32(rng.uniform(700, 1300))
     # Echo-planar images have half the resolution and are resampled to the T2 grid.
@@ -93,14 +86,14 @@ def scan_prostate(patient: Pelvis, grid: Grid, rng: np.random.Generator) -> tupl
     echo = [gaussian_filter(layers[k] * bias, (1.0, 1.0, 0)) for k in (1, 2)]
     low, high = (gaussian_filter(signal.rician(e, sigma, rng), (0.7, 0.7, 0)) for e in echo)
     adc = signal.apparent_diffusion(low, high, B_LOW, B_HIGH, 2.5 * sigma)
-    return np.stack([t2, adc]), _majority(layers[3:])
+    return np.stack([t2, adc]), mask
 
 
 def write_brain(folder: Path, case_id: str, seed: int, index: int) -> None:
     """Write one case of `Task01_BrainTumour` into `folder`: FLAIR, T1w, t1gd, T2w, labels 1 to 3."""
     rng = np.random.default_rng([seed, 101_01, index])
     shape = (int(rng.choice([76, 78, 80])), int(rng.choice([94, 96, 98])), int(rng.integers(46, 50)))
-    grid = _grid(shape, (2.0, 2.0, 2.5), np.eye(3), np.array([0, 0, 6.0]) + rng.uniform(-2, 2, 3))
+    grid = Grid.centred(shape, (2.0, 2.0, 2.5), np.eye(3), np.array([0, 0, 6.0]) + rng.uniform(-2, 2, 3))
     patient = Brain(rng)
     images, mask = scan_brain(patient, grid, rng)
     _write(folder, case_id, grid, images, mask)
@@ -125,22 +118,7 @@ def scan_brain(patient: Brain, grid: Grid, rng: np.random.Generator) -> tuple[Ar
         bias = signal.coil_bias(grid, rng, 0.12)
         noisy = signal.rician(np.abs(clean) * bias, sigma, rng) * np.float32(rng.uniform(600, 1400))
         images.append(np.where(inside, np.maximum(noisy, 1), 0))
-    return np.stack(images), np.where(inside, _majority(occupancy), 0).astype(np.uint8)
-
-
-def _majority(occupancy: Array) -> np.ndarray:
-    """The class that fills most of a voxel of which the classes together fill at least half; else 0."""
-    best = occupancy.argmax(axis=0).astype(np.uint8) + np.uint8(1)
-    return np.where(occupancy.sum(axis=0) >= 0.5, best, np.uint8(0)).astype(np.uint8)
-
-
-def _grid(
-    shape: tuple[int, int, int], spacing: tuple[float, ...], axes: np.ndarray, centre: np.ndarray
-) -> Grid:
-    affine = np.eye(4)
-    affine[:3, :3] = axes * np.asarray(spacing)
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
-    return Grid(shape, affine)
+    return np.stack(images), np.where(inside, majority(occupancy), 0).astype(np.uint8)
 
 
 def _write(folder: Path, case_id: str, grid: Grid, images: Array, mask: np.ndarray) -> None:

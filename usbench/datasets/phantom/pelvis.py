@@ -6,8 +6,7 @@ import numpy as np
 
 from usbench.datasets.phantom import tissues as t
 from usbench.datasets.phantom.fields import Shape, Waves, capsule, ellipsoid, path, rotation, within, without
-
-Layer = tuple[Shape, t.Tissue, int]
+from usbench.datasets.phantom.layers import Layer
 
 
 class Pelvis:
@@ -64,7 +63,7 @@ class Pelvis:
         for side in (-1, 1):
             # Seminal vesicles and the venous plexus are as bright on T2 as the peripheral zone.
             start, end = self._near((side * 5, 15, 22), 1), self._near((side * 27, 17, 30), 2)
-            self._add(path([start, (start + end) / 2 + (0, 3, 3), end], 5.0), t.VEINS, 0, 0.1)
+            self._add(path([start, (start + end) / 2 + np.array([0, 3, 3]), end], 5.0), t.VEINS, 0, 0.1)
             for _ in range(3):
                 spot = self._near((side * rng.uniform(25, 30), rng.uniform(-12, 18), rng.uniform(-18, 8)), 1)
                 tip = spot + rng.normal(0, 1, 3) * (1.5, 5, 8)
@@ -82,7 +81,7 @@ class Pelvis:
         groove = ellipsoid(self._near((0, 21 * growth, 0), 1), (5, 4.5, 40))
         whole = without(whole, groove, 4)
         self._add(whole, t.PERIPHERAL, 1, 0.1)
-        core_at = self.centre + (rng.uniform(-1, 1), -4.5 * growth, 3)
+        core_at = self.centre + np.array([rng.uniform(-1, 1), -4.5 * growth, 3])
         core = within(ellipsoid(core_at, self._sizes((18.5, 12.5, 17), 0.08) * growth), whole, 1.5)
         self._add(core, t.TRANSITION, 2, 0.08)
         for _ in range(int(rng.integers(5, 10))):
@@ -90,13 +89,11 @@ class Pelvis:
             nodule = within(ellipsoid(spot, rng.uniform(3.5, 7.5, 3)), core, 1)
             kind = t.GLANDULAR_NODULE if rng.random() < 0.5 else t.STROMAL_NODULE
             self._add(nodule, kind, 2, 0.12)
-        front = within(ellipsoid(core_at - (0, 12 * growth, 0), (11, 5, 13)), whole, 0)
+        front = within(ellipsoid(core_at - np.array([0, 12 * growth, 0]), (11, 5, 13)), whole, 0)
         self._add(front, t.FIBROUS, 2)
         if rng.random() < 0.7:
             side = rng.choice([-1, 1])
-            spot = self.centre + (
-                side * rng.uniform(9, 16) * growth,
-                rng.uniform(7, 11) * growth,
-                rng.uniform(-9, 7),
+            spot = self.centre + np.array(
+                [side * rng.uniform(9, 16) * growth, rng.uniform(7, 11) * growth, rng.uniform(-9, 7)]
             )
             self._add(within(ellipsoid(spot, rng.uniform(4, 8, 3)), whole, 0.5), t.CANCER, 1, 0.1)
