@@ -360,7 +360,10 @@ def test_errors_name_the_remedy(tmp_path):
 
 
 def _classify(cases, channels: list[int], classes: int, train: int) -> float:
-    """Mean foreground Dice of a per-voxel classifier that sees some channels and the position."""
+    """Mean foreground Dice of a per-voxel classifier that sees some channels and the position.
+
+    Scored on every third voxel of the body, which is enough and saves time.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng(0)
@@ -382,6 +385,7 @@ def _classify(cases, channels: list[int], classes: int, train: int) -> float:
     model.fit(np.concatenate(rows), np.concatenate(labels))
     scores = []
     for x, y in (table(*case) for case in cases[train:]):
+        x, y = x[::3], y[::3]
         guess = model.predict(x)
         for k in range(1, classes + 1):
             scores.append(2 * ((guess == k) & (y == k)).sum() / ((guess == k).sum() + (y == k).sum()))

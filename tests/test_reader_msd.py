@@ -119,7 +119,7 @@ BROKEN_MSD = {
     ),
     "garbled mask": (
         lambda i, m: _flip(m),
-        r"case_2\.nii\.gz: truncated or invalid NIfTI file \(CRC check failed",
+        r"labelsTr/case_2\.nii\.gz: truncated or invalid NIfTI file",
     ),
     "huge": (lambda i, m: _huge(m), r"case_2\.nii\.gz: truncated or invalid NIfTI file"),
     "complex mask": (

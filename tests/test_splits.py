@@ -51,7 +51,7 @@ def test_fixed_folds_follow_the_stated_rule(name: str) -> None:
 def test_a_sample_keeps_the_fixed_folds() -> None:
     task = get_task("chaos")
     whole = make_split(task, task.case_ids)
-    sample = [fold[0] for fold in whole.folds] + [whole.folds[0][1]]
+    sample = [case for fold in whole.folds for case in fold[:2]] + [whole.folds[0][2]]
     split = make_split(task, sample)
     assert split.rule == "fixed"
     assert split.digest != whole.digest

@@ -33,6 +33,7 @@ def describe_os_error(error: OSError, path: Path, doing: str) -> UsbenchError:
         errno.EACCES: "make it writable or choose another folder",
         errno.EPERM: "make it writable or choose another folder",
         errno.EROFS: "the file system is read-only, choose another folder",
+        errno.EEXIST: "a file stands where a folder is needed, choose another folder",
         errno.ENOTDIR: "a file stands where a folder is needed, choose another folder",
         errno.EISDIR: "a folder stands where a file is needed, remove it or choose another",
         errno.ENOENT: "check the path",

@@ -21,15 +21,11 @@ def data_folder(data_dir: Path | None) -> Path | None:
     return data_dir or (Path(named) if named else None)
 
 
-def _task_and_root(task: str | None, task_dir: Path | None, data_dir: Path | None) -> tuple[Task, Path]:
-    from usbench.datasets.resolve import find_data
-
+def _chosen_task(task: str | None, task_dir: Path | None, modalities: Sequence[str] | None) -> Task:
     if (task is None) == (task_dir is None):
         raise UsbenchError("name a task or --task-dir, one of the two")
     the_task = get_task(task) if task else task_from_folder(Path(task_dir or "."))
-    source = find_data(the_task, data_dir, "auto", task_dir)
-    say(source.notice)
-    return the_task, source.root
+    return the_task.with_modalities(modalities)
 
 
 def list_tasks(data_dir: Path | None) -> None:
@@ -79,9 +75,12 @@ def check_task(
 ) -> None:
     """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
     from usbench.datasets.check import check
+    from usbench.datasets.resolve import find_data
 
-    the_task, root = _task_and_root(task, task_dir, data_dir)
-    problems = check(the_task.with_modalities(modalities), root)
+    the_task = _chosen_task(task, task_dir, modalities)
+    # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
+    root = task_dir or data_folder(data_dir) or find_data(the_task).root
+    problems = check(the_task, root)
     for problem in problems:
         click.echo(str(problem))
     if problems:
@@ -102,13 +101,15 @@ def prepare_task(
 ) -> None:
     """Prepare a data set and say where it is and how well two annotations agree, where there are two."""
     from usbench.config import make_config, parse_assignments
+    from usbench.datasets.resolve import find_data
     from usbench.datasets.store import prepare
 
     settings: dict[str, Any] = parse_assignments(assignments)
     config = make_config(preset, {}, {}, settings)
-    the_task, root = _task_and_root(task, task_dir, data_dir)
-    the_task = the_task.with_modalities(modalities).merged(merge_labels)
-    store = prepare(the_task, root, config.data, workers=workers, overwrite=overwrite)
+    the_task = _chosen_task(task, task_dir, modalities).merged(merge_labels)
+    source = find_data(the_task, data_dir, "auto", task_dir)
+    say(source.notice)
+    store = prepare(the_task, source.root, config.data, workers=workers, overwrite=overwrite)
     for case_id in store.case_ids:
         agreement = store.case(case_id).agreement
         if agreement:

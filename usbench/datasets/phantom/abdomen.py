@@ -43,10 +43,10 @@ class Abdomen:
 
     def _near(self, point: tuple[float, float, float], by: float = 4.0) -> np.ndarray:
         """`point` scaled to this patient and moved at random by about `by` mm."""
-        return np.asarray(point) * self.size + self.shift + self.rng.uniform(-by, by, 3)
+        return np.asarray(np.asarray(point) * self.size + self.shift + self.rng.uniform(-by, by, 3))
 
     def _sizes(self, radii: tuple[float, float, float], spread: float = 0.08) -> np.ndarray:
-        return np.asarray(radii) * self.size * np.exp(self.rng.uniform(-spread, spread, 3))
+        return np.asarray(np.asarray(radii) * self.size * np.exp(self.rng.uniform(-spread, spread, 3)))
 
     def _turn(self, x: float, y: float, z: float, by: float = 8.0) -> np.ndarray:
         a, b, c = self.rng.uniform(-by, by, 3)

@@ -83,9 +83,8 @@ class Brain:
             chamber = union([path([front, body, back], wide), path([back, horn], wide * 0.7)], 3)
             # Caps of white-matter hyperintensity around the horns: bright on FLAIR, and no tumour.
             for tip in (front, back):
-                cap = ellipsoid(
-                    np.asarray(tip) + np.array([side * 2, np.sign(tip[1]) * 4, 0]), rng.uniform(8, 13, 3)
-                )
+                beyond = (tip[0] + side * 2, tip[1] + np.sign(tip[1]) * 4, tip[2])
+                cap = ellipsoid(beyond, rng.uniform(8, 13, 3))
                 made.append(Spot(cap, t.HYPERINTENSITY.varied(rng)))
             made.append(Spot(chamber, t.CSF))
             plexus = capsule((side * 15, 26, 17), (side * 18, 35, 11), 2.6)
@@ -180,8 +179,8 @@ class Brain:
         x, y, z = canvas.x[box], canvas.y[box], canvas.z[box]
         edge = whole.distance(x, y, z) + np.float32(2.2) * self.rough.on(grid)[box]
         # Oedema creeps along white matter in fingers and stops at the cortex.
-        reach = np.float32(self.spread) * (np.float32(0.7) + np.float32(0.45) * self.fingers.on(grid)[box])
-        oedema = canvas.filled(edge - np.clip(reach, 1, np.float32(1.3 * self.spread)))
+        reach = np.float32(self.spread) * (np.float32(0.75) + np.float32(0.28) * self.fingers.on(grid)[box])
+        oedema = canvas.filled(edge - np.clip(reach, 1, np.float32(1.15 * self.spread)))
         paint(oedema * np.maximum(white[box], np.float32(0.12) * brain[box]), self.oedema, 0.0, OEDEMA, box)
         mass = canvas.filled(edge) * brain[box]
         paint(mass, self.mass, self.agent, RIM, box)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.uid import UID
 
-CASE_IDS = tuple("1 2 3 5 8 10 13 15 19 20 21 22 31 32 33 34 36 37 38 39".split())
+CASE_IDS = tuple(str(n) for n in (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39))
 GREY_VALUES = np.array([0, 63, 126, 189, 252], np.uint8)
 T2_ECHO_MS = 70.0
 CLASSES = 4

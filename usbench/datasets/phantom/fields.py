@@ -105,7 +105,7 @@ class Waves:
         left = np.concatenate([plane.real, -plane.imag], axis=1)
         right = np.concatenate([z.real, z.imag], axis=1)
         field = (left @ right.T) * np.sqrt(2 / len(start))
-        return field.reshape(grid.shape).astype(np.float32)
+        return np.asarray(field.reshape(grid.shape), np.float32)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def capsule(start: Vector, end: Vector, radius: float) -> Shape:
         x, y, z = x - a32[0], y - a32[1], z - a32[2]
         t = np.clip((x * d[0] + y * d[1] + z * d[2]) / length, np.float32(0), np.float32(1))
         x, y, z = x - t * d[0], y - t * d[1], z - t * d[2]
-        return np.sqrt(x * x + y * y + z * z) - np.float32(radius)
+        return np.asarray(np.sqrt(x * x + y * y + z * z) - np.float32(radius), np.float32)
 
     return Shape(distance, np.minimum(a, b) - radius, np.maximum(a, b) + radius)
 
@@ -196,18 +196,19 @@ def within(shape: Shape, limit: Shape, margin: float = 0.0) -> Shape:
     """The part of `shape` that lies at least `margin` mm inside `limit`."""
 
     def distance(x: Array, y: Array, z: Array) -> Array:
-        return np.maximum(shape.distance(x, y, z), limit.distance(x, y, z) + np.float32(margin))
+        inner = limit.distance(x, y, z) + np.float32(margin)
+        return np.asarray(np.maximum(shape.distance(x, y, z), inner), np.float32)
 
     return Shape(distance, shape.low, shape.high)
 
 
 def smooth_min(a: Array, b: Array, smooth: float) -> Array:
     """The smaller of two distances, with the crease rounded over `smooth` mm (polynomial)."""
-    low = np.minimum(a, b)
+    low: Array = np.minimum(a, b)
     if smooth <= 0:
         return low
     h = np.maximum(np.float32(smooth) - np.abs(a - b), np.float32(0))
-    return low - h * h * np.float32(0.25 / smooth)
+    return np.asarray(low - h * h * np.float32(0.25 / smooth), np.float32)
 
 
 class Canvas:
@@ -247,7 +248,8 @@ class Canvas:
 
     def filled(self, distance: Array) -> Array:
         """The fraction of a voxel inside a surface at signed `distance` from its centre."""
-        return np.clip(np.float32(0.5) - distance * self.edge, np.float32(0), np.float32(1))
+        share = np.clip(np.float32(0.5) - distance * self.edge, np.float32(0), np.float32(1))
+        return np.asarray(share, np.float32)
 
     def paint(self, shape: Shape, signals: Sequence[float], label: int, texture: Array | None = None) -> None:
         """Fill `shape` with a tissue that emits `signals` (times `texture`) and has class `label`."""

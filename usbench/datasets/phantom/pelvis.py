@@ -30,7 +30,7 @@ class Pelvis:
         return np.asarray(point) + self.centre + self.rng.uniform(-by, by, 3)
 
     def _sizes(self, radii: tuple[float, float, float], spread: float = 0.1) -> np.ndarray:
-        return np.asarray(radii) * np.exp(self.rng.uniform(-spread, spread, 3))
+        return np.asarray(np.asarray(radii) * np.exp(self.rng.uniform(-spread, spread, 3)))
 
     def _add(self, shape: Shape, tissue: t.Tissue, label: int = 0, spread: float = 0.06) -> None:
         self.layers.append((shape, tissue.varied(self.rng, spread), label))

@@ -111,4 +111,4 @@ def rician(signal: Array, sigma: float, rng: np.random.Generator) -> Array:
     """The magnitude of `signal` after complex Gaussian noise of standard deviation `sigma`."""
     real = signal + rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(sigma)
     imaginary = rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(sigma)
-    return np.sqrt(real * real + imaginary * imaginary)
+    return np.asarray(np.sqrt(real * real + imaginary * imaginary), np.float32)
