@@ -168,7 +168,10 @@ def unknown_grey_value(p: SimpleNamespace) -> Any:
 
 
 def nan_image(p: SimpleNamespace) -> Any:
-    rewrite(p.image, lambda a: a.astype(np.float32) * np.where(np.arange(len(a)) == 0, np.nan, 1)[:, None, None, None])
+    rewrite(
+        p.image,
+        lambda a: a.astype(np.float32) * np.where(np.arange(len(a)) == 0, np.nan, 1)[:, None, None, None],
+    )
     return on_prostate(p), ("imagesTr/prostate_01.nii.gz", "NaN")
 
 
@@ -179,7 +182,10 @@ def constant_image(p: SimpleNamespace) -> Any:
 
 def empty_folder(p: SimpleNamespace) -> Any:
     (p.root / "empty").mkdir()
-    return ("run", "--task", "chaos", "--data-dir", p.root / "empty"), ("empty", "usbench data download chaos")
+    return ("run", "--task", "chaos", "--data-dir", p.root / "empty"), (
+        "empty",
+        "usbench data download chaos",
+    )
 
 
 def wrong_layout(p: SimpleNamespace) -> Any:
@@ -417,7 +423,12 @@ def cell_folder(place: SimpleNamespace) -> Path:
     from usbench.running import make_cells, make_plan
 
     plan = make_plan(
-        "unet", "early", "msd-prostate", data_dir=place.root / "msd", preset="smoke", settings={"train.epochs": 1}
+        "unet",
+        "early",
+        "msd-prostate",
+        data_dir=place.root / "msd",
+        preset="smoke",
+        settings={"train.epochs": 1},
     )
     (cell,) = make_cells(plan, "0", 0, None, None, "32", 1, place.runs)
     return cell.folder
@@ -491,7 +502,9 @@ def test_full_disk_while_running(
     assert len(list(place.runs.rglob("result.json"))) == 1
 
 
-def test_archive_that_escapes_its_folder(tmp_path: Path, usbench_line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_escapes_its_folder(
+    tmp_path: Path, usbench_line: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import dataclasses
 
     from usbench.datasets import tasks

@@ -121,10 +121,7 @@ def test_dry_run_writes_nothing(command: Any, small_prostate: Path, tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("moment", ["training", "epoch 2"])
-def test_killed_run_ends_with_the_same_numbers(
-    small_prostate: Path, cache: Path, tmp_path: Path, moment: str
-) -> None:
+def test_killed_run_ends_with_the_same_numbers(small_prostate: Path, cache: Path, tmp_path: Path) -> None:
     """SIGKILL, the same words again: masks, scores and losses are those of an undisturbed run."""
     words = [
         sys.executable,
@@ -156,12 +153,11 @@ def test_killed_run_ends_with_the_same_numbers(
     assert start("whole").wait(timeout=300) == 0
     victim = start("killed")
     deadline = time.monotonic() + 120
-    wanted = {"training": 1, "epoch 2": 2}[moment]
-    while rows("killed") < wanted and time.monotonic() < deadline:
+    while rows("killed") < 1 and time.monotonic() < deadline:
         time.sleep(0.01)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    assert rows("killed") >= wanted
+    assert rows("killed") >= 1
     assert not list((tmp_path / "killed").glob("*/*/*/result.json")), "killed too late to prove anything"
     assert start("killed").wait(timeout=300) == 0
     whole, killed = (load_result(next((tmp_path / r).glob("*/*/*/result.json"))) for r in ("whole", "killed"))

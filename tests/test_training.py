@@ -84,6 +84,16 @@ def test_epoch_takes_every_foreground_slice_once_and_few_empty_ones() -> None:
     assert sorted(len(g) for g in everything) == [25, 25, 25, 25]
 
 
+def test_few_slices_come_again_until_there_are_enough_batches() -> None:
+    settings = TrainSettings(batch=8, empty=0.5, min_batches=10)
+    groups = draw_epoch(np.array([True] * 6 + [False] * 9), settings, seed=0, epoch=0, world=1)
+    assert len(groups) >= 10
+    drawn = np.concatenate(groups)
+    counts = np.bincount(drawn, minlength=15)
+    assert set(counts[:6]) == {len(drawn) // 12}  # six full and six empty slices in each turn
+    assert counts[6:].sum() == counts[:6].sum()
+
+
 def test_no_batch_is_a_single_slice() -> None:
     groups = draw_epoch(np.ones(9, bool), TrainSettings(batch=1), seed=0, epoch=0, world=1)
     assert min(len(g) for g in groups) >= 2

@@ -298,10 +298,9 @@ def _draw(cell: Cell, history: History, pictures: list[Any]) -> None:
 
 
 def _describe(cell: Cell, fabric: Fabric, network: nn.Module, history: History) -> dict[str, Any]:
-    size = cell.config.data.size
     parameters = list(network.parameters())
-    example = torch.zeros(1, len(cell.task.modalities), size, size, device=fabric.device)
     first = cell.split.test(cell.fold)[:1]
+    example = torch.from_numpy(cell.store.case(first[0]).images[:1].astype("float32")).to(fabric.device)
     rows = {
         n: t[:1].to(fabric.device).float() for e in _extras(cell, first, fabric.device) for n, t in e.items()
     }

@@ -22,7 +22,8 @@ class TrainSettings:
     lr, weight_decay: of Adam. poly_power: the learning rate of epoch e is
     lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
     training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
-    in each; 1.0 takes every slice). augment: "none" or "light" (rotation, scale, shift, contrast).
+    in each; 1.0 takes every slice). min_batches: with few slices, an epoch goes over them as often as
+    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast).
     clip: largest norm of the gradient, 0 for no limit.
     """
 
@@ -33,6 +34,7 @@ class TrainSettings:
     poly_power: float = 0.9
     patience: int = 75
     empty: float = 1.0
+    min_batches: int = 1
     augment: str = "none"
     clip: float = 0.0
 
@@ -71,6 +73,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch": 8,
             "weight_decay": 1e-5,
             "empty": 0.2,
+            "min_batches": 20,
             "augment": "light",
             "clip": 5.0,
         },
@@ -220,6 +223,7 @@ def _check(sections: dict[str, dict[str, Any]]) -> None:
         "train.weight_decay": (train["weight_decay"], 0, 10),
         "train.poly_power": (train["poly_power"], 0, 10),
         "train.patience": (train["patience"], 1, 100_000),
+        "train.min_batches": (train["min_batches"], 1, 100_000),
         "train.empty": (train["empty"], 0, 1),
         "train.clip": (train["clip"], 0, 1e6),
     }

@@ -114,7 +114,7 @@ def measure_gflops(
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(images, **(extras or {}))
         return float(counter.get_total_flops()) / 1e9
-    except (RuntimeError, NotImplementedError, TypeError):
+    except (RuntimeError, NotImplementedError):
         return None
     finally:
         network.train(was_training)

@@ -77,14 +77,20 @@ def draw_epoch(
 
     Slices without foreground are at most the share `settings.empty` of the epoch. Groups differ in
     size by one at most, so that no last batch is a single slice; each has at least `world` slices
-    where there are that many.
+    where there are that many. Slices come again only where `settings.min_batches` asks for more.
     """
     random = np.random.default_rng([seed, epoch])
     full, empty = np.flatnonzero(foreground), np.flatnonzero(~foreground)
+    most = len(empty)
     if settings.empty < 1:
         most = math.ceil(len(full) * settings.empty / (1 - settings.empty))
-        empty = random.permutation(empty)[:most]
-    order = random.permutation(np.concatenate([full, empty]))
+
+    def once() -> np.ndarray:
+        return random.permutation(np.concatenate([full, random.permutation(empty)[:most]]))
+
+    order = once()
+    while len(order) < settings.min_batches * settings.batch:
+        order = np.concatenate([order, once()])
     groups = max(1, min(math.ceil(len(order) / settings.batch), len(order) // max(2, world)))
     return list(np.array_split(order, groups))
 
