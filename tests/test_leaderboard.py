@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import usbench
+from usbench.board import build, render, write
+from usbench.board.table import bootstrap_interval
 from usbench.errors import UsbenchError
-from usbench.leaderboard import build, render, write
-from usbench.leaderboard.table import bootstrap_interval
 from usbench.metrics import ClassScore
 from usbench.results import cases_csv, write_result
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
-    from usbench.leaderboard import build as leaderboard
+    from usbench.board import build as leaderboard
     from usbench.methods.contract import EncoderDecoder, Method
     from usbench.results import load_result
     from usbench.running import run
@@ -27,7 +27,7 @@ __all__ = ["EncoderDecoder", "Method", "UsbenchError", "__version__", "leaderboa
 _LAZY = {
     "EncoderDecoder": ("usbench.methods.contract", "EncoderDecoder"),
     "Method": ("usbench.methods.contract", "Method"),
-    "leaderboard": ("usbench.leaderboard", "build"),
+    "leaderboard": ("usbench.board", "build"),
     "load_result": ("usbench.results", "load_result"),
     "run": ("usbench.running", "run"),
 }

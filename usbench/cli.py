@@ -126,7 +126,7 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
 @debug_option
 def leaderboard(runs_dir: Path, task: str | None, form: str, out: Path | None) -> None:
     """Rank the finished runs: one table for each task, data and protocol."""
-    from usbench.leaderboard import build, render, write
+    from usbench.board import build, render, write
 
     board = build(runs_dir, task)
     click.echo(render(board, form))

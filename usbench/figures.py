@@ -27,9 +27,15 @@ CasePicture = tuple[str, np.ndarray, np.ndarray, np.ndarray, Mapping[str, float]
 
 
 def pick_slice(truth: np.ndarray) -> int:
-    """The index of the slice of `truth` [Z, H, W] with the most foreground; the middle one without any."""
+    """The slice of `truth` [Z, H, W] with the most classes, of these the one with the most foreground.
+
+    The middle one where there is no foreground.
+    """
     area = np.count_nonzero(truth, axis=(1, 2))
-    return int(area.argmax()) if area.any() else len(truth) // 2
+    if not area.any():
+        return len(truth) // 2
+    classes = np.array([len(np.unique(plane[plane > 0])) for plane in truth])
+    return int(np.lexsort((area, classes))[-1])
 
 
 def history_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -73,7 +73,7 @@ def build(
             ) from error
         raise UsbenchError(
             f"method.pretrained '{pretrained}' of encoder '{encoder}' cannot be had "
-            f"({type(error).__name__}): go online once, or start from nothing with --set method.pretrained=none"
+            f"({type(error).__name__}): go online once, or start from nothing: --set method.pretrained=none"
         ) from error
     return EncoderDecoder(
         _Encoder(network.encoder),

@@ -303,8 +303,7 @@ def _prepare_all(
             _prepare_case(reader, settings, path, case_id)
     else:
         jobs = [(reader.task, root, settings, path, case_id) for case_id in redo]
-        names = [f"case {case_id}" for case_id in redo]
-        for _ in track(run_jobs(_prepare_in_worker, jobs, names, count), words, total=len(redo)):
+        for _ in track(run_jobs(_prepare_in_worker, jobs, count), words, total=len(redo)):
             pass
 
 

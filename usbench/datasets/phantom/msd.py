@@ -82,7 +82,7 @@ def scan_prostate(patient: Pelvis, grid: Grid, rng: np.random.Generator) -> tupl
     bias = signal.coil_bias(grid, rng, 0.2)
     t2 = signal.rician(layers[0] * bias, 0.016, rng) * np.float32(rng.uniform(700, 1300))
     # Echo-planar images have half the resolution and are resampled to the T2 grid.
-    sigma = 0.014
+    sigma = 0.018
     echo = [gaussian_filter(layers[k] * bias, (1.0, 1.0, 0)) for k in (1, 2)]
     low, high = (gaussian_filter(signal.rician(e, sigma, rng), (0.7, 0.7, 0)) for e in echo)
     adc = signal.apparent_diffusion(low, high, B_LOW, B_HIGH, 2.5 * sigma)

@@ -49,11 +49,11 @@ class Pelvis:
                 self._near((side * 50, -2, 4)), self._sizes((10, 30, 42)), rotation(0, 0, -side * 8)
             )
             self._add(inner, t.PELVIC_MUSCLE)
-            sling = [self._near((side * 33, -16, -8), 2), self._near((side * 34, 8, -2), 2)]
-            self._add(path([*sling, self._near((side * 23, 36, -4), 2)], 6.5), t.PELVIC_MUSCLE)
+            sling = [self._near((side * 31, -18, -4), 2), self._near((side * 32, 8, 0), 2)]
+            self._add(path([*sling, self._near((side * 22, 33, -2), 2)], 9.0), t.PELVIC_MUSCLE)
             self._add(ellipsoid(self._near((side * 52, 52, 0)), self._sizes((34, 20, 70))), t.PELVIC_MUSCLE)
         self._add(ellipsoid(self._near((0, -52, -8), 2), self._sizes((26, 9, 16))), t.MARROW_PELVIS)
-        rectum = [self._near((rng.uniform(-4, 4), y, z), 1.5) for y, z in ((40, -60), (35, -5), (38, 60))]
+        rectum = [self._near((rng.uniform(-4, 4), y, z), 1.5) for y, z in ((38, -60), (33, -5), (36, 60))]
         radius = rng.uniform(11, 15)
         self._add(path(rectum, radius), t.RECTAL_WALL)
         self._add(path(rectum, radius - 4), t.STOOL if rng.random() < 0.6 else t.AIR, 0, 0.15)

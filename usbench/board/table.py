@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from usbench.leaderboard.collect import Problem, row_key, settings, table_key
+from usbench.board.collect import Problem, row_key, settings, table_key
 from usbench.metrics import SCORES
 
 if TYPE_CHECKING:

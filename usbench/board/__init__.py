@@ -1,19 +1,17 @@
 """The leaderboard: finished runs collected, averaged, ranked and printed.
 
-from usbench.leaderboard import build, render
+from usbench.board import build, render
 print(render(build("runs"), "md"))
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
+from usbench.board.collect import Problem, collect
+from usbench.board.render import FORMATS, render, write
+from usbench.board.table import Leaderboard, Row, Table, make_tables
 from usbench.errors import UsbenchError, unknown
-from usbench.leaderboard.collect import Problem, collect
-from usbench.leaderboard.render import FORMATS, render, write
-from usbench.leaderboard.table import Leaderboard, Row, Table, make_tables
 
 __all__ = ["FORMATS", "Leaderboard", "Problem", "Row", "Table", "build", "render", "write"]
 
@@ -39,13 +37,3 @@ def build(runs_dir: str | Path = "runs", task: str | None = None) -> Leaderboard
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
     chosen = [result for result in results if task in (None, result.data["cell"]["task"])]
     return Leaderboard(make_tables(chosen), problems)
-
-
-class _Callable(ModuleType):
-    """This module as a function: importing it hides the function of its name in `usbench`."""
-
-    def __call__(self, runs_dir: str | Path = "runs", task: str | None = None) -> Leaderboard:
-        return build(runs_dir, task)
-
-
-sys.modules[__name__].__class__ = _Callable

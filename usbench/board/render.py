@@ -17,7 +17,7 @@ from usbench.files import write_text
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from usbench.leaderboard.table import Leaderboard, Row, Table
+    from usbench.board.table import Leaderboard, Row, Table
 
 FORMATS = ("table", "md", "csv", "json")
 

@@ -1,0 +1,152 @@
+"""What a result says of a run besides its scores: cost, origin, device, versions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from usbench import __version__
+from usbench.inference import measure_gflops
+from usbench.results import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from usbench.cell import Cell
+    from usbench.training import History
+
+
+def describe(
+    cell: Cell, fabric: Fabric, network: nn.Module, history: History, extras: dict[str, Tensor]
+) -> dict[str, Any]:
+    """Everything that result.json says but the scores; `extras` are precomputed rows of a test case."""
+    parameters = list(network.parameters())
+    case = cell.store.case(cell.split.test(cell.fold)[0])
+    example = torch.from_numpy(case.images[:1].astype("float32")).to(fabric.device)
+    rows = {name: rows[:1].to(fabric.device).float() for name, rows in extras.items()}
+    return {
+        "schema": SCHEMA_VERSION,
+        "usbench": __version__,
+        "cell": {
+            "task": cell.task.name,
+            "method": cell.method.name,
+            "fusion": cell.fusion,
+            "fold": cell.fold,
+            "seed": cell.seed,
+            "hash": cell.key,
+        },
+        "task": {
+            "name": cell.task.name,
+            "title": cell.task.title,
+            "modalities": list(cell.task.modality_names),
+            "classes": list(cell.task.class_names),
+            "merge_labels": cell.merge_labels,
+        },
+        "data": {
+            "kind": cell.kind,
+            "fingerprint": cell.store.fingerprint,
+            "cases": len(cell.store.case_ids),
+            "limit": cell.limit,
+        },
+        "split": {
+            "folds": len(cell.split.folds),
+            "rule": cell.split.rule,
+            "digest": cell.split.digest,
+            "train": list(cell.split.train(cell.fold)),
+            "test": list(cell.split.test(cell.fold)),
+        },
+        "preset": cell.config.preset,
+        "config": cell.config.as_dict(),
+        "method": {
+            "name": cell.method.name,
+            "origin": cell.found.origin,
+            "source_hash": cell.source_hash,
+            "version": cell.found.version,
+            "paper": cell.method.paper,
+            "weights": cell.method.weights(cell.config.method),
+            "pretraining_overlap": cell.method.pretraining_overlap,
+        },
+        "cost": {
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "gflops_per_slice": measure_gflops(network, example, rows),
+            "peak_memory_mb": peak_memory_mb(fabric.device),
+            "train_seconds": history.seconds,
+            "epochs": history.epochs,
+            "device": device_name(fabric.device),
+            "devices": cell.devices,
+            "precision": cell.precision,
+        },
+        "provenance": provenance(),
+        "protocol": cell.protocol,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"CPU {model}".strip() + f", {torch.get_num_threads()} threads"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory in MB: allocated on a GPU, or of this whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def provenance() -> dict[str, Any]:
+    """When, where and with what: package versions, machine, commit of usbench where there is one."""
+    import platform
+    import subprocess
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = {}
+    for name in (
+        "torch",
+        "numpy",
+        "scipy",
+        "monai",
+        "nibabel",
+        "pydicom",
+        "segmentation-models-pytorch",
+        "timm",
+    ):
+        with contextlib.suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    commit = None
+    root = Path(__file__).resolve().parents[1]
+    if (root / ".git").exists():
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            answer = subprocess.run(
+                ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+                capture_output=True,
+                text=True,
+                timeout=10,
+            )
+            commit = answer.stdout.strip() or None
+    return {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "commit": commit,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
