@@ -55,6 +55,11 @@ def describe(
             "fingerprint": cell.store.fingerprint,
             "cases": len(cell.store.case_ids),
             "limit": cell.limit,
+            "agreement": {
+                case_id: agreement
+                for case_id in cell.split.test(cell.fold)
+                if (agreement := cell.store.case(case_id).agreement)
+            },
         },
         "split": {
             "folds": len(cell.split.folds),

@@ -49,6 +49,14 @@ def print_results(results: Sequence[Result]) -> None:
         markup=False,
         soft_wrap=True,
     )
+    if agreement := mean_agreement(results):
+        words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
+        console.print(
+            f"two annotations of each patient, one per scan, agree with a Dice of: {words}; no method can be "
+            "expected to reach more",
+            markup=False,
+            soft_wrap=True,
+        )
     total = pooled_dsc(results)
     if len(results) > 1 and total is not None:
         console.print(
@@ -61,6 +69,16 @@ def print_results(results: Sequence[Result]) -> None:
             f"  pictures: {path}/figures/cases.png, {path}/figures/history.png", markup=False, soft_wrap=True
         )
         console.print(f"  masks: {path}/predictions/", markup=False, soft_wrap=True)
+
+
+def mean_agreement(results: Sequence[Result]) -> dict[str, float]:
+    """Mean Dice between two annotations of the test patients, by class; empty where there is one each."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for agreement in result.data["data"]["agreement"].values():
+            for name, value in agreement.items():
+                values.setdefault(name, []).append(value)
+    return {name: sum(found) / len(found) for name, found in values.items()}
 
 
 def pooled_dsc(results: Sequence[Result]) -> tuple[float, int] | None:

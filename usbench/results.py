@@ -44,6 +44,7 @@ SCHEMA: dict[str, Any] = {
         "fingerprint": "SHA-256 over the content of all cases",
         "cases": "number of cases in the data set",
         "limit": "--limit, or null; a limited run is never ranked",
+        "agreement": "test case -> class -> Dice between two annotations of it, where a case has two",
     },
     "split": {
         "folds": "number of folds",

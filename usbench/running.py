@@ -99,7 +99,8 @@ def run(
         raise UsbenchError(f"--seed {seed} is out of range; choose from 0 to {2**31 - 1}")
     runs = Path(runs_dir)
     require_writable(runs)
-    say(plan.source.notice)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        say(plan.source.notice)
     cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices, runs)
 
     from usbench.cell import compute
@@ -253,6 +254,7 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
         raise UsbenchError(f"--devices {devices}: this machine has {have}; choose from 1 to {have}")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning_fabric")
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated")
     if device == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
     fabric = Fabric(
