@@ -86,7 +86,8 @@ def main() -> None:
         torch.allclose(a, b, atol=1e-4) for a, b in zip(ours.parameters(), bare.parameters(), strict=True)
     )
     print(
-        f"U-Net resnet18, {words.batch} slices of {words.size} pixels, {device}, {torch.get_num_threads()} threads"
+        f"U-Net resnet18, {words.batch} slices of {words.size} pixels, "
+        f"{device}, {torch.get_num_threads()} threads"
     )
     print(f"usbench   {one:8.1f} ms a step")
     print(f"bare loop {two:8.1f} ms a step")

@@ -1,49 +1,21 @@
-"""One cell of the benchmark: task x method x fusion x fold x seed, computed and written down."""
+"""One cell of the benchmark: task x method x fusion x fold x seed, and all that decides its outcome."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from usbench.console import say
-from usbench.datasets.slices import Slices
-from usbench.describe import describe
-from usbench.errors import UsbenchError
-from usbench.files import digest_of, os_errors, write_text
-from usbench.fusion import build_model
-from usbench.inference import Prediction, predict, write_mask
-from usbench.metrics import ClassScore, paper_style, score_case, summarise
-from usbench.precompute import precomputed
-from usbench.results import (
-    PROTOCOL_VERSION,
-    Result,
-    history_csv,
-    load_result,
-    run_folder,
-    write_result,
-    write_tables,
-)
-from usbench.training import History, fit
+from usbench.files import digest_of
+from usbench.results import PROTOCOL_VERSION, Result, load_result, run_folder
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
     from usbench.config import Config
     from usbench.datasets.base import Task
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
     from usbench.methods.contract import Method
     from usbench.methods.registry import Found
-
-PICTURED_CASES = 4
 
 
 @dataclass(frozen=True)
@@ -115,178 +87,6 @@ class Cell:
             self.key,
         )
 
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the cell: a second process that wants it is told so."""
-    from filelock import FileLock, Timeout
-
-    with os_errors(folder, "write results into"):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsbenchError(
-                f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            (folder / ".lock").unlink()
-
-
-def finished(cell: Cell) -> Result | None:
-    """The cell's result, if it was computed before; an edited one raises."""
-    return load_result(cell.folder) if (cell.folder / "result.json").exists() else None
-
-
-def compute(
-    cell: Cell, fabric: Fabric, overwrite: bool = False, keep_weights: bool = False
-) -> tuple[Result, bool]:
-    """The cell's result, and whether it was computed now (else it was there).
-
-    A cell that was stopped goes on from its last finished epoch. With several devices every
-    process calls this; the first one writes.
-    """
-    if not fabric.is_global_zero:
-        if overwrite or finished(cell) is None:
-            fabric.barrier()
-            _train(cell, fabric)
-            fabric.barrier()
-        return load_result(cell.folder), True
-    with _locked(cell.folder):
-        if overwrite:
-            with os_errors(cell.folder, "remove the old result in"):
-                for entry in cell.folder.iterdir():
-                    if entry.name != ".lock":
-                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        elif (done := finished(cell)) is not None:
-            (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
-            return done, False
-        fabric.barrier()
-        network, history = _train(cell, fabric)
-        result = _evaluate(cell, fabric, network, history, keep_weights)
-        (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
-        fabric.barrier()
-        return result, True
-
-
-def _extras(cell: Cell, case_ids: tuple[str, ...], device: torch.device) -> list[dict[str, Tensor]]:
-    if cell.method.precompute is None:
-        return []
-    return [
-        precomputed(cell.method, cell.source_hash, cell.task, cell.store, i, cell.config, device)
-        for i in case_ids
-    ]
-
-
-def _train(cell: Cell, fabric: Fabric) -> tuple[nn.Module, History]:
-    torch.manual_seed(cell.seed * 7919 + cell.fold)
-    network = build_model(cell.method, cell.task, cell.fusion, cell.config)
-    train_ids = cell.split.train(cell.fold)
-    cases = [cell.store.case(i) for i in train_ids]
-    slices = Slices(cases, len(cell.task.classes), fabric.device, _extras(cell, train_ids, fabric.device))
-    if not slices.foreground.any():
-        raise UsbenchError(
-            f"task {cell.task.name}, fold {cell.fold}: no training slice holds foreground; "
-            "check the masks of " + ", ".join(train_ids)
-        )
-    checkpoint = cell.folder / "checkpoint.pt"
-    title = f"{cell.task.name} {cell.method.name} {cell.fusion} fold {cell.fold} seed {cell.seed}"
-    with _epoch_bar(title, cell.config.train.epochs, fabric.is_global_zero) as on_epoch:
-
-        def after_epoch(history: History) -> None:
-            if fabric.is_global_zero:
-                write_text(cell.folder / "history.csv", history_csv(history.rows))
-            on_epoch(history)
-
-        if checkpoint.exists() and fabric.is_global_zero:
-            say(f"{checkpoint}: going on from the last finished epoch")
-        history = fit(
-            network, slices, cell.config.train, fabric, cell.seed, checkpoint, cell.key, after_epoch
-        )
-    return network, history
-
-
-@contextlib.contextmanager
-def _epoch_bar(title: str, epochs: int, shown: bool) -> Iterator[Any]:
-    if not shown:
-        yield lambda history: None
-        return
-    from usbench.console import progress
-
-    with progress() as bar:
-        task = bar.add_task(f"{title}: training", total=epochs)
-
-        def on_epoch(history: History) -> None:
-            loss = history.rows[-1]["loss"]
-            bar.update(task, completed=history.epochs, description=f"{title}: training, loss {loss:.3f}")
-
-        yield on_epoch
-
-
-def _evaluate(cell: Cell, fabric: Fabric, network: nn.Module, history: History, keep_weights: bool) -> Result:
-    from usbench.console import track
-
-    test_ids = cell.split.test(cell.fold)
-    names = cell.task.class_names
-    scores: dict[str, list[ClassScore]] = {}
-    paper: list[tuple[float, float]] = []
-    pictures: list[Any] = []
-    milliseconds: list[float] = []
-    extras = _extras(cell, test_ids, fabric.device)
-    for number, case_id in enumerate(track(test_ids, "predicting and scoring", len(test_ids))):
-        case = cell.store.case(case_id)
-        prediction = predict(
-            network, case, len(names), fabric.device, extras=extras[number : number + 1], fabric=fabric
-        )
-        scores[case_id] = score_case(
-            prediction.volume, case.truth(), names, case.spacing, cell.task.nsd_tolerance_mm
-        )
-        paper.append(paper_style(prediction.slices, np.asarray(case.mask), len(names)))
-        milliseconds.append(prediction.ms_per_slice)
-        write_mask(prediction.volume, case.affine, cell.folder / "predictions" / f"{case_id}.nii.gz")
-        if len(pictures) < PICTURED_CASES:
-            pictures.append(_picture(prediction, case, scores[case_id]))
-    _draw(cell, history, pictures)
-    write_tables(cell.folder, scores, history.rows)
-    if keep_weights:
-        from usbench.files import atomic_path
-
-        with atomic_path(cell.folder / "weights.pt") as temporary:
-            torch.save(network.state_dict(), temporary)
-    data = describe(cell, fabric, network, history, extras[0] if extras else {})
-    data["scores"] = summarise(list(scores.values()))
-    paper_array = np.array(paper)
-    with np.errstate(invalid="ignore"):
-        defined = paper_array[~np.isnan(paper_array).any(axis=1)]
-    means = defined.mean(axis=0).tolist() if len(defined) else [None, None]
-    data["paper_style"] = {"paper_dsc": means[0], "paper_miou": means[1]}
-    data["cost"]["ms_per_slice"] = float(np.median(milliseconds))
-    return write_result(cell.folder, data)
-
-
-def _picture(prediction: Prediction, case: Any, scores: list[ClassScore]) -> Any:
-    from usbench.figures import pick_slice
-
-    z = pick_slice(np.asarray(case.mask))
-    images = np.asarray(case.images[z], dtype=np.float32)
-    return (
-        prediction.case_id,
-        images,
-        np.asarray(case.mask[z]),
-        prediction.slices[z],
-        {s.name: s.dsc for s in scores},
-    )
-
-
-def _draw(cell: Cell, history: History, pictures: list[Any]) -> None:
-    from usbench.figures import cases_figure, history_figure
-
-    history_figure(history.rows, cell.folder / "figures" / "history.png")
-    cases_figure(
-        cell.folder / "figures" / "cases.png", pictures, cell.task.modality_names, cell.task.class_names
-    )
+    def finished(self) -> Result | None:
+        """The cell's result, if it was computed before; an edited one raises."""
+        return load_result(self.folder) if (self.folder / "result.json").exists() else None

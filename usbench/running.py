@@ -103,7 +103,7 @@ def run(
         say(plan.source.notice)
     cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices, runs)
 
-    from usbench.cell import compute
+    from usbench.computing import compute
 
     fabric = make_fabric(plan.device, devices, precision)
     results = []
