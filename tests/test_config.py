@@ -83,6 +83,21 @@ def test_every_preset_makes_a_configuration() -> None:
         assert config(preset).as_dict()["train"]["epochs"] > 0
 
 
+def test_protocol_page_tells_the_presets_as_they_are() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"
+    ]
+    told = {row[0].strip("`"): row[1:] for row in rows if len(row) == 4 and row[0].startswith("`")}
+    assert len(told) == 12
+    for number, preset in enumerate(("paper", "quick", "smoke")):
+        made = config(preset).as_dict()
+        for key, words in told.items():
+            section, _, name = key.partition(".")
+            value = made[section][name]
+            assert words[number] == str(value) or float(words[number]) == value, (preset, key)
+
+
 def test_folds() -> None:
     assert parse_folds("all", 4) == [0, 1, 2, 3]
     assert parse_folds("2,0,2", 4) == [0, 2]

@@ -32,12 +32,13 @@ def a_case(name="1", modalities=2, size=64, classes=2):
     return name, images, truth, prediction, {f"organ {i}": 0.8 for i in range(classes)}
 
 
-def test_slice_with_the_largest_foreground():
-    truth = np.zeros((5, 8, 8), dtype=np.uint8)
+def test_picked_slice_shows_most_of_all_classes():
+    truth = np.zeros((5, 10, 10), dtype=np.uint8)
     assert pick_slice(truth) == 2
-    truth[1, :2] = 1
-    truth[3, :3] = 2
-    truth[4, 0] = 4
+    truth[1, :6] = 1
+    assert pick_slice(truth) == 1
+    truth[3, :4], truth[3, 6:9] = 1, 2  # 4/6 of the first class and all of the second
+    truth[4, :6], truth[4, 9, :1] = 1, 2  # all of the first and a speck, 1/30, of the second
     assert pick_slice(truth) == 3
 
 

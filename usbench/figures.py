@@ -27,15 +27,16 @@ CasePicture = tuple[str, np.ndarray, np.ndarray, np.ndarray, Mapping[str, float]
 
 
 def pick_slice(truth: np.ndarray) -> int:
-    """The slice of `truth` [Z, H, W] with the most classes, of these the one with the most foreground.
+    """The slice of `truth` [Z, H, W] that shows most of all classes; the middle one without foreground.
 
-    The middle one where there is no foreground.
+    Each class counts by its area as a share of its largest one, so that a large organ does not hide
+    the small ones.
     """
-    area = np.count_nonzero(truth, axis=(1, 2))
-    if not area.any():
-        return len(truth) // 2
-    classes = np.array([len(np.unique(plane[plane > 0])) for plane in truth])
-    return int(np.lexsort((area, classes))[-1])
+    shown = np.zeros(len(truth))
+    for label in np.unique(truth[truth > 0]):
+        area = np.count_nonzero(truth == label, axis=(1, 2))
+        shown += area / area.max()
+    return int(shown.argmax()) if shown.any() else len(truth) // 2
 
 
 def history_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -29,7 +29,7 @@ def print_results(results: Sequence[Result]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("fold", "class", "cases"):
         table.add_column(column, no_wrap=True)
-    for column in ("DSC", "IoU", "HD95 mm", "NSD", "sens.", "spec."):
+    for column in ("DSC", "IoU", "HD95 mm", "NSD", "sensitivity"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         fold = str(result.data["cell"]["fold"])
@@ -93,7 +93,7 @@ def pooled_dsc(results: Sequence[Result]) -> tuple[float, int] | None:
 
 
 def _cells(scores: dict[str, Any], iou: str) -> list[str]:
-    keys = ("dsc", iou, "hd95", "nsd", "sensitivity", "specificity")
+    keys = ("dsc", iou, "hd95", "nsd", "sensitivity")
     return [number(scores[key], 1 if key == "hd95" else 3) for key in keys]
 
 
