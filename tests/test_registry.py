@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,30 @@ def test_plugin_file(tmp_path: Path) -> None:
     first = source_hash(method)
     file.write_text(PLUGIN + "\n# changed\n")
     assert source_hash(get_method("tiny", [file])[0]) != first
+
+
+def test_source_hash_follows_the_files_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name: str, block: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        (folder / "blocks.py").write_text(f"def block(x):\n    return x{block}\n")
+        (folder / "unused.py").write_text(f"# {name}\n")
+        (folder / "net.py").write_text(f"from {name}.blocks import block\n{PLUGIN}")
+        module = importlib.import_module(f"{name}.net")
+        return source_hash(module.METHOD)
+
+    one, two = make("pack_a", ""), make("pack_b", " * 2")
+    assert one != two
+    (tmp_path / "pack_a" / "unused.py").write_text("# changed\n")
+    method = sys.modules["pack_a.net"].METHOD  # type: ignore[attr-defined]
+    assert source_hash(method) == one
+    (tmp_path / "pack_a" / "blocks.py").write_text("def block(x):\n    return x * 3\n")
+    assert source_hash(method) != one
 
 
 def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

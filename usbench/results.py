@@ -58,7 +58,7 @@ SCHEMA: dict[str, Any] = {
     "method": {
         "name": "name of the method",
         "origin": "built in, package or file",
-        "source_hash": "SHA-256 of the file that the method is built in",
+        "source_hash": "SHA-256 of the code of the method: its file and those of its package that it uses",
         "version": "version of the package that the method comes from",
         "paper": "reference of the method",
         "weights": "what the network started from",

@@ -83,10 +83,7 @@ class Method:
     def kind(self) -> str:
         return "encoder-decoder" if self.build_network else "segmenter"
 
-    def builder_file(self) -> str:
-        """The file in which the builder is written; a change in it makes a new cell."""
-        builder = self.build_network or self.build_segmenter
-        code = getattr(builder, "__code__", None) or getattr(
-            getattr(builder, "__init__", None), "__code__", None
-        )
-        return str(code.co_filename) if code else ""
+    @property
+    def builder_module(self) -> str:
+        """The module in which the builder is written."""
+        return (self.build_network or self.build_segmenter).__module__

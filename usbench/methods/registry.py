@@ -112,9 +112,28 @@ def get_method(name: str, plugins: Sequence[Path] = ()) -> tuple[Method, Found]:
 
 
 def source_hash(method: Method) -> str:
-    """SHA-256 of the file that the method's builder is written in; "" where there is no such file."""
-    path = Path(method.builder_file())
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    """SHA-256 over the code of a method: a change in it makes a new cell.
+
+    That is the file of its builder, and those files of the same package that it takes anything from.
+    """
+    names: list[str] = []
+    _follow(method.builder_module, names)
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        file = getattr(sys.modules[name], "__file__", None)
+        digest.update(Path(file).read_bytes() if file and Path(file).is_file() else b"")
+    return digest.hexdigest()
+
+
+def _follow(name: str, seen: list[str]) -> None:
+    if name in seen or name not in sys.modules:
+        return
+    seen.append(name)
+    package = name.rpartition(".")[0]
+    taken = {getattr(value, "__module__", None) or "" for value in vars(sys.modules[name]).values()}
+    for other in sorted(taken):
+        if package and other.startswith(f"{package}."):
+            _follow(other, seen)
 
 
 def _checked(method: Any, where: str) -> Method:
