@@ -12,6 +12,7 @@ from usbench.datasets.store import DataSettings
 from usbench.errors import UsbenchError, unknown
 
 MERGES = ("mean-logits", "mean-probs", "vote", "learned")
+HYBRIDS = ("conv1x1", "concat")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,14 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """merge: how the masks of late fusion are merged, see `usbench.fusion.merge_logits`."""
+    """How modalities are merged.
+
+    merge: the masks of late fusion, see `usbench.fusion.merge_logits`. hybrid: the features of
+    hybrid fusion, see `usbench.fusion.Hybrid`.
+    """
 
     merge: str = "mean-logits"
+    hybrid: str = "conv1x1"
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,7 @@ def _check(sections: dict[str, dict[str, Any]]) -> None:
         "data.plane": (data["plane"], ("axial", "coronal", "sagittal")),
         "train.augment": (train["augment"], ("none", "light")),
         "fusion.merge": (fusion["merge"], MERGES),
+        "fusion.hybrid": (fusion["hybrid"], HYBRIDS),
     }
     for key, (value, allowed) in choices.items():
         if value not in allowed:

@@ -39,15 +39,32 @@ class Early(nn.Module):
 
 
 class Hybrid(nn.Module):
-    """One encoder a modality; at every scale the M maps are concatenated and merged by a 1x1 convolution."""
+    """One encoder a modality, one decoder, and between them the M maps of every scale made one.
 
-    def __init__(self, method: Method, modalities: int, classes: int, settings: dict[str, Any]) -> None:
+    merge "conv1x1": concatenated and merged by a 1x1 convolution, at every scale. merge "concat":
+    the deepest maps are concatenated into a decoder widened for them, the others averaged, for
+    methods whose decoder can be widened (`Method.widens`).
+    """
+
+    def __init__(
+        self, method: Method, modalities: int, classes: int, settings: dict[str, Any], merge: str
+    ) -> None:
         super().__init__()
         assert method.build_network is not None
-        networks = [method.build_network(1, classes, **settings) for _ in range(modalities)]
+        build = method.build_network
+        networks = [build(1, classes, **settings) for _ in range(modalities)]
+        channels = networks[0].channels
         self.encoders = nn.ModuleList(network.encoder for network in networks)
-        self.decoder = networks[0].decoder
-        self.merges = nn.ModuleList(nn.Conv2d(modalities * c, c, kernel_size=1) for c in networks[0].channels)
+        if merge == "concat":
+            if not method.widens:
+                raise UsbenchError(
+                    f"method '{method.name}' has a decoder of fixed width; use fusion.hybrid=conv1x1"
+                )
+            self.decoder = build(1, classes, bottlenecks=modalities, **settings).decoder
+            self.merges = nn.ModuleList([*(_Mean(modalities) for _ in channels[:-1]), nn.Identity()])
+        else:
+            self.decoder = networks[0].decoder
+            self.merges = nn.ModuleList(nn.Conv2d(modalities * c, c, kernel_size=1) for c in channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """images [B, M, H, W] -> logits [B, K, H, W]."""
@@ -56,6 +73,18 @@ class Hybrid(nn.Module):
         merged = tuple(merge(torch.cat(maps, dim=1)) for merge, maps in scales)
         logits: Tensor = self.decoder(merged)
         return logits
+
+
+class _Mean(nn.Module):
+    """The mean of M maps that come concatenated, [B, M * C, H, W] -> [B, C, H, W]."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, concatenated: Tensor) -> Tensor:
+        mean: Tensor = concatenated.unflatten(1, (self.maps, -1)).mean(dim=1)
+        return mean
 
 
 class Late(nn.Module):
@@ -158,7 +187,7 @@ def build_model(method: Method, task: Task, fusion: str, config: Config) -> nn.M
     elif fusion == "early":
         network = Early(method, modalities, classes, settings)
     elif fusion == "hybrid":
-        network = Hybrid(method, modalities, classes, settings)
+        network = Hybrid(method, modalities, classes, settings, config.fusion.hybrid)
     else:
         network = Late(method, modalities, classes, settings, config.fusion.merge)
     return Padded(network, method.size_multiple)

@@ -60,7 +60,7 @@ class MethodTests:
         torch.manual_seed(0)
         overrides = {"fusion.merge": merge, **self.settings}
         config = make_config("smoke", self.method.settings, self.method.presets, overrides)
-        assert config.fusion == FusionSettings(merge)
+        assert config.fusion == FusionSettings(merge, config.fusion.hybrid)
         return build_model(self.method, mock_task(modalities, classes), fusion, config)
 
     def images(self, modalities: int = 2, size: tuple[int, int] = (64, 64), batch: int = 2) -> Tensor:

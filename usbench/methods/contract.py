@@ -49,6 +49,8 @@ class Method:
     arguments of the builder; presets: other defaults, by preset.
     weights: the words for what the network starts from, given the settings ("none", "imagenet").
     size_multiple: inputs are padded to a multiple of this and the logits cropped back.
+    widens: whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M
+    of them concatenated; `fusion.hybrid=concat` needs that.
     precompute: for frozen parts. `(task, images [N, M, S, S], **settings) -> {name: tensor [N, ...]}`
     is called once for every case; the tensors are stored, and the network is then called as
     `network(images, **{name: rows of the batch})`.
@@ -64,6 +66,7 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
     size_multiple: int = 32
+    widens: bool = False
     precompute: Callable[..., dict[str, Tensor]] | None = None
     pretraining_overlap: str = "none"
 
