@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -48,10 +49,33 @@ def test_version(command: Any) -> None:
     assert __version__ in command("--version").stdout
 
 
-def test_methods_lists_unet(command: Any) -> None:
-    done = command("methods")
-    assert done.returncode == 0
-    assert "unet  (built in)  early, hybrid, late  Ronneberger" in done.stdout
+def test_methods_counts_unet_under_each_fusion(command: Any) -> None:
+    done = command("methods", "--task", "msd-brain", "--json")
+    assert done.returncode == 0, done.stderr
+    (unet,) = [row for row in json.loads(done.stdout) if row["name"] == "unet"]
+    # A resnet34 U-Net with one input channel and one class: 24,436,514 less two stem channels of
+    # 64 x 7 x 7, less one output channel of 16 x 3 x 3 + 1.
+    one = 24_436_514 - 2 * 64 * 49 - 145
+    assert unet["costs"]["late"]["parameters"] == 4 * one
+    assert unet["costs"]["early"]["parameters"] == one + 3 * 64 * 49
+    assert 14 < unet["costs"]["early"]["gflops_per_slice"] < 18
+    assert unet["weights"] == "imagenet"
+    assert unet["size"] == 256
+    table = command("methods").stdout
+    assert "Ronneberger" in table
+    assert "hybrid" in table
+
+
+def test_methods_lists_what_cannot_be_used(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no licence')")
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[usbench.methods]\nbad = broken:METHOD\n")
+    done = command("methods", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "no licence" in done.stdout
+    assert "unet" in done.stdout
 
 
 def test_debug_shows_the_traceback(command: Any) -> None:

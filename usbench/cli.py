@@ -137,22 +137,24 @@ def leaderboard(runs_dir: Path, task: str | None, form: str, out: Path | None) -
 
 @main.command()
 @click.option(
+    "--task", default="chaos", show_default=True, help="Count for the modalities and classes of this task."
+)
+@click.option(
+    "--preset", default="paper", show_default=True, help="Count at the size and settings of this preset."
+)
+@click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
-def methods(plugins: tuple[Path, ...]) -> None:
-    """List the methods, where each comes from, and those that cannot be imported."""
-    from usbench.methods.registry import find_methods, shadowed
+def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
+    """List the methods: origin, parameters and GFLOPs under each fusion, what cannot be imported."""
+    from usbench.catalogue import catalogue, render
+    from usbench.methods.registry import shadowed
 
-    for name, found in sorted(find_methods(plugins).items()):
-        try:
-            method = found.load()
-        except UsbenchError as error:
-            click.echo(f"{name}  ({found.origin})  FAILED: {error}")
-            continue
-        click.echo(f"{name}  ({found.origin})  {', '.join(method.fusions)}  {method.paper}")
+    click.echo(render(catalogue(task, preset, plugins), "json" if as_json else "table"))
     for line in shadowed():
-        click.echo(line)
+        click.echo(line, err=True)
 
 
 @main.group()
