@@ -22,6 +22,7 @@ from usbench.datasets.base import Modality, Structure, Task
 from usbench.errors import UsbenchError
 from usbench.fusion import build_model
 from usbench.methods.contract import FUSIONS, Method
+from usbench.training import dice_bce
 
 
 def mock_task(modalities: int = 2, classes: int = 1) -> Task:
@@ -41,17 +42,36 @@ def mock_task(modalities: int = 2, classes: int = 1) -> Task:
     )
 
 
+def eight_slices(folder: Path, size: int) -> tuple[Tensor, Tensor]:
+    """Prostate phantom slices with the most foreground: images [8, 2, S, S], target [8, 1, S, S]."""
+    from usbench.datasets.phantom import make_phantom
+    from usbench.datasets.store import DataSettings, prepare
+    from usbench.datasets.tasks import get_task
+
+    task = get_task("msd-prostate")
+    make_phantom(task, folder / "phantom", cases=1, seed=0)
+    store = prepare(task, folder / "phantom", DataSettings(size=size), workers=1, cache=folder / "prepared")
+    case = store.case(store.case_ids[0])
+    chosen = case.mask.astype(bool).sum(axis=(1, 2)).argsort()[-8:]
+    images = torch.from_numpy(case.images[chosen].astype("float32"))
+    return images, torch.from_numpy(case.mask[chosen][:, None].astype("float32"))
+
+
 class MethodTests:
     """Conformance of one method under every fusion it declares.
 
     method: the method. settings: overrides such as {"method.encoder": "resnet18"} that make it
     small. modalities: the numbers of modalities tried. sizes: slice sizes, odd ones among them.
+    overfit_size, overfit_steps, overfit_lr: how `test_overfits_eight_slices` trains.
     """
 
     method: Method
     settings: dict[str, Any] = {}  # noqa: RUF012
     modalities: tuple[int, ...] = (2, 3)
     sizes: tuple[tuple[int, int], ...] = ((64, 64), (50, 75))
+    overfit_size: int = 64
+    overfit_steps: int = 300
+    overfit_lr: float = 1e-3
 
     def build(
         self, fusion: str, modalities: int = 2, classes: int = 2, merge: str = "mean-logits"
@@ -148,6 +168,35 @@ class MethodTests:
         for fusion in set(FUSIONS) - set(self.method.fusions):
             with pytest.raises(UsbenchError, match=fusion):
                 self.build(fusion)
+
+    @pytest.mark.slow
+    def test_compiles(self) -> None:
+        """`torch.compile` accepts the network and changes its logits by rounding only."""
+        network, images = self.build(self.method.fusions[0]).eval(), self.images()
+        with torch.no_grad():
+            assert torch.allclose(
+                self.call(torch.compile(network), images), self.call(network, images), atol=1e-3
+            )
+
+    @pytest.mark.slow
+    def test_overfits_eight_slices(self, tmp_path: Path) -> None:
+        """Trained on eight slices of a phantom, the network segments them: a Dice over 0.9."""
+        images, target = eight_slices(tmp_path, self.overfit_size)
+        for fusion in self.method.fusions:
+            network = self.build(fusion, modalities=images.shape[1], classes=1).train()
+            adam = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=self.overfit_lr)
+            dice = 0.0
+            for _ in range(self.overfit_steps):
+                adam.zero_grad()
+                logits = self.call(network, images)
+                dice_loss, bce = dice_bce(logits, target)
+                (dice_loss + bce).backward()
+                adam.step()
+                mask = (logits.detach() > 0).float()
+                dice = float(2 * (mask * target).sum() / (mask.sum() + target.sum()))
+                if dice > 0.93:
+                    break
+            assert dice > 0.9, f"{fusion}: {dice:.3f} after {self.overfit_steps} steps"
 
     def test_pickles(self) -> None:
         """Networks go to other processes by pickle."""
