@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -173,10 +173,9 @@ class MethodTests:
     def test_compiles(self) -> None:
         """`torch.compile` accepts the network and changes its logits by rounding only."""
         network, images = self.build(self.method.fusions[0]).eval(), self.images()
+        compiled = cast(nn.Module, torch.compile(network))
         with torch.no_grad():
-            assert torch.allclose(
-                self.call(torch.compile(network), images), self.call(network, images), atol=1e-3
-            )
+            assert torch.allclose(self.call(compiled, images), self.call(network, images), atol=1e-3)
 
     @pytest.mark.slow
     def test_overfits_eight_slices(self, tmp_path: Path) -> None:

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 GROUP = "usbench.methods"
 
 BUILT_IN = {
+    "attunet": "usbench.baselines.attunet:METHOD",
+    "missformer": "usbench.baselines.missformer:METHOD",
+    "resunet": "usbench.baselines.resunet:METHOD",
+    "transunet": "usbench.baselines.transunet:METHOD",
     "unet": "usbench.baselines.unet:METHOD",
+    "unet-classic": "usbench.baselines.unet_classic:METHOD",
+    "unetpp": "usbench.baselines.unetpp:METHOD",
+    "unext": "usbench.baselines.unext:METHOD",
+    "unext-small": "usbench.baselines.unext:SMALL",
 }
 
 

@@ -1,0 +1,48 @@
+"""Stored outputs of every built-in network from a fixed seed: nobody changes one without noticing.
+
+`python tests/test_golden.py` writes tests/golden.json anew, after a change that was meant.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from usbench.config import make_config
+from usbench.fusion import build_model
+from usbench.methods.registry import BUILT_IN, get_method
+from usbench.testing import mock_task
+
+FILE = Path(__file__).with_name("golden.json")
+MODALITIES, CLASSES, SIZE = 2, 2, 64
+
+
+def outputs(name: str, fusion: str) -> list[float]:
+    """Mean, deviation and eight values of the logits, in float32 on the CPU."""
+    method, _ = get_method(name)
+    config = make_config("smoke", method.settings, method.presets, {})
+    torch.manual_seed(0)
+    network = build_model(method, mock_task(MODALITIES, CLASSES), fusion, config).eval()
+    images = torch.randn(1, MODALITIES, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = network(images)
+    places = logits.flatten()[:: logits.numel() // 8][:8]
+    return [round(float(v), 6) for v in (logits.mean(), logits.std(), *places)]
+
+
+def pairs() -> list[tuple[str, str]]:
+    return [(name, fusion) for name in sorted(BUILT_IN) for fusion in get_method(name)[0].fusions]
+
+
+@pytest.mark.parametrize(("name", "fusion"), pairs())
+def test_output_is_the_stored_one(name: str, fusion: str) -> None:
+    stored = json.loads(FILE.read_text())[f"{name}-{fusion}"]
+    scale = max(1e-3, max(map(abs, stored)))
+    assert outputs(name, fusion) == pytest.approx(stored, abs=2e-3 * scale)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps({f"{n}-{f}": outputs(n, f) for n, f in pairs()}, indent=1) + "\n")

@@ -1,0 +1,100 @@
+"""Networks of segmentation-models-pytorch as an encoder and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from usbench.errors import UsbenchError, unknown
+from usbench.methods.contract import EncoderDecoder
+from usbench.torchvision_cpu import make_importable
+
+SETTINGS = {"encoder": "resnet34", "pretrained": "imagenet"}
+PRESETS = {
+    "quick": {"encoder": "resnet18", "pretrained": "none"},
+    "smoke": {"encoder": "resnet18", "pretrained": "none"},
+}
+
+
+class _Encoder(nn.Module):
+    """The encoder's feature maps without its first, which is the image itself, and without empty ones.
+
+    Encoders that start with stride 4 give a map of no channels at half size, which has nothing to fuse.
+    """
+
+    def __init__(self, encoder: nn.Module, empty: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.empty = empty
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.encoder(images)[1 + self.empty :])
+
+
+class _Decoder(nn.Module):
+    """The decoder and its head. It expects what the encoder leaves out: the image, of which it wants
+    to know the size, and the empty maps."""
+
+    def __init__(self, decoder: nn.Module, head: nn.Module, empty: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.head = head
+        self.empty = empty
+
+    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        batch, _, height, width = features[0].shape
+        scales = [2**step for step in range(self.empty + 1, 0, -1)]
+        left_out = [features[0].new_empty((batch, 0, s * height, s * width)) for s in scales]
+        logits: Tensor = self.head(self.decoder([*left_out, *features]))
+        return logits
+
+
+def build_smp(
+    architecture: str, in_channels: int, classes: int, encoder: str, pretrained: str
+) -> EncoderDecoder:
+    """A network of segmentation-models-pytorch, for sizes that are multiples of 32.
+
+    architecture: a class of that library whose decoder takes every map of the encoder, "Unet" or
+    "UnetPlusPlus". encoder: any of its encoders. pretrained: "none", or the name of a set
+    of weights that library has for the encoder ("imagenet"), which it downloads once; its rule
+    for other channel counts is to repeat and rescale the first convolution. Raises `UsbenchError`
+    naming the setting where the encoder is unknown, does not fit, or its weights cannot be had.
+    """
+    make_importable()
+    import segmentation_models_pytorch as smp
+
+    encoders = smp.encoders.get_encoder_names()
+    if encoder not in encoders and not encoder.startswith("tu-"):
+        raise unknown(
+            "value of method.encoder", encoder, encoders, "see segmentation-models-pytorch's encoders"
+        )
+    try:
+        network = getattr(smp, architecture)(
+            encoder,
+            encoder_weights=None if pretrained == "none" else pretrained,
+            in_channels=in_channels,
+            classes=classes,
+        )
+    except Exception as error:
+        if pretrained == "none":
+            raise UsbenchError(
+                f"method.encoder '{encoder}' cannot be built: {error}; choose another"
+            ) from error
+        raise UsbenchError(
+            f"method.pretrained '{pretrained}' of encoder '{encoder}' cannot be had "
+            f"({type(error).__name__}): go online once, or start from nothing: --set method.pretrained=none"
+        ) from error
+    channels = network.encoder.out_channels[1:]
+    empty = sum(c == 0 for c in channels)
+    return EncoderDecoder(
+        _Encoder(network.encoder, empty),
+        _Decoder(network.decoder, network.segmentation_head, empty),
+        channels[empty:],
+    )
+
+
+def weights(settings: Mapping[str, Any]) -> str:
+    """What the network starts from: "none" or the name of the pretrained weights."""
+    return str(settings["pretrained"])

@@ -1,0 +1,126 @@
+"""The U-Net of the paper, 64 to 1024 channels, with batch normalisation.
+
+Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation.
+MICCAI 2015.
+
+What differs from the paper is what has become usual: convolutions are padded, so that the logits
+have the size of the input and skips need no cropping, and are followed by batch normalisation,
+which makes their bias needless. There is no dropout at the end of the contracting path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from usbench.errors import UsbenchError
+from usbench.methods.contract import EncoderDecoder, Method
+
+LEVELS = 5
+
+
+class DoubleConv(nn.Sequential):
+    """Twice: 3x3 convolution without bias, batch normalisation, ReLU. [B, I, H, W] -> [B, O, H, W]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _Encoder(nn.Module):
+    """The contracting path: five double convolutions with 2x2 max-pooling between them."""
+
+    def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        inputs = [in_channels, *channels[:-1]]
+        self.blocks = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, channels, strict=True))
+        self.pool = nn.MaxPool2d(kernel_size=2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = [self.blocks[0](images)]
+        for block in self.blocks[1:]:
+            maps.append(block(self.pool(maps[-1])))
+        return tuple(maps)
+
+
+class UpLevel(nn.Module):
+    """One step of the expanding path: [B, 2C, H/2, W/2] and the skip [B, C, H, W] -> [B, C, H, W].
+
+    A 2x2 transposed convolution halves the channels; the skip comes first in the concatenation.
+    """
+
+    def __init__(self, coarse: int, channels: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(coarse, channels, kernel_size=2, stride=2)
+        self.block = DoubleConv(2 * channels, channels)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        merged: Tensor = self.block(torch.cat([skip, self.up(coarse)], dim=1))
+        return merged
+
+
+class _Decoder(nn.Module):
+    """The expanding path, coarsest first, and the 1x1 head."""
+
+    def __init__(self, channels: Sequence[int], classes: int) -> None:
+        super().__init__()
+        fine = list(reversed(channels[:-1]))
+        coarse = list(reversed(channels[1:]))
+        self.levels = nn.ModuleList(UpLevel(c, f) for c, f in zip(coarse, fine, strict=True))
+        self.head = nn.Conv2d(channels[0], classes, kernel_size=1)
+
+    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        x = features[-1]
+        for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
+            x = level(x, skip)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _initialise(network: nn.Module) -> None:
+    """The paper's start: normal weights of deviation sqrt(2 / N), N the inputs of one output pixel."""
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            # Kernel and stride are equal: one input pixel reaches an output pixel.
+            inputs = module.in_channels
+        elif isinstance(module, nn.Conv2d):
+            inputs = module.in_channels * math.prod(module.kernel_size)
+        else:
+            continue
+        nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
+    """Classic U-Net from `in_channels` to `classes` logits, for sizes that are multiples of 16.
+
+    width: channels of the finest of five levels, 64 in the paper; each further one has twice as
+    many. Raises `UsbenchError` for a width under 1.
+    """
+    if width < 1:
+        raise UsbenchError(f"method.width {width} is not a number of channels; use 1 or more")
+    channels = [width * 2**level for level in range(LEVELS)]
+    network = EncoderDecoder(_Encoder(in_channels, channels), _Decoder(channels, classes), channels)
+    _initialise(network)
+    return network
+
+
+METHOD = Method(
+    name="unet-classic",
+    paper="Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. "
+    "MICCAI 2015.",
+    build_network=build,
+    settings={"width": 64},
+    presets={"quick": {"width": 16}, "smoke": {"width": 8}},
+    size_multiple=16,
+)
