@@ -72,7 +72,7 @@ def run(
     settings: {"train.epochs": 5}; config: a YAML file of such; settings win. device: "auto", "cpu"
     or "cuda"; devices: how many of them; precision: "32", "bf16" or "16". limit: use the first so
     many cases only. A finished cell is returned, not computed again, unless overwrite; a stopped
-    one goes on from its last epoch.
+    one goes on from its last epoch. On a CPU torch is set to deterministic algorithms, for the process.
 
     Raises `UsbenchError`, one line that names what is wrong and the remedy.
     """
