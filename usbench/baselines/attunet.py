@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from usbench.baselines.ladder import LadderDecoder
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -98,24 +99,6 @@ class _UpLevel(nn.Module):
         return merged
 
 
-class _Decoder(nn.Module):
-    """The steps up, coarsest first, and the 1x1 head."""
-
-    def __init__(self, channels: Sequence[int], classes: int) -> None:
-        super().__init__()
-        fine = list(reversed(channels[:-1]))
-        coarse = list(reversed(channels[1:]))
-        self.levels = nn.ModuleList(_UpLevel(c, f) for c, f in zip(coarse, fine, strict=True))
-        self.head = nn.Conv2d(channels[0], classes, kernel_size=1)
-
-    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        x = features[-1]
-        for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
-            x = level(x, skip)
-        logits: Tensor = self.head(x)
-        return logits
-
-
 def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
     """Attention U-Net from `in_channels` to `classes` logits, for sizes that are multiples of 16.
 
@@ -125,7 +108,9 @@ def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
     if width < 2:
         raise UsbenchError(f"method.width {width} is too small for a gate of half of it; use 2 or more")
     channels = [width * 2**level for level in range(LEVELS)]
-    return EncoderDecoder(_Encoder(in_channels, channels), _Decoder(channels, classes), channels)
+    return EncoderDecoder(
+        _Encoder(in_channels, channels), LadderDecoder(_UpLevel, channels, classes), channels
+    )
 
 
 METHOD = Method(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from usbench.baselines.ladder import LadderDecoder
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -68,24 +69,6 @@ class UpLevel(nn.Module):
         return merged
 
 
-class _Decoder(nn.Module):
-    """The expanding path, coarsest first, and the 1x1 head."""
-
-    def __init__(self, channels: Sequence[int], classes: int) -> None:
-        super().__init__()
-        fine = list(reversed(channels[:-1]))
-        coarse = list(reversed(channels[1:]))
-        self.levels = nn.ModuleList(UpLevel(c, f) for c, f in zip(coarse, fine, strict=True))
-        self.head = nn.Conv2d(channels[0], classes, kernel_size=1)
-
-    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        x = features[-1]
-        for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
-            x = level(x, skip)
-        logits: Tensor = self.head(x)
-        return logits
-
-
 def _initialise(network: nn.Module) -> None:
     """The paper's start: normal weights of deviation sqrt(2 / N), N the inputs of one output pixel."""
     for module in network.modules():
@@ -110,7 +93,9 @@ def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
     if width < 1:
         raise UsbenchError(f"method.width {width} is not a number of channels; use 1 or more")
     channels = [width * 2**level for level in range(LEVELS)]
-    network = EncoderDecoder(_Encoder(in_channels, channels), _Decoder(channels, classes), channels)
+    network = EncoderDecoder(
+        _Encoder(in_channels, channels), LadderDecoder(UpLevel, channels, classes), channels
+    )
     _initialise(network)
     return network
 
