@@ -16,7 +16,7 @@ from usbench.console import say
 from usbench.datasets.slices import Slices
 from usbench.describe import describe
 from usbench.errors import UsbenchError
-from usbench.files import os_errors, write_text
+from usbench.files import atomic_path, os_errors, write_text
 from usbench.fusion import build_model
 from usbench.inference import Prediction, predict, write_mask
 from usbench.metrics import ClassScore, paper_style, score_case, summarise
@@ -56,9 +56,10 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        # While it is held: unlinked after the release it might be another process's by then.
         with contextlib.suppress(OSError):
             (folder / ".lock").unlink()
+        lock.release()
 
 
 def compute(
@@ -172,16 +173,12 @@ def _evaluate(cell: Cell, fabric: Fabric, network: nn.Module, history: History, 
     _draw(cell, history, pictures)
     write_tables(cell.folder, scores, history.rows)
     if keep_weights:
-        from usbench.files import atomic_path
-
         with atomic_path(cell.folder / "weights.pt") as temporary:
             torch.save(network.state_dict(), temporary)
     data = describe(cell, fabric, network, history, extras[0] if extras else {})
     data["scores"] = summarise(list(scores.values()))
-    paper_array = np.array(paper)
-    with np.errstate(invalid="ignore"):
-        defined = paper_array[~np.isnan(paper_array).any(axis=1)]
-    means = defined.mean(axis=0).tolist() if len(defined) else [None, None]
+    defined = [pair for pair in paper if not np.isnan(pair).any()]
+    means = np.mean(defined, axis=0).tolist() if defined else [None, None]
     data["paper_style"] = {"paper_dsc": means[0], "paper_miou": means[1]}
     data["cost"]["ms_per_slice"] = float(np.median(milliseconds))
     return write_result(cell.folder, data)

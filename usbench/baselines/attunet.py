@@ -11,12 +11,10 @@ gate starts near 1/2 everywhere; the paper starts with open gates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from usbench.baselines.ladder import LadderDecoder
+from usbench.baselines.ladder import LadderDecoder, PoolingEncoder
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -68,22 +66,6 @@ class AttentionGate(nn.Module):
         return skip * torch.sigmoid(score)
 
 
-class _Encoder(nn.Module):
-    """Five double convolutions with 2x2 max-pooling between them."""
-
-    def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
-        super().__init__()
-        inputs = [in_channels, *channels[:-1]]
-        self.blocks = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, channels, strict=True))
-        self.pool = nn.MaxPool2d(kernel_size=2)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps = [self.blocks[0](images)]
-        for block in self.blocks[1:]:
-            maps.append(block(self.pool(maps[-1])))
-        return tuple(maps)
-
-
 class _UpLevel(nn.Module):
     """One step up: the coarser map [B, 2C, H/2, W/2] and the skip [B, C, H, W] -> [B, C, H, W]."""
 
@@ -109,7 +91,9 @@ def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
         raise UsbenchError(f"method.width {width} is too small for a gate of half of it; use 2 or more")
     channels = [width * 2**level for level in range(LEVELS)]
     return EncoderDecoder(
-        _Encoder(in_channels, channels), LadderDecoder(_UpLevel, channels, classes), channels
+        PoolingEncoder(DoubleConv, in_channels, channels),
+        LadderDecoder(_UpLevel, channels, classes),
+        channels,
     )
 
 

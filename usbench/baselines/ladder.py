@@ -1,10 +1,32 @@
-"""The decoder that U-Nets share: step up, merge with the skip, until the finest map; a 1x1 head."""
+"""The two halves that U-Nets share: blocks with pooling between them; steps up that merge with the skips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
+
+
+class PoolingEncoder(nn.Module):
+    """A block for each level, with 2x2 max-pooling between them.
+
+    block: `(input channels, output channels) -> module` that keeps the size of a map. channels: of the
+    levels, finest first. Image [B, C, H, W] -> the tuple of maps, finest first.
+    """
+
+    def __init__(
+        self, block: Callable[[int, int], nn.Module], in_channels: int, channels: Sequence[int]
+    ) -> None:
+        super().__init__()
+        inputs = [in_channels, *channels[:-1]]
+        self.blocks = nn.ModuleList(block(i, o) for i, o in zip(inputs, channels, strict=True))
+        self.pool = nn.MaxPool2d(kernel_size=2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = [self.blocks[0](images)]
+        for block in self.blocks[1:]:
+            maps.append(block(self.pool(maps[-1])))
+        return tuple(maps)
 
 
 class LadderDecoder(nn.Module):

@@ -11,12 +11,11 @@ which makes their bias needless. There is no dropout at the end of the contracti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from usbench.baselines.ladder import LadderDecoder
+from usbench.baselines.ladder import LadderDecoder, PoolingEncoder
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -35,22 +34,6 @@ class DoubleConv(nn.Sequential):
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
         )
-
-
-class _Encoder(nn.Module):
-    """The contracting path: five double convolutions with 2x2 max-pooling between them."""
-
-    def __init__(self, in_channels: int, channels: Sequence[int]) -> None:
-        super().__init__()
-        inputs = [in_channels, *channels[:-1]]
-        self.blocks = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, channels, strict=True))
-        self.pool = nn.MaxPool2d(kernel_size=2)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps = [self.blocks[0](images)]
-        for block in self.blocks[1:]:
-            maps.append(block(self.pool(maps[-1])))
-        return tuple(maps)
 
 
 class UpLevel(nn.Module):
@@ -94,7 +77,7 @@ def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
         raise UsbenchError(f"method.width {width} is not a number of channels; use 1 or more")
     channels = [width * 2**level for level in range(LEVELS)]
     network = EncoderDecoder(
-        _Encoder(in_channels, channels), LadderDecoder(UpLevel, channels, classes), channels
+        PoolingEncoder(DoubleConv, in_channels, channels), LadderDecoder(UpLevel, channels, classes), channels
     )
     _initialise(network)
     return network
