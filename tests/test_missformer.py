@@ -29,7 +29,6 @@ from usbench.testing import MethodTests
 
 class TestMISSFormer(MethodTests):
     method = METHOD
-    modalities = (2,)
     sizes = ((50, 75),)
 
 

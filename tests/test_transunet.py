@@ -21,7 +21,6 @@ from usbench.testing import MethodTests, mock_task
 class TestTransUNet(MethodTests):
     method = METHOD
     settings = {"method.layers": 1}  # noqa: RUF012
-    modalities = (2,)
     sizes = ((64, 64), (50, 75))
     overfit_lr = 3e-4
 
@@ -284,7 +283,7 @@ def test_state_does_not_depend_on_the_input(source: EncoderDecoder) -> None:
 
 def test_weights_are_named() -> None:
     assert METHOD.weights(METHOD.settings) == "none"
-    assert METHOD.weights({**METHOD.settings, "pretrained": "/a/b.npz"}) == "R50+ViT-B_16.npz"
+    assert METHOD.weights({**METHOD.settings, "pretrained": "/a/b.npz"}) == "b.npz"
 
 
 @pytest.mark.parametrize("name", ["grid", "layers", "bottlenecks"])

@@ -20,11 +20,12 @@ def catalogue(
 ) -> list[dict[str, Any]]:
     """One dict a method, sorted by name, with counts for the task's M modalities and K classes.
 
-    Keys: name, origin, version, kind, paper, fusions, weights, size (pixels of the preset), error
-    (None, or why it cannot be used; the keys from kind on are then absent), and costs: for each
-    fusion protocol its parameters, trainable (None where the method has nothing to say) and
-    gflops_per_slice (2 x multiply-adds, None where it cannot be counted), or None where the
-    protocol does not apply. Networks are built without memory for their weights.
+    Keys: name, origin, version, kind, paper, fusions, weights (what it starts from under the preset),
+    licence (of those weights), size (pixels of the preset), error (None, or why it cannot be used; the
+    keys from kind on are then absent), and costs: for each fusion protocol its parameters, trainable
+    (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it
+    cannot be counted), or None where the protocol does not apply. Networks are built without memory
+    for their weights.
     """
     from usbench.config import make_config
     from usbench.datasets.tasks import get_task
@@ -44,6 +45,7 @@ def catalogue(
                 "paper": method.paper,
                 "fusions": list(method.fusions),
                 "weights": method.weights(config.method),
+                "licence": method.licence(config.method),
                 "size": config.data.size,
                 "costs": {
                     f: cost(method, the_task, f, config) if f in method.fusions else None for f in FUSIONS
@@ -101,6 +103,7 @@ def render(rows: Sequence[dict[str, Any]], form: str) -> str:
                     f"{found['trainable']:,}",
                     "-" if flops is None else f"{flops:.1f}",
                     row["weights"],
+                    row["licence"],
                     row["paper"],
                 ]
             )
@@ -112,6 +115,7 @@ def render(rows: Sequence[dict[str, Any]], form: str) -> str:
         "trainable",
         "GFLOPs a slice",
         "starts from",
+        "licence of weights",
         "paper",
     ]
     text: str = tabulate(table, headers=headers, disable_numparse=True)

@@ -70,6 +70,7 @@ class Cell:
                 "fold": self.fold,
                 "seed": self.seed,
                 "config": self.config.as_dict(),
+                "weights": self.method.weights(self.config.method),
                 "devices": self.devices,
             }
         )

@@ -77,6 +77,7 @@ def describe(
             "version": cell.found.version,
             "paper": cell.method.paper,
             "weights": cell.method.weights(cell.config.method),
+            "licence": cell.method.licence(cell.config.method),
             "pretraining_overlap": cell.method.pretraining_overlap,
         },
         "cost": {

@@ -62,6 +62,7 @@ SCHEMA: dict[str, Any] = {
         "version": "version of the package that the method comes from",
         "paper": "reference of the method",
         "weights": "what the network started from",
+        "licence": "licence of those weights, or none",
         "pretraining_overlap": "what is known of test cases in the pretraining data",
     },
     "scores": "macro means over classes within a case, then over cases; see docs/metrics.md",

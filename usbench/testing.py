@@ -67,7 +67,7 @@ class MethodTests:
 
     method: Method
     settings: dict[str, Any] = {}  # noqa: RUF012
-    modalities: tuple[int, ...] = (2, 3)
+    modalities: tuple[int, ...] = (2, 3, 4)
     sizes: tuple[tuple[int, int], ...] = ((64, 64), (50, 75))
     overfit_size: int = 64
     overfit_steps: int = 300
@@ -168,6 +168,16 @@ class MethodTests:
         for fusion in set(FUSIONS) - set(self.method.fusions):
             with pytest.raises(UsbenchError, match=fusion):
                 self.build(fusion)
+
+    @pytest.mark.slow
+    def test_large_sizes(self) -> None:
+        """Up to 1024 pixels a side, square or not: the logits have the size of the image."""
+        network = self.build(self.method.fusions[0]).eval()
+        for size in ((1024, 1024), (1024, 64), (480, 736)):
+            with torch.no_grad():
+                logits = self.call(network, self.images(size=size, batch=1))
+            assert logits.shape == (1, 2, *size), f"size {size}"
+            assert torch.isfinite(logits).all(), f"size {size}"
 
     @pytest.mark.slow
     def test_compiles(self) -> None:

@@ -8,7 +8,9 @@ With three input channels and two classes it has 35,452,290 parameters. The auth
 42,462,082 at the only size it takes, 224; 7,009,792 of them never receive a gradient (second and
 third norms of every feed-forward part, blocks and a concatenation on the coarsest decoder step,
 which has nothing to concatenate) and are left out here, which changes no output. Any multiple of
-32 will do here. Nothing is pretrained, as in the paper.
+32 will do here. By default nothing is pretrained, as in the paper. The encoder is MiT-B1 (Xie et al.,
+SegFormer, NeurIPS 2021) but for its feed-forward part, which adds a skip and a norm: weights of MiT-B1
+can start all of it but those norms.
 
 In hybrid fusion each modality has an encoder; the bridge belongs to the decoder and sees the merged
 maps.
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench.baselines.pretrained import licence, make_encoder, weights_name
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -29,6 +32,7 @@ WIDTHS = (64, 128, 320, 512)
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
 BLOCKS = 2
+MIT = "mit_b1"
 TOKEN = 64
 """Width of the bridge's tokens; a place of a map gives as many as its channels hold."""
 
@@ -285,15 +289,57 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def build(in_channels: int, classes: int, bridge_layers: int = 4) -> EncoderDecoder:
+def start_from_mit(encoder: _Encoder, mit: nn.Module) -> None:
+    """Copy the weights of a MiT-B1 (segmentation-models-pytorch's) of as many input channels.
+
+    The norms inside the feed-forward parts, which MiT lacks, keep their start.
+    """
+    for level, stage in enumerate(encoder.stages, start=1):
+        assert isinstance(stage, _Stage)
+        pairs = [
+            (stage.embed, mit.get_submodule(f"patch_embed{level}.proj")),
+            (stage.embed_norm, mit.get_submodule(f"patch_embed{level}.norm")),
+            (stage.norm, mit.get_submodule(f"norm{level}")),
+        ]
+        for index, block in enumerate(stage.blocks):
+            theirs = mit.get_submodule(f"block{level}.{index}")
+            pairs += [
+                (block.get_submodule(ours), theirs.get_submodule(name))
+                for ours, name in _MIT_NAMES.items()
+                if REDUCTIONS[level - 1] > 1 or name not in ("attn.sr", "attn.norm")
+            ]
+        for ours, their in pairs:
+            ours.load_state_dict(their.state_dict())
+
+
+_MIT_NAMES = {
+    "norm1": "norm1",
+    "attention.query": "attn.q",
+    "attention.key_value": "attn.kv",
+    "attention.project": "attn.proj",
+    "attention.reduce": "attn.sr",
+    "attention.norm": "attn.norm",
+    "norm2": "norm2",
+    "feed_forward.fc1": "mlp.fc1",
+    "feed_forward.depthwise": "mlp.dwconv.dwconv",
+    "feed_forward.fc2": "mlp.fc2",
+}
+
+
+def build(in_channels: int, classes: int, bridge_layers: int = 4, pretrained: str = "none") -> EncoderDecoder:
     """MISSFormer from `in_channels` to `classes` logits, for sizes that are multiples of 32.
 
     bridge_layers: the depth of the bridge, four in the paper's network; 0 leaves plain skips.
-    Raises `UsbenchError` where it is negative.
+    pretrained: "none", "imagenet" or the path of MiT-B1 weights for the encoder, see
+    `usbench.baselines.pretrained.make_encoder`. Raises `UsbenchError` where the depth is negative or
+    the weights cannot be had.
     """
     if bridge_layers < 0:
         raise UsbenchError(f"method.bridge_layers is {bridge_layers}; give 0 or more")
-    return EncoderDecoder(_Encoder(in_channels), _Decoder(classes, bridge_layers), WIDTHS)
+    encoder = _Encoder(in_channels)
+    if pretrained != "none":
+        start_from_mit(encoder, make_encoder(MIT, in_channels, pretrained))
+    return EncoderDecoder(encoder, _Decoder(classes, bridge_layers), WIDTHS)
 
 
 METHOD = Method(
@@ -301,5 +347,7 @@ METHOD = Method(
     paper="Huang, Deng, Li, Yuan, Fu: MISSFormer: An Effective Transformer for 2D Medical Image "
     "Segmentation. IEEE Transactions on Medical Imaging 2022.",
     build_network=build,
-    settings={"bridge_layers": 4},
+    settings={"bridge_layers": 4, "pretrained": "none"},
+    weights=lambda settings: weights_name(str(settings["pretrained"])),
+    licence=lambda settings: licence(MIT, str(settings["pretrained"])),
 )

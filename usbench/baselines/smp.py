@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from usbench.errors import UsbenchError, unknown
+from usbench.baselines.pretrained import check_encoder, licence, make_encoder, weights_name
+from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder
-from usbench.torchvision_cpu import make_importable
 
 SETTINGS = {"encoder": "resnet34", "pretrained": "imagenet"}
 PRESETS = {
@@ -57,35 +57,20 @@ def build_smp(
     """A network of segmentation-models-pytorch, for sizes that are multiples of 32.
 
     architecture: a class of that library whose decoder takes every map of the encoder, "Unet" or
-    "UnetPlusPlus". encoder: any of its encoders. pretrained: "none", or the name of a set
-    of weights that library has for the encoder ("imagenet"), which it downloads once; its rule
-    for other channel counts is to repeat and rescale the first convolution. Raises `UsbenchError`
-    naming the setting where the encoder is unknown, does not fit, or its weights cannot be had.
+    "UnetPlusPlus". encoder, pretrained: as for `usbench.baselines.pretrained.make_encoder`, and its
+    errors; one more where the library refuses the pair of architecture and encoder.
     """
-    make_importable()
+    check_encoder(encoder)
     import segmentation_models_pytorch as smp
 
-    encoders = smp.encoders.get_encoder_names()
-    if encoder not in encoders and not encoder.startswith("tu-"):
-        raise unknown(
-            "value of method.encoder", encoder, encoders, "see segmentation-models-pytorch's encoders"
-        )
     try:
         network = getattr(smp, architecture)(
-            encoder,
-            encoder_weights=None if pretrained == "none" else pretrained,
-            in_channels=in_channels,
-            classes=classes,
+            encoder, encoder_weights=None, in_channels=in_channels, classes=classes
         )
     except Exception as error:
-        if pretrained == "none":
-            raise UsbenchError(
-                f"method.encoder '{encoder}' cannot be built: {error}; choose another"
-            ) from error
-        raise UsbenchError(
-            f"method.pretrained '{pretrained}' of encoder '{encoder}' cannot be had "
-            f"({type(error).__name__}): go online once, or start from nothing: --set method.pretrained=none"
-        ) from error
+        raise UsbenchError(f"method.encoder '{encoder}' cannot be built: {error}; choose another") from error
+    if pretrained != "none":
+        network.encoder = make_encoder(encoder, in_channels, pretrained)
     channels = network.encoder.out_channels[1:]
     empty = sum(c == 0 for c in channels)
     return EncoderDecoder(
@@ -96,5 +81,10 @@ def build_smp(
 
 
 def weights(settings: Mapping[str, Any]) -> str:
-    """What the network starts from: "none" or the name of the pretrained weights."""
-    return str(settings["pretrained"])
+    """What the encoder starts from: "none", the name of a set, or a file."""
+    return weights_name(str(settings["pretrained"]))
+
+
+def licence_of(settings: Mapping[str, Any]) -> str:
+    """The licence of the weights that the encoder starts from."""
+    return licence(str(settings["encoder"]), str(settings["pretrained"]))

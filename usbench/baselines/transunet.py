@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench.baselines.npz import Archive
+from usbench.baselines.pretrained import weights_name
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -283,8 +284,8 @@ def build(
     return EncoderDecoder(encoder, Decoder(classes, bottlenecks), CHANNELS)
 
 
-def _weights(settings: Mapping[str, Any]) -> str:
-    return "none" if settings["pretrained"] == "none" else WEIGHTS
+def _licence(settings: Mapping[str, Any]) -> str:
+    return "none" if settings["pretrained"] == "none" else "Apache-2.0"
 
 
 METHOD = Method(
@@ -294,6 +295,7 @@ METHOD = Method(
     build_network=build,
     settings={"pretrained": "none", "grid": 16, "layers": 12},
     presets={"smoke": {"layers": 2}},
-    weights=_weights,
+    weights=lambda settings: weights_name(str(settings["pretrained"])),
+    licence=_licence,
     widens=True,
 )

@@ -6,7 +6,7 @@ MICCAI 2015. The network is that of segmentation-models-pytorch, with a ResNet-3
 
 from __future__ import annotations
 
-from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, weights
+from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
 from usbench.methods.contract import EncoderDecoder, Method
 
 
@@ -28,4 +28,5 @@ METHOD = Method(
     settings=SETTINGS,
     presets=PRESETS,
     weights=weights,
+    licence=licence_of,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, weights
+from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
 from usbench.errors import UsbenchError
 from usbench.methods.contract import EncoderDecoder, Method
 
@@ -41,4 +41,5 @@ METHOD = Method(
     settings=SETTINGS,
     presets=PRESETS,
     weights=weights,
+    licence=licence_of,
 )

@@ -48,6 +48,7 @@ class Method:
     settings: names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
     arguments of the builder; presets: other defaults, by preset.
     weights: the words for what the network starts from, given the settings ("none", "imagenet").
+    licence: the licence of those weights, given the settings; "none" where it starts from nothing.
     size_multiple: inputs are padded to a multiple of this and the logits cropped back.
     widens: whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M
     of them concatenated; `fusion.hybrid=concat` needs that.
@@ -65,6 +66,7 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
+    licence: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
     size_multiple: int = 32
     widens: bool = False
     precompute: Callable[..., dict[str, Tensor]] | None = None

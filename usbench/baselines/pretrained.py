@@ -1,0 +1,189 @@
+"""Encoders of segmentation-models-pytorch and timm, and the pretrained weights they start from.
+
+Three starts: nothing; a set that the library names ("imagenet"), which comes from the Hugging Face
+hub and stays in its cache; a file of one's own. First convolutions of other than three channels
+follow the library's rule: the sum over colours for one channel, else the colours repeated in turn and
+scaled by 3 / channels.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor, nn
+
+from usbench.errors import UsbenchError, unknown
+from usbench.files import sha256_file
+from usbench.torchvision_cpu import make_importable
+
+LICENCES = {"resnet": "BSD-3-Clause (torchvision)", "mit_": "NVIDIA Source Code License, non-commercial"}
+_NOTHING = "or start from nothing: --set method.pretrained=none"
+
+
+def is_file(pretrained: str) -> bool:
+    """Whether `method.pretrained` means a file: it has a suffix or a folder in it."""
+    return bool(Path(pretrained).suffix) or any(mark in pretrained for mark in ("/", "\\", "~"))
+
+
+def weights_name(pretrained: str) -> str:
+    """What a result says of a start: "none", the set's name, or a file's name and digest."""
+    if not is_file(pretrained):
+        return pretrained
+    path = Path(pretrained).expanduser()
+    return f"{path.name} ({sha256_file(path)[:8]})" if path.is_file() else path.name
+
+
+def licence(encoder: str, pretrained: str) -> str:
+    """The licence of an encoder's weights: "none" from nothing, "unknown" where usbench cannot tell."""
+    if pretrained == "none":
+        return "none"
+    if is_file(pretrained):
+        return "unknown"
+    if encoder.startswith("tu-"):
+        import importlib
+
+        make_importable()
+        timm = importlib.import_module("timm.models")
+        config = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
+        return str(config.license) if config is not None and config.license else "unknown"
+    return next((words for start, words in LICENCES.items() if encoder.startswith(start)), "unknown")
+
+
+def check_encoder(encoder: str) -> None:
+    """Raise `UsbenchError` with the nearest name where the library has no such encoder."""
+    make_importable()
+    import segmentation_models_pytorch as smp
+
+    names = smp.encoders.get_encoder_names()
+    if encoder not in names and not encoder.startswith("tu-"):
+        raise unknown("value of method.encoder", encoder, names, "see segmentation-models-pytorch's encoders")
+
+
+def make_encoder(encoder: str, in_channels: int, pretrained: str) -> nn.Module:
+    """An encoder of segmentation-models-pytorch, all five levels deep, started as the module says.
+
+    encoder: a name of that library, or "tu-" and a name of timm. pretrained: "none", a set's name, or
+    the path of a state dict (.pth, .pt, .safetensors) as torchvision, timm or the library saves one.
+    Raises `UsbenchError` naming the setting, or the file, that is wrong.
+    """
+    check_encoder(encoder)
+    if is_file(pretrained):
+        return _from_file(encoder, in_channels, Path(pretrained).expanduser())
+    import segmentation_models_pytorch as smp
+
+    if pretrained != "none":
+        _require_set(encoder, pretrained)
+    try:
+        made: nn.Module = smp.encoders.get_encoder(
+            encoder, in_channels=in_channels, weights=None if pretrained == "none" else pretrained
+        )
+    except Exception as error:
+        if pretrained == "none":
+            raise UsbenchError(
+                f"method.encoder '{encoder}' cannot be built: {error}; choose another"
+            ) from error
+        raise _not_to_be_had(encoder, pretrained, type(error).__name__) from error
+    return made
+
+
+def _from_file(encoder: str, in_channels: int, path: Path) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    state = _read_state(path)
+    made: nn.Module = smp.encoders.get_encoder(encoder, in_channels=3, weights=None)
+    if encoder.startswith("tu-") and not any(key.startswith("model.") for key in state):
+        state = {f"model.{key}": value for key, value in state.items()}
+    wanted = made.state_dict()
+    # Checkpoints of classifiers carry a head, which an encoder has no use for.
+    lost = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    if lost:
+        raise UsbenchError(
+            f"{path}: has no tensor '{lost[0]}' ({len(lost)} of {len(wanted)} are missing); "
+            f"give weights of encoder '{encoder}', {_NOTHING}"
+        )
+    for key in wanted:
+        if key in state and state[key].shape != wanted[key].shape:
+            raise UsbenchError(
+                f"{path}: tensor '{key}' is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}; "
+                f"give weights of encoder '{encoder}', {_NOTHING}"
+            )
+    made.load_state_dict({key: state.get(key, wanted[key]) for key in wanted})
+    if in_channels != 3:
+        adapt: Any = made.set_in_channels
+        adapt(in_channels, pretrained=True)
+    return made
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    remedy = f"give a state dict (.pth, .pt or .safetensors), {_NOTHING}"
+    if not path.is_file():
+        raise UsbenchError(f"{path}: no such file; {remedy}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsbenchError(f"{path}: cannot be read as weights ({type(error).__name__}); {remedy}") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UsbenchError(f"{path}: holds no state dict; {remedy}")
+    return state
+
+
+def _require_set(encoder: str, pretrained: str) -> None:
+    """Fail at once where a set is unknown, or neither in the cache nor to be reached."""
+    import segmentation_models_pytorch as smp
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    # The hub says for half a minute that it is trying again; the error says it once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if encoder.startswith("tu-"):
+        repository, revision = _repository(encoder, pretrained)
+        if not repository:
+            raise UsbenchError(f"method.encoder '{encoder}': timm has no weights for it; {_NOTHING[3:]}")
+    else:
+        sets = smp.encoders.encoders[encoder]["pretrained_settings"]
+        if pretrained not in sets:
+            raise unknown(f"value of method.pretrained for encoder {encoder}", pretrained, [*sets, "none"])
+        repository, revision = _repository(encoder, pretrained)
+    cached = try_to_load_from_cache(repository, "model.safetensors", revision=revision)
+    if isinstance(cached, str) or any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy")):
+        return
+    host = urlsplit(constants.ENDPOINT)
+    try:
+        port = host.port or (80 if host.scheme == "http" else 443)
+        socket.create_connection((host.hostname or "", port), timeout=10).close()
+    except OSError as error:
+        raise _not_to_be_had(encoder, pretrained, f"no connection to {host.hostname}") from error
+
+
+def _repository(encoder: str, pretrained: str) -> tuple[str, str | None]:
+    """Where on the hub the weights are: repository and revision, ("", None) where nowhere."""
+    import segmentation_models_pytorch as smp
+    import timm
+
+    if encoder.startswith("tu-"):
+        config = timm.models.get_pretrained_cfg(encoder.removeprefix("tu-"))
+        return (str(config.hf_hub_id) if config is not None and config.hf_hub_id else ""), None
+    found = smp.encoders.encoders[encoder]["pretrained_settings"][pretrained]
+    return str(found["repo_id"]), str(found["revision"])
+
+
+def _not_to_be_had(encoder: str, pretrained: str, why: str) -> UsbenchError:
+    repository, revision = _repository(encoder, pretrained)
+    fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
+    return UsbenchError(
+        f"method.pretrained '{pretrained}' of encoder '{encoder}' cannot be had ({why}): "
+        f"run once online: {fetch}; or give a file, --set method.pretrained=PATH; {_NOTHING}"
+    )
