@@ -294,7 +294,7 @@ METHOD = Method(
     "for Medical Image Segmentation. arXiv:2102.04306, 2021.",
     build_network=build,
     settings={"pretrained": "none", "grid": 16, "layers": 12},
-    presets={"smoke": {"layers": 2}},
+    presets={"quick": {"layers": 4}, "smoke": {"layers": 2}},
     weights=lambda settings: weights_name(str(settings["pretrained"])),
     licence=_licence,
     widens=True,
