@@ -194,7 +194,7 @@ def test_precomputed_features_reach_the_network(small_prostate: Path, cache: Pat
     plugin.write_text(
         "import torch\n"
         "from torch import nn\n"
-        "from usbench import Method\n"
+        "from usbench import Feature, Method\n"
         "class Net(nn.Module):\n"
         "    def __init__(self, k):\n"
         "        super().__init__()\n"
@@ -204,15 +204,14 @@ def test_precomputed_features_reach_the_network(small_prostate: Path, cache: Pat
         "        return self.head(images) + means.mean(1)[:, None, None, None]\n"
         "def build(task, fusion):\n"
         "    return Net(len(task.classes))\n"
-        "def features(task, images):\n"
-        "    print('computing features')\n"
-        "    return {'means': images.mean((2, 3))}\n"
+        "def features(task, device):\n"
+        "    return [Feature('means', 'means', 1, lambda images: (images.mean((2, 3)), None))]\n"
         "METHOD = Method('frozen', 'no paper', build_segmenter=build, fusions=('hybrid',),\n"
-        "                precompute=features)\n"
+        "                features=features)\n"
     )
     results = run(small_prostate, tmp_path / "runs", method="frozen", fusion="hybrid", plugins=[plugin])
     assert results[0].data["method"]["origin"] == f"file {plugin}"
-    assert len(list((cache / "precomputed").glob("frozen-*/*.safetensors"))) == 4
+    assert len(list((cache / "features").glob("means-*/*/rows.npy"))) == 4
 
 
 def test_readme_example_runs(small_prostate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

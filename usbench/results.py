@@ -70,6 +70,7 @@ SCHEMA: dict[str, Any] = {
     "cost": {
         "parameters": "number of parameters",
         "trainable": "number of parameters that are trained",
+        "frozen_elsewhere": "number of parameters of frozen parts that made features for the network",
         "gflops_per_slice": "forward GFLOPs of one slice, 2 x multiply-adds, or null",
         "ms_per_slice": "forward milliseconds of one slice while predicting",
         "peak_memory_mb": "peak memory: of the GPU, or of the whole process on a CPU",

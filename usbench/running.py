@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from usbench.methods.registry import Found
     from usbench.results import Result
 
+CACHE_GB = 50.0
+"""Default bound on stored features of frozen parts, in GB."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -61,6 +63,7 @@ def run(
     limit: int | None = None,
     overwrite: bool = False,
     keep_weights: bool = False,
+    cache_gb: float = CACHE_GB,
 ) -> list[Result]:
     """Compute cells of the benchmark, one for each fold, and return their results in order of fold.
 
@@ -97,6 +100,8 @@ def run(
         raise UsbenchError(f"--limit {limit} leaves nothing to train on; use at least 2 cases")
     if not 0 <= seed < 2**31:
         raise UsbenchError(f"--seed {seed} is out of range; choose from 0 to {2**31 - 1}")
+    if not 0 <= cache_gb < 1e6:
+        raise UsbenchError(f"--cache-gb {cache_gb} is out of range; choose 0 or more GB")
     runs = Path(runs_dir)
     require_writable(runs)
     if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -108,7 +113,7 @@ def run(
     fabric = make_fabric(plan.device, devices, precision)
     results = []
     for cell in cells:
-        result, new = compute(cell, fabric, overwrite, keep_weights)
+        result, new = compute(cell, fabric, overwrite, keep_weights, cache_gb)
         if not new and fabric.is_global_zero:
             say(f"{result.path}: finished before, not computed again (--overwrite does)")
         results.append(result)

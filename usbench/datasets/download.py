@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import shutil
-import stat
 import tarfile
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from usbench.console import console, say
+from usbench.console import say
 from usbench.datasets.base import Download, Task
 from usbench.datasets.readers import download_command
 from usbench.errors import UsbenchError
 from usbench.files import atomic_folder, os_errors
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-_CHUNK = 1 << 20
-_TIMEOUT_SECONDS = 60
+from usbench.transfer import CHUNK as _CHUNK
+from usbench.transfer import bytes_bar as _bytes_bar
+from usbench.transfer import need_space as _need_space
+from usbench.transfer import receive, refuse_unsafe, transfer_errors, verify, zip_oddity
 
 
 def download(task: Task, target: Path, url: str | None = None) -> Path:
@@ -78,116 +71,23 @@ def download(task: Task, target: Path, url: str | None = None) -> Path:
 
 def _fetch(url: str, part: Path, source: Download, command: str) -> None:
     """Bring `part` to the full size of what is at `url`, going on where it stops."""
-    try:
-        _fetch_rest(url, part, source)
-    except UsbenchError:
-        raise
-    except KeyboardInterrupt:
-        say(f"stopped at {_size(part)} bytes of {part}; to go on: {command}")
-        raise
-    except urllib.error.HTTPError as error:
-        what = f"the server answered {error.code} {error.reason}"
-        raise UsbenchError(f"{url}: {what}; try later, or name a mirror with --url") from error
-    except (OSError, http.client.HTTPException) as error:
-        what = f"the download stopped at {_size(part)} bytes ({getattr(error, 'reason', None) or error!r})"
-        raise UsbenchError(f"{url}: {what}, which are kept in {part}; to go on: {command}") from error
-
-
-def _fetch_rest(url: str, part: Path, source: Download) -> None:
-    have = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "usbench", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:
-            raise
-        # Nothing lies beyond what is here: it is whole, or it is not this archive.
-        total = _total(error.headers.get("Content-Range"))
-        if have != (total or source.bytes):
-            part.unlink()
-            _fetch_rest(url, part, source)
-        return
-    with response:
-        length = response.headers.get("Content-Length")
-        content = response.headers.get("Content-Range", "")
-        resumed = response.status == 206 and content.startswith(f"bytes {have}-")
-        if have and not resumed:
-            say(f"{part}: the server does not continue downloads, starting again")
-            have = 0
-        total = have + int(length) if length else source.bytes
-        if source.bytes and total and total != source.bytes:
-            what = f"the server offers {total} bytes, the data set has {source.bytes}"
-            raise UsbenchError(f"{url}: {what}; name the right archive with --url, or remove {part}")
-        # Twice: the archive, and at least as much again unpacked.
-        _need_space(part.parent, 2 * (total or 0) - have, "download and unpack")
-        with _bytes_bar(part.stem, total, have) as advance, open(part, "ab" if have else "wb") as stream:
-            while chunk := response.read(_CHUNK):
-                with os_errors(part, "write"):
-                    stream.write(chunk)
-                advance(len(chunk))
-    if total and _size(part) < total:
-        raise http.client.IncompleteRead(b"", total - _size(part))
-
-
-def _total(content_range: str | None) -> int | None:
-    number = (content_range or "").rpartition("/")[2]
-    return int(number) if number.isdigit() else None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _need_space(folder: Path, needed: int, doing: str) -> None:
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        what = f"{needed / 1e9:.2f} GB are needed to {doing}, {free / 1e9:.2f} GB are free"
-        raise UsbenchError(f"{folder}: {what}; free some space or choose another folder")
-
-
-@contextmanager
-def _bytes_bar(description: str, total: int | None, done: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    bar: Progress
-    with Progress(*columns, console=console()) as bar:
-        task = bar.add_task(description, total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
+    remedy = f"the data set has {source.bytes}; name the right archive with --url, or remove {part}"
+    with (
+        transfer_errors(url, part, command, "try later, or name a mirror with --url"),
+        closing(receive(url, part, source.bytes, remedy, _CHUNK)) as steps,
+    ):
+        # The first step comes before the first byte; the inner loop takes all the others.
+        for have, total in steps:
+            # Twice: the archive, and at least as much again unpacked.
+            _need_space(part.parent, 2 * (total or 0) - have, "download and unpack")
+            with _bytes_bar(part.stem, total, have) as advance:
+                for done, _ in steps:
+                    advance(done - have)
+                    have = done
 
 
 def _verify(path: Path, source: Download) -> None:
-    """Raise `UsbenchError` unless `path` has the size and the checksums of `source`."""
-    size = _size(path)
-    if source.bytes and size != source.bytes:
-        raise UsbenchError(f"{path}: {size} bytes, expected {source.bytes}; the archive is not whole")
-    hashes = [hashlib.md5(usedforsecurity=False), hashlib.sha256()]
-    with _bytes_bar(f"verifying {path.name}", size, 0) as advance, open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            for h in hashes:
-                h.update(chunk)
-            advance(len(chunk))
-    for h, expected in zip(hashes, (source.md5, source.sha256), strict=True):
-        if expected and h.hexdigest() != expected.lower():
-            what = f"its {h.name.upper()} is {h.hexdigest()}, expected {expected}"
-            raise UsbenchError(f"{path}: {what}; the archive is damaged or another one")
+    verify(path, source.bytes, source.md5, source.sha256)
 
 
 @dataclass(frozen=True)
@@ -223,7 +123,7 @@ def _unpack(archive: Path, task: Task, folder: Path) -> None:
 
 def _unpack_members(archive: Path, members: list[_Member], task: Task, folder: Path) -> None:
     for member in members:
-        _refuse_unsafe(archive, member)
+        refuse_unsafe(archive, member.name, member.oddity)
     wanted = _below(members, PurePosixPath(task.folder).parts)
     if not any(member.is_file for _, member in wanted):
         raise UsbenchError(f"{archive}: holds no folder {task.folder}; give the archive of task {task.name}")
@@ -234,19 +134,6 @@ def _unpack_members(archive: Path, members: list[_Member], task: Task, folder: P
             if member.is_file:
                 member.write(temporary, name)
             advance(member.size)
-
-
-def _refuse_unsafe(archive: Path, member: _Member) -> None:
-    """Raise `UsbenchError` for a member that is no plain file or folder, or that leads elsewhere."""
-    name = member.name.replace("\\", "/")
-    reason = member.oddity
-    if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
-        reason = "an absolute path"
-    elif ".." in name.split("/"):
-        reason = "a path out of the folder"
-    if reason:
-        what = f"member {member.name!r} is {reason}, nothing was unpacked"
-        raise UsbenchError(f"{archive}: {what}; do not trust this archive, remove it")
 
 
 def _below(members: list[_Member], parts: tuple[str, ...]) -> list[tuple[str, _Member]]:
@@ -268,9 +155,7 @@ def _zip_members(archive: zipfile.ZipFile) -> list[_Member]:
             with archive.open(info) as stream:
                 _write(folder / name, stream)
 
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        oddity = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "a link or a device"
-        return _Member(info.filename, info.file_size, not info.is_dir(), oddity, write)
+        return _Member(info.filename, info.file_size, not info.is_dir(), zip_oddity(info), write)
 
     return [describe(info) for info in archive.infolist()]
 

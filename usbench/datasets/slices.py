@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 RESIDENT_SHARE = 0.4
 
 Batch = tuple[Tensor, Tensor, dict[str, Tensor]]
+_Rows = list[Tensor | None]
 
 
 def free_memory(device: torch.device) -> int:
@@ -32,7 +33,8 @@ class Slices:
 
     They stay on the device while they take less than `RESIDENT_SHARE` of its free memory; else
     batches are read from the memory-mapped store ahead of their use, pinned for a GPU.
-    extras: what the method precomputed, per case a dict of tensors [Z, ...], in the cases' order.
+    extras: features of the cases in their order, by name an array [Z, ...], or None where `fresh` gives the
+    rows of a batch from its images.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class Slices:
         cases: Sequence[PreparedCase],
         classes: int,
         device: torch.device,
-        extras: Sequence[dict[str, Tensor]] = (),
+        extras: Sequence[Mapping[str, np.ndarray | None]] = (),
+        fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         resident: bool | None = None,
     ) -> None:
         self.classes = classes
@@ -49,16 +52,20 @@ class Slices:
         self._images = [case.images for case in cases]
         self._masks = [case.mask for case in cases]
         self._starts = np.cumsum([0] + [len(mask) for mask in self._masks])
-        self._extras: dict[str, Tensor] = {}
-        if extras:
-            self._extras = {name: torch.cat([extra[name] for extra in extras]) for name in extras[0]}
+        self._fresh = dict(fresh or {})
+        names = list(extras[0]) if extras else []
+        self._extras = {name: [extra[name] for extra in extras] for name in names}
         size = sum(a.nbytes for a in (*self._images, *self._masks))
-        size += sum(t.element_size() * t.nelement() for t in self._extras.values())
+        size += sum(a.nbytes for arrays in self._extras.values() for a in arrays if a is not None)
         self.resident = size < RESIDENT_SHARE * free_memory(device) if resident is None else resident
+        self._resident_extras: dict[str, Tensor] = {}
         if self.resident:
             self._all_images = torch.from_numpy(np.concatenate(self._images)).to(device)
             self._all_masks = torch.from_numpy(np.concatenate(self._masks)).to(device)
-            self._extras = {name: tensor.to(device) for name, tensor in self._extras.items()}
+            for name, arrays in self._extras.items():
+                whole = [array for array in arrays if array is not None]
+                if len(whole) == len(arrays):
+                    self._resident_extras[name] = torch.from_numpy(np.concatenate(whole)).to(device)
 
     def __len__(self) -> int:
         return len(self.foreground)
@@ -68,33 +75,67 @@ class Slices:
         if self.resident:
             for group in groups:
                 index = torch.as_tensor(group, device=self.device)
-                extras = {name: t[index].float() for name, t in self._extras.items()}
-                yield self._finish(self._all_images[index], self._all_masks[index], extras)
+                images = self._all_images[index].float()
+                read = {n: a for n, a in self._read_extras(group).items() if n not in self._resident_extras}
+                extras = {name: t[index].float() for name, t in self._resident_extras.items()}
+                yield self._finish(images, self._all_masks[index], {**extras, **self._complete(read, images)})
             return
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = reader.submit(self._read, groups[0]) if len(groups) else None
             for number in range(len(groups)):
                 assert ahead is not None
-                images, masks, extras = ahead.result()
+                images, masks, read = ahead.result()
                 if number + 1 < len(groups):
                     ahead = reader.submit(self._read, groups[number + 1])
-                moved = {name: t.to(self.device, non_blocking=True).float() for name, t in extras.items()}
-                yield self._finish(
-                    images.to(self.device, non_blocking=True), masks.to(self.device, non_blocking=True), moved
-                )
+                images = images.to(self.device, non_blocking=True).float()
+                masks = masks.to(self.device, non_blocking=True)
+                yield self._finish(images, masks, self._complete(read, images))
 
-    def _read(self, group: np.ndarray) -> Batch:
-        """The rows of a group, copied out of the memory map (pinned where a GPU takes them)."""
+    def _places(self, group: np.ndarray) -> list[tuple[int, int]]:
+        """(case, slice) of each slice number of a group."""
         case_of = np.searchsorted(self._starts, group, side="right") - 1
-        places = [(int(c), int(i - self._starts[c])) for c, i in zip(case_of, group, strict=True)]
+        return [(int(c), int(i - self._starts[c])) for c, i in zip(case_of, group, strict=True)]
+
+    def _read(self, group: np.ndarray) -> tuple[Tensor, Tensor, dict[str, _Rows]]:
+        """The rows of a group, copied out of the memory map (pinned where a GPU takes them)."""
+        places = self._places(group)
         images = torch.from_numpy(np.stack([self._images[c][z] for c, z in places]))
         masks = torch.from_numpy(np.stack([self._masks[c][z] for c, z in places]))
-        extras = {name: tensor[torch.as_tensor(group)] for name, tensor in self._extras.items()}
         if self.device.type == "cuda":
-            return images.pin_memory(), masks.pin_memory(), {n: t.pin_memory() for n, t in extras.items()}
-        return images, masks, extras
+            images, masks = images.pin_memory(), masks.pin_memory()
+        return images, masks, self._read_extras(group)
+
+    def _read_extras(self, group: np.ndarray) -> dict[str, _Rows]:
+        """By name the stored rows of a group, None where there is none."""
+        if len(self._resident_extras) == len(self._extras):
+            return {}
+        places = self._places(group)
+        read = {}
+        for name, arrays in self._extras.items():
+            picked = [(array[z] if (array := arrays[c]) is not None else None) for c, z in places]
+            read[name] = [None if row is None else torch.from_numpy(np.array(row)) for row in picked]
+        return read
+
+    def _complete(self, read: Mapping[str, _Rows], images: Tensor) -> dict[str, Tensor]:
+        """Stored rows on the device as one tensor each, absent ones computed from their images."""
+        complete = {}
+        for name, rows in read.items():
+            absent = [i for i, row in enumerate(rows) if row is None]
+            there = [(i, row) for i, row in enumerate(rows) if row is not None]
+            found = {}
+            if there:
+                stacked = torch.stack([row for _, row in there])
+                if self.device.type == "cuda":
+                    stacked = stacked.pin_memory()
+                moved = stacked.to(self.device, non_blocking=True).float()
+                found = {i: moved[k] for k, (i, _) in enumerate(there)}
+            if absent:
+                computed = self._fresh[name](images[absent])
+                found |= {i: computed[k] for k, i in enumerate(absent)}
+            complete[name] = torch.stack([found[i] for i in range(len(rows))])
+        return complete
 
     def _finish(self, images: Tensor, masks: Tensor, extras: dict[str, Tensor]) -> Batch:
         labels = torch.arange(1, self.classes + 1, device=masks.device, dtype=masks.dtype)
         target = masks[:, None] == labels[None, :, None, None]
-        return images.float(), target.float(), extras
+        return images, target.float(), extras

@@ -37,6 +37,29 @@ class EncoderDecoder(nn.Module):
         return logits
 
 
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Rows that frozen parts of a method make once for every slice.
+
+    name: the keyword under which the network gets them. what: a few words for a progress bar.
+    key: all that decides the rows besides the prepared images (settings, digests of weights); JSON-like.
+    compute: images [N, M, S, S] of one case, float32 on the device -> (rows [N, ...], a JSON-like note or
+    None). per_slice: a slice's rows depend on that slice alone, so that they may also be computed for a
+    batch of slices. free: lets go of what `compute` loaded.
+    """
+
+    name: str
+    what: str
+    key: Any
+    compute: Callable[[Tensor], tuple[Tensor, Any]]
+    per_slice: bool = True
+    free: Callable[[], None] = _nothing
+
+
 @dataclass(frozen=True)
 class Method:
     """A segmentation method, as the registry and a run see it.
@@ -44,7 +67,8 @@ class Method:
     name: as on the command line. paper: a full reference. fusions: the protocols it supports.
     build_network: `(in_channels, classes, **settings) -> EncoderDecoder`, or
     build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
-    [B, K, H, W]; exactly one of the two is given.
+    [B, K, H, W]; exactly one of the two is given. Under late fusion a segmenter may give the masks of
+    every modality, [B, M, K, H, W], which are then merged as `fusion.merge` says.
     settings: names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
     arguments of the builder; presets: other defaults, by preset.
     weights: the words for what the network starts from, given the settings ("none", "imagenet").
@@ -52,9 +76,10 @@ class Method:
     size_multiple: inputs are padded to a multiple of this and the logits cropped back.
     widens: whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M
     of them concatenated; `fusion.hybrid=concat` needs that.
-    precompute: for frozen parts. `(task, images [N, M, S, S], **settings) -> {name: tensor [N, ...]}`
-    is called once for every case; the tensors are stored, and the network is then called as
-    `network(images, **{name: rows of the batch})`.
+    features: for frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
+    every case and stored, and the network is then called as `network(images, **{name: rows of the batch})`.
+    Slices of such a method are not augmented.
+    frozen_parameters: parameters of frozen parts that are not in the network, given the settings.
     pretraining_overlap: what is known of the task's cases in the pretraining data.
     """
 
@@ -69,7 +94,8 @@ class Method:
     licence: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
     size_multiple: int = 32
     widens: bool = False
-    precompute: Callable[..., dict[str, Tensor]] | None = None
+    features: Callable[..., Sequence[Feature]] | None = None
+    frozen_parameters: Callable[[Mapping[str, Any]], int] = lambda settings: 0
     pretraining_overlap: str = "none"
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ BUILT_IN = {
     "unetpp": "usbench.baselines.unetpp:METHOD",
     "unext": "usbench.baselines.unext:METHOD",
     "unext-small": "usbench.baselines.unext:SMALL",
+    "zeus": "usbench.methods.zeus.model:METHOD",
 }
 
 

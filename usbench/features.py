@@ -1,0 +1,191 @@
+"""Frozen features of a method: made once for every case, stored, and handed back with each batch.
+
+Rows are stored at half precision, each case in a folder of its own with the digest of its bytes, and
+memory-mapped. What a store holds depends on the feature's own key and on the prepared case alone, so
+folds, seeds, fusions and runs share it, and an interrupted run goes on where it stopped. The store is
+bounded: past the bound, rows that depend on their own slice only are computed anew in every batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from usbench.console import progress
+from usbench.errors import UsbenchError
+from usbench.files import atomic_folder, cache_dir, digest_of, read_json, write_json
+from usbench.methods.contract import Feature
+
+if TYPE_CHECKING:
+    from usbench.datasets.base import Task
+    from usbench.datasets.store import PreparedCase, Store
+
+# Raise it when the same feature would be stored differently.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CaseFeatures:
+    """What is known of a case beside its images.
+
+    rows: by feature an array [Z, ...], memory-mapped, or None where it is computed in every batch.
+    notes: by feature what its computation said of the case (the texts of a language model).
+    """
+
+    rows: Mapping[str, np.ndarray | None]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def collect_features(
+    features: Sequence[Feature],
+    source_hash: str,
+    task: Task,
+    store: Store,
+    case_ids: Sequence[str],
+    device: torch.device,
+    cache_gb: float,
+) -> dict[str, CaseFeatures]:
+    """The features of some cases: from the store, or computed now, with a progress bar.
+
+    source_hash: of the method's code; other code has other features. cache_gb: bound on all stored
+    features together, in GB (10^9 bytes); features that do not depend on one slice alone are always
+    stored. One feature after the other is computed for all cases and its models let go, so that two large
+    ones are never in memory together.
+    Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
+    """
+    rows: dict[str, dict[str, np.ndarray | None]] = {case_id: {} for case_id in case_ids}
+    notes: dict[str, dict[str, Any]] = {case_id: {} for case_id in case_ids}
+    for feature in features:
+        folder = feature_folder(feature, source_hash, task, store)
+        missing = []
+        for case_id in case_ids:
+            stored = _load(_place(folder, case_id, store))
+            if stored is None:
+                missing.append(case_id)
+            else:
+                rows[case_id][feature.name], notes[case_id][feature.name] = stored
+        if not missing:
+            continue
+        with progress() as bar:
+            line = bar.add_task(f"{task.name}: {feature.what}", total=len(missing))
+            for case_id in missing:
+                case = store.case(case_id)
+                size = _expected_bytes(rows, feature.name, len(case.mask))
+                if feature.per_slice and stored_bytes() + size > cache_gb * 1e9:
+                    rows[case_id][feature.name], notes[case_id][feature.name] = None, None
+                else:
+                    tensor, note = _compute(feature, case, device)
+                    if feature.per_slice and stored_bytes() + tensor.nbytes > cache_gb * 1e9:
+                        rows[case_id][feature.name], notes[case_id][feature.name] = None, note
+                    else:
+                        place = _place(folder, case_id, store)
+                        _save(place, tensor, note, feature)
+                        loaded = _load(place)
+                        assert loaded is not None
+                        rows[case_id][feature.name], notes[case_id][feature.name] = loaded
+                bar.advance(line)
+        if all(rows[case_id][feature.name] is not None for case_id in case_ids):
+            feature.free()
+    return {case_id: CaseFeatures(rows[case_id], notes[case_id]) for case_id in case_ids}
+
+
+def features_dir() -> Path:
+    """Where features are stored: below the cache folder."""
+    return cache_dir() / "features"
+
+
+def stored_bytes() -> int:
+    """Bytes that all stored features take."""
+    return sum(path.stat().st_size for path in features_dir().glob("*/*/rows.npy"))
+
+
+def feature_folder(feature: Feature, source_hash: str, task: Task, store: Store) -> Path:
+    """The folder of a feature on data prepared in one way; its cases lie in it."""
+    data = [task.name, task.modality_names, asdict(store.settings)]
+    key = digest_of([VERSION, feature.name, feature.key, source_hash, data])
+    return features_dir() / f"{feature.name}-{key[:16]}"
+
+
+def _place(folder: Path, case_id: str, store: Store) -> Path:
+    # The content is in the name: a changed case is another case.
+    return folder / f"{case_id}-{digest_of(store.contents[case_id])[:12]}"
+
+
+def _expected_bytes(rows: Mapping[str, Mapping[str, np.ndarray | None]], name: str, slices: int) -> int:
+    """What the next case will take, judged by one that is stored; 0 where none is."""
+    for found in rows.values():
+        array = found.get(name)
+        if array is not None and len(array):
+            return array.nbytes // len(array) * slices
+    return 0
+
+
+def _compute(feature: Feature, case: PreparedCase, device: torch.device) -> tuple[np.ndarray, Any]:
+    images = torch.from_numpy(case.images[:].astype("float32")).to(device)
+    tensor, note = feature.compute(images)
+    if tensor.shape[0] != len(images):
+        raise UsbenchError(
+            f"feature '{feature.name}' has {tensor.shape[0]} rows for {len(images)} slices of case "
+            f"{case.case_id}; return one row a slice"
+        )
+    half = tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
+    if half.is_floating_point() and not torch.isfinite(half).all():
+        raise UsbenchError(
+            f"feature '{feature.name}' of case {case.case_id} is not finite at half precision; "
+            "check the weights and the images"
+        )
+    return np.ascontiguousarray(half.cpu().numpy()), note
+
+
+def _save(place: Path, array: np.ndarray, note: Any, feature: Feature) -> None:
+    with atomic_folder(place) as temporary:
+        np.save(temporary / "rows.npy", array, allow_pickle=False)
+        meta = {
+            "feature": feature.name,
+            "key": feature.key,
+            "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
+            "note": note,
+        }
+        write_json(temporary / "meta.json", meta)
+
+
+_verified: dict[Path, int] = {}
+
+
+def _load(place: Path) -> tuple[np.ndarray, Any] | None:
+    """Stored rows and their note, or None where there are none or they are damaged."""
+    file = place / "rows.npy"
+    if not file.is_file() or not (place / "meta.json").is_file():
+        return None
+    try:
+        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+        meta = read_json(place / "meta.json", "the notes of a feature", "remove it")
+        stamp = file.stat().st_mtime_ns
+        if _verified.get(file) != stamp:
+            if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != meta["sha256"]:
+                return None
+            _verified[file] = stamp
+        return array, meta["note"]
+    except (OSError, ValueError, KeyError, TypeError, UsbenchError):
+        return None
+
+
+def fresh_rows(features: Sequence[Feature]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """For features of single slices, how to compute the rows of a batch of images [B, M, S, S]."""
+
+    def computing(feature: Feature) -> Callable[[Tensor], Tensor]:
+        def rows(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                # Rounded as the stored ones are, so that a bound changes no result.
+                return feature.compute(images)[0].half().float()
+
+        return rows
+
+    return {feature.name: computing(feature) for feature in features if feature.per_slice}

@@ -1,0 +1,1 @@
+"""Zeus: segmentation of multimodal images under instructions that a language model writes."""

@@ -1,0 +1,21 @@
+"""The dimension aligner of Zeus: from the instruction's embedding to a sparse prompt of SAM.
+
+Dai et al., "Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal Medical Imaging",
+section 3.1 and Table 1: a trainable two-layer projection to SAM's 256 dimensions.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Aligner(nn.Module):
+    """Embeddings [..., in_width] -> prompts [..., out], by two linear layers with a GELU between."""
+
+    def __init__(self, in_width: int, hidden: int, out: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(in_width, hidden), nn.GELU(), nn.Linear(hidden, out))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        prompts: Tensor = self.layers(embeddings)
+        return prompts

@@ -1,0 +1,340 @@
+"""The frozen language model of Zeus: it reads tokens of an image among words, and answers or is read.
+
+Dai et al., "Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal Medical Imaging",
+sections 3.1 and 3.2: the answer as text, or the last layer's embedding. LoRA is that of Hu et
+al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022), through peft.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import inspect
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usbench.errors import UsbenchError, unknown
+from usbench.files import atomic_folder, cache_dir, os_errors
+from usbench.methods.zeus.prompts import STOP
+from usbench.methods.zeus.vision_language import check_info, freeze, load_errors, quiet, seeded
+from usbench.torchvision_cpu import make_importable
+
+# Text before the image, its tokens [T, width] or None, and text after it.
+Prompt = tuple[str, Tensor | None, str]
+
+PRECISIONS = ("32", "bf16", "4bit")
+BATCH = 8
+LORA_TARGETS = ("q_proj", "v_proj")
+
+
+class LanguageModel:
+    """A frozen causal language model of transformers and its tokenizer.
+
+    It is no module, so no optimiser, state dict or train() reaches it. name: for messages and
+    results. width: of a token's embedding. positions: the longest text it takes, None for any.
+    """
+
+    def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
+        self.name = name
+        self._model: Any = freeze(model)
+        self._tokenizer = tokenizer
+        self.width = int(model.get_input_embeddings().weight.shape[1])
+        self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
+        ends = model.generation_config.eos_token_id
+        self._ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self._lora: nn.ModuleList | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model itself. Raises `UsbenchError` after `free`."""
+        if self._model is None:
+            raise UsbenchError(f"language model {self.name} was freed; load it again")
+        return self._model
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Prompt], max_tokens: int, batch: int = BATCH) -> list[str]:
+        """One answer for each prompt, in their order: the likeliest token at every step.
+
+        An answer ends before the model's end of text, before "###", after `max_tokens`, or where the
+        model's positions end. `batch` prompts are read at a time. Raises `UsbenchError` for a prompt
+        that is empty or longer than the model takes, and for image tokens of another width.
+        """
+        if max_tokens < 1 or batch < 1:
+            raise UsbenchError(f"max_tokens {max_tokens} and batch {batch} must be 1 or more")
+        answers = []
+        for rows in self._batches(prompts, batch):
+            for ids in self._continue(rows, max_tokens):
+                text = self._decode(ids)
+                answers.append(text.split(STOP, 1)[0])
+        return answers
+
+    def embed(self, prompts: Sequence[Prompt], batch: int = BATCH) -> Tensor:
+        """Prompts -> [N, width] in 32 bit: the last layer, after its norm, at each prompt's last token.
+
+        Gradients reach the image tokens, and LoRA where it was added, through the frozen model.
+        Raises `UsbenchError` as `generate` does.
+        """
+        if batch < 1:
+            raise UsbenchError(f"batch {batch} must be 1 or more")
+        states = []
+        for rows in self._batches(prompts, batch):
+            embeds, mask, positions = _pad_left(rows)
+            read = self.model.base_model(
+                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
+            )
+            states.append(read.last_hidden_state[:, -1].float())
+        return torch.cat(states) if states else torch.zeros(0, self.width)
+
+    def add_lora(self, rank: int, seed: int = 0) -> nn.ModuleList:
+        """Add LoRA to the attention's q_proj and v_proj; returns what is trainable, and only that.
+
+        Each entry has "a" (drawn from `seed`) and "b" (zeros), in 32 bit, so that at the start
+        nothing changes; the product is scaled by 2. The model uses these very modules: loading a
+        state dict into them changes it. Raises `UsbenchError` for a rank below 1, a model without
+        such projections, and a second call.
+        """
+        if rank < 1:
+            raise UsbenchError(f"LoRA of rank {rank} is nothing; choose 1 or more")
+        if self._lora is not None:
+            raise UsbenchError(f"language model {self.name} has LoRA already; load it again for another rank")
+        make_importable()
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer
+
+        config = LoraConfig(
+            r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=list(LORA_TARGETS), bias="none"
+        )
+        try:
+            with seeded(seed):
+                inject_adapter_in_model(config, self.model)
+        except ValueError as error:
+            raise UsbenchError(
+                f"language model {self.name} has no {' or '.join(LORA_TARGETS)} to put LoRA on; use rank 0"
+            ) from error
+        self.model.eval()
+        layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer)]
+        self._lora = nn.ModuleList(
+            nn.ModuleDict({"a": layer.lora_A["default"].float(), "b": layer.lora_B["default"].float()})
+            for layer in layers
+        )
+        return self._lora
+
+    def to(self, device: torch.device | str) -> LanguageModel:
+        """This model, moved to `device`; one in 4bit stays where it was loaded."""
+        if not getattr(self.model, "is_loaded_in_4bit", False):
+            self.model.to(device)
+        return self
+
+    def free(self) -> None:
+        """Drop the model and its memory; calls after this raise `UsbenchError`."""
+        self._model = self._lora = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
+    def _ids(self, text: str, start: bool) -> list[int]:
+        """The text's tokens, with the tokenizer's own beginning of text where the prompt starts."""
+        ids = list(self._tokenizer(text, add_special_tokens=start, verbose=False).input_ids)
+        while start and ids and ids[-1] == self._tokenizer.eos_token_id:
+            ids.pop()
+        return ids
+
+    def _row(self, prompt: Prompt) -> Tensor:
+        """A prompt's embeddings [L, width]."""
+        before, tokens, after = prompt
+        table = self.model.get_input_embeddings()
+        device, dtype = table.weight.device, self.model.dtype
+
+        def words(ids: list[int]) -> Tensor:
+            embeds: Tensor = table(torch.tensor(ids, dtype=torch.long, device=device))
+            return embeds
+
+        if tokens is None:
+            row = words(self._ids(before + after, start=True))
+        elif tokens.dim() != 2 or tokens.shape[1] != self.width:
+            raise UsbenchError(
+                f"image tokens of shape {tuple(tokens.shape)} do not fit language model {self.name}; "
+                f"project them to [T, {self.width}]"
+            )
+        else:
+            parts = (words(self._ids(before, start=True)), words(self._ids(after, start=False)))
+            row = torch.cat((parts[0], tokens.to(device, dtype), parts[1]))
+        if not len(row):
+            raise UsbenchError("an empty prompt cannot be answered; give a text or image tokens")
+        if self.positions is not None and len(row) > self.positions:
+            raise UsbenchError(
+                f"a prompt of {len(row)} tokens is longer than the {self.positions} positions of language "
+                f"model {self.name}; shorten the names or use fewer image tokens"
+            )
+        return row
+
+    def _batches(self, prompts: Sequence[Prompt], batch: int) -> Iterator[list[Tensor]]:
+        for start in range(0, len(prompts), batch):
+            yield [self._row(prompt) for prompt in prompts[start : start + batch]]
+
+    def _cache(self) -> dict[str, Any]:
+        """An empty cache, which the model fills in place, under the name its forward pass has for it."""
+        from transformers import DynamicCache
+
+        # Newer versions of transformers renamed the argument, model by model.
+        names = inspect.signature(self.model.forward).parameters
+        return {"cache" if "cache" in names else "past_key_values": DynamicCache(config=self.model.config)}
+
+    def _continue(self, rows: list[Tensor], max_tokens: int) -> list[list[int]]:
+        """The tokens that follow each row, without the one that ends the text."""
+        room = self.positions if self.positions is not None else max(map(len, rows)) + max_tokens
+        budgets = [min(max_tokens, room - len(row)) for row in rows]
+        answers: list[list[int]] = [[] for _ in rows]
+        open_rows = {i for i, budget in enumerate(budgets) if budget > 0}
+        embeds, mask, positions = _pad_left(rows)
+        cache = self._cache()
+        while open_rows:
+            read = self.model(
+                inputs_embeds=embeds,
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=True,
+                logits_to_keep=1,
+                **cache,
+            )
+            likeliest = read.logits[:, -1].argmax(-1)
+            for i, token in enumerate(likeliest.tolist()):
+                if i not in open_rows:
+                    continue
+                if token in self._ends:
+                    open_rows.discard(i)
+                    continue
+                answers[i].append(token)
+                # "###" is at most three tokens long, the fourth is what may stand before it.
+                if len(answers[i]) >= budgets[i] or STOP in self._decode(answers[i][-4:]):
+                    open_rows.discard(i)
+            embeds = self.model.get_input_embeddings()(likeliest)[:, None]
+            mask = torch.cat((mask, mask.new_ones(len(rows), 1)), dim=1)
+            # Rows that have ended go on being read, but never beyond the model's last position.
+            positions = (positions[:, -1:] + 1).clamp(max=room - 1)
+        return answers
+
+
+def _pad_left(rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows [L, width] -> embeddings [N, longest, width], attention mask and positions [N, longest]."""
+    longest = max(map(len, rows))
+    embeds = torch.stack([nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
+    mask = torch.ones(len(rows), longest, dtype=torch.long, device=embeds.device)
+    for i, row in enumerate(rows):
+        mask[i, : longest - len(row)] = 0
+    return embeds, mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def load_language_model(
+    path: Path, name: str, precision: str = "32", device: torch.device | str = "cpu"
+) -> LanguageModel:
+    """A frozen language model from a folder in the format of transformers, or from a .gguf file.
+
+    The folder holds config.json, a tokenizer and weights (safetensors, or .bin read with
+    weights_only). A .gguf is converted once into the cache, see `converted`. precision: "32", "bf16"
+    or "4bit", which needs bitsandbytes and CUDA. Code that comes with a model never runs.
+
+    The caller's random state is left as it was. Raises `UsbenchError` for files that are missing,
+    damaged or incomplete, for another precision and for packages that are missing.
+    """
+    if precision not in PRECISIONS:
+        raise unknown("precision of the language model", precision, PRECISIONS)
+    if precision == "4bit":
+        _check_4bit()
+    path = Path(path).expanduser()
+    if path.suffix.lower() == ".gguf":
+        path = converted(path, precision)
+    if not (path / "config.json").is_file():
+        raise UsbenchError(
+            f"{path / 'config.json'}: there is no such file; give language model {name} as a folder of "
+            "transformers or as a .gguf file"
+        )
+    make_importable()
+    with seeded(0), quiet(), load_errors(path, f"language model {name}"):
+        import transformers
+
+        kind: Any = transformers.AutoModelForCausalLM
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **local)
+        if precision == "4bit":
+            local["device_map"] = {"": device}
+            local["quantization_config"] = transformers.BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+            )
+        model, info = kind.from_pretrained(
+            path,
+            **local,
+            dtype=_dtype(precision),
+            weights_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+        if precision != "4bit":
+            model = model.to(device)
+    check_info(info, str(path), extra=False)
+    return LanguageModel(name, model, tokenizer)
+
+
+def converted(path: Path, precision: str) -> Path:
+    """The folder of transformers that a .gguf file was converted to, made where it is not there yet.
+
+    It lies in the cache under the file's name, size and time, since reading the .gguf takes several
+    times as long as reading this. "32" keeps 32 bit, the others 16. A second process waits.
+    """
+    if not path.is_file():
+        raise UsbenchError(f"{path}: there is no such file; check the path of the language model")
+    for package in ("gguf", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise UsbenchError(f"{path}: reading a .gguf file needs {package}; pip install gguf accelerate")
+    from filelock import FileLock
+
+    stat, dtype = path.stat(), _dtype(precision)
+    bits = 8 * dtype.itemsize
+    folder = cache_dir() / "converted" / f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns:x}-{bits}"
+    with os_errors(folder, "write the converted language model"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not (folder / "config.json").is_file():
+                _convert(path, folder, dtype)
+    return folder
+
+
+def _convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
+    make_importable()
+    # The reader's progress bar knows no switch.
+    silence = contextlib.redirect_stderr(io.StringIO())
+    with seeded(0), quiet(), silence, load_errors(path, "the language model"):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        where = {"gguf_file": path.name, "local_files_only": True}
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=dtype, **where)
+    # The weights are plain numbers now, but transformers still takes them for quantised ones.
+    for holder, mark in ((model.config, "quantization_config"), (model, "hf_quantizer")):
+        if hasattr(holder, mark):
+            delattr(holder, mark)
+    with quiet(), atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _dtype(precision: str) -> torch.dtype:
+    return torch.float32 if precision == "32" else torch.bfloat16
+
+
+def _check_4bit() -> None:
+    if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise UsbenchError(
+            "a language model in 4bit needs CUDA and the package bitsandbytes; "
+            "pip install bitsandbytes on a machine with a GPU, or choose precision bf16 or 32"
+        )

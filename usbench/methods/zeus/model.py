@@ -1,0 +1,248 @@
+"""Zeus: a frozen language model advises SAM's mask decoder on every modality.
+
+Dai, Ye, Liu, Tang, Zhan: Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal Medical
+Imaging. A frozen image encoder (SAM's) gives the embedding of every slice and modality. A frozen
+language model is shown the slice through a vision encoder and a projection, and is asked for advice on
+segmenting one structure in one modality; its answer, encoded as one sentence and brought to width 256 by
+an aligner, is the only prompt of SAM's mask decoder. Hybrid fusion has one decoder, which sees the mean of
+the modalities' embeddings and the instructions of all of them; late fusion has a decoder and an aligner for
+each modality and merges their masks. Early fusion does not apply: the frozen encoder takes one scan.
+
+Decoder, projection and aligner are what the paper trains. With text between them no gradient reaches the
+projection, so that it keeps its start there; docs/protocol.md says what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usbench.errors import UsbenchError
+from usbench.methods.contract import Feature, Method
+from usbench.methods.zeus.aligner import Aligner
+from usbench.methods.zeus.image_encoder import sam_state
+from usbench.methods.zeus.instructions import (
+    PROJECTION_SEED,
+    Instructions,
+    fitted,
+    require_width,
+    start_projection,
+)
+from usbench.methods.zeus.language_model import LanguageModel, load_language_model
+from usbench.methods.zeus.mask_decoder import WIDTH, MaskDecoder, load_sam
+from usbench.methods.zeus.parts import Parts, frozen_parameters, resolve, weights_words
+from usbench.methods.zeus.prompts import prompt_parts
+from usbench.methods.zeus.vision import SamTower, VisionTower
+from usbench.weights import find_weight, weight_digest, weight_path
+
+if TYPE_CHECKING:
+    from usbench.datasets.base import Task
+
+ALIGNER_HIDDEN = 512
+
+
+class Zeus(nn.Module):
+    """What of Zeus is trained; it gets the rows of frozen parts with every batch.
+
+    Parameters of an instruction-tuned language model are not among this network's: they are held beside it,
+    outside its state and the optimiser, and only where instructions are embeddings.
+    """
+
+    def __init__(self, task: Task, fusion: str, parts: Parts) -> None:
+        super().__init__()
+        self.task, self.parts, self.fusion = task, parts, fusion
+        modalities, classes = len(task.modalities), len(task.classes)
+        copies = modalities if fusion == "late" else 1
+        on_meta = torch.get_default_device().type == "meta"
+        self.decoders = nn.ModuleList(MaskDecoder() for _ in range(copies))
+        if not on_meta:
+            path = weight_path(parts.image_encoder)
+            state = sam_state(path)
+            for decoder in self.decoders:
+                assert isinstance(decoder, MaskDecoder)
+                load_sam(decoder, state, path)
+        self.projection: nn.Module | None = None
+        self.lora: nn.Module | None = None
+        self.prompts: nn.Parameter | None = None
+        # A list, so that the frozen model is no submodule: it stays out of state_dict and optimiser.
+        self._llm: list[LanguageModel] = []
+        if parts.instruction == "none":
+            self.prompts = nn.Parameter(torch.randn(modalities, classes, WIDTH) * 0.02)
+            return
+        self.aligners = nn.ModuleList(Aligner(parts.instruction_width, ALIGNER_HIDDEN) for _ in range(copies))
+        if parts.instruction in ("text", "embedding") and parts.projection != "none":
+            trained = parts.instruction == "embedding"
+            seed = int(torch.randint(2**31, (), device="cpu")) if trained else PROJECTION_SEED
+            self.projection = start_projection(parts, seed, load=not on_meta).requires_grad_(trained)
+        if parts.lora and not on_meta:
+            self.lora = self.language_model(torch.device("cpu")).add_lora(parts.lora)
+
+    def language_model(self, device: torch.device) -> LanguageModel:
+        """The frozen language model on a device, loaded on first use."""
+        if not self._llm:
+            name = self.parts.llm
+            self._llm.append(load_language_model(weight_path(name), name, self.parts.llm_precision, device))
+            require_width(name, self._llm[0].width)
+        self._llm[0].to(device)
+        return self._llm[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The frozen model is loaded again where a copy needs it, unless LoRA sits inside it.
+        state = dict(self.__dict__)
+        if self.lora is None:
+            state["_llm"] = []
+        return state
+
+    def instructions(self, vision: Tensor) -> Tensor:
+        """Vision features [B, M, T, width] -> embeddings of the language model [B, M, K, its width].
+
+        Slices with equal features (all of a case, where instructions are made for a case) are asked once.
+        """
+        llm = self.language_model(vision.device)
+        answers = []
+        for m, modality in enumerate(self.task.modalities):
+            unique, index = torch.unique(vision[:, m], dim=0, return_inverse=True)
+            tokens = fitted(unique, llm.width) if self.projection is None else self.projection(unique)
+            prompts = []
+            for one in tokens:
+                for structure in self.task.classes:
+                    before, after = prompt_parts(structure.words, modality.words)
+                    prompts.append((before, one, after))
+            embedded = llm.embed(prompts).unflatten(0, (len(unique), len(self.task.classes)))
+            answers.append(embedded[index])
+        return torch.stack(answers, dim=1)
+
+    def sparse(self, batch: int, instruction: Tensor | None, vision: Tensor | None) -> list[Tensor]:
+        """The prompt of every modality, each [B, K, 256]."""
+        modalities = len(self.task.modalities)
+        if self.prompts is not None:
+            return [self.prompts[m].expand(batch, -1, -1) for m in range(modalities)]
+        if vision is not None:
+            instruction = self.instructions(vision).float()
+        if instruction is None:
+            raise UsbenchError(
+                "zeus was called without the rows of its instruction; run it through usbench run"
+            )
+        aligners = list(self.aligners) * (modalities // len(self.aligners))
+        return [aligner(instruction[:, m]) for m, aligner in enumerate(aligners)]
+
+    def forward(
+        self,
+        images: Tensor,
+        embedding: Tensor,
+        instruction: Tensor | None = None,
+        vision: Tensor | None = None,
+    ) -> Tensor:
+        """images [B, M, H, W], of which only the size counts here; embedding [B, M, 256, h, w].
+
+        instruction: [B, M, K, width of the text encoder], or vision: [B, M, T, width of the vision encoder].
+        Hybrid fusion gives logits [B, K, H, W]; late fusion those of every modality, [B, M, K, H, W].
+        """
+        prompts = self.sparse(len(images), instruction, vision)
+        if self.fusion == "late":
+            masks = [
+                decoder(embedding[:, m], prompts[m].unsqueeze(2)) for m, decoder in enumerate(self.decoders)
+            ]
+        else:
+            masks = [self.decoders[0](embedding.mean(dim=1), torch.stack(prompts, dim=2))]
+        size = images.shape[-2:]
+        resized = [
+            functional.interpolate(m.float(), size, mode="bilinear", align_corners=False)
+            if m.shape[-2:] != size
+            else m.float()
+            for m in masks
+        ]
+        return torch.stack(resized, dim=1) if self.fusion == "late" else resized[0]
+
+
+def build(task: Task, fusion: str, **settings: Any) -> nn.Module:
+    """Zeus for the task's modalities and classes under hybrid or late fusion; `settings`: `METHOD.settings`.
+
+    Raises `UsbenchError` naming the setting that is wrong, or the weights that are absent and how to get
+    them. On the meta device nothing is loaded.
+    """
+    return Zeus(task, fusion, resolve(settings))
+
+
+def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feature]:
+    """What frozen parts make of every slice: `embedding`, and `instruction` or `vision`."""
+    parts = resolve(settings)
+    for name in parts.needed_weights:
+        weight_path(name)
+    sam = SamTower(parts, device)
+
+    def embedding(images: Tensor) -> tuple[Tensor, Any]:
+        flat = sam(images.flatten(0, 1))
+        return flat.unflatten(0, images.shape[:2]), None
+
+    made = [
+        Feature("embedding", f"image embeddings ({parts.image_encoder})", sam.key, embedding, free=sam.free)
+    ]
+    if parts.instruction in ("text", "fixed"):
+        maker = Instructions(task, parts, device)
+        key = [
+            parts.instruction,
+            parts.per,
+            parts.max_tokens,
+            [weight_digest(name) for name in parts.needed_weights],
+            list(parts.used),
+            parts.projection,
+            parts.llm_precision,
+            [m.words for m in task.modalities],
+            [c.words for c in task.classes],
+        ]
+        what = f"instructions ({parts.llm}, {parts.text_encoder})"
+        made.append(Feature("instruction", what, key, maker.compute, per_slice=False, free=maker.free))
+    if parts.instruction == "embedding":
+        tower = VisionTower(parts, device)
+
+        def vision(images: Tensor) -> tuple[Tensor, Any]:
+            rows = tower(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            return (rows.mean(0, keepdim=True).expand_as(rows) if parts.per == "case" else rows), None
+
+        key = [tower.key, parts.per]
+        what = f"image features ({parts.vision_encoder})"
+        made.append(Feature("vision", what, key, vision, parts.per == "slice", tower.free))
+    return made
+
+
+def _licence(settings: Mapping[str, Any]) -> str:
+    names = resolve(settings).needed_weights
+    return "; ".join(dict.fromkeys(f"{name}: {find_weight(name).licence}" for name in names))
+
+
+METHOD = Method(
+    name="zeus",
+    paper="Dai, Ye, Liu, Tang, Zhan: Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal "
+    "Medical Imaging.",
+    build_segmenter=build,
+    fusions=("hybrid", "late"),
+    settings={
+        "weights": "bundled",
+        "image_encoder": "auto",
+        "vision_encoder": "auto",
+        "projection": "mlp",
+        "llm": "auto",
+        "llm_precision": "32",
+        "lora": 0,
+        "text_encoder": "auto",
+        "instruction": "text",
+        "per": "slice",
+        "max_tokens": 64,
+        "size": 0,
+    },
+    presets={
+        "quick": {"size": 64, "per": "modality", "max_tokens": 48},
+        "smoke": {"size": 32, "per": "modality", "max_tokens": 16},
+    },
+    weights=weights_words,
+    licence=_licence,
+    size_multiple=1,
+    features=features,
+    frozen_parameters=frozen_parameters,
+    pretraining_overlap="unknown",
+)

@@ -1,0 +1,58 @@
+"""What the language model of Zeus is asked, and what is kept of its answer.
+
+Dai, Ye, Liu, Tang, Zhan: "Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal
+Medical Imaging", sections 3.1 and 3.2: one question for each target and modality, in the frame
+"###Doctor: X_R X_Q ###Assistant:", where the tokens of the image stand for X_R and the question for X_Q.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+STOP = "###"
+_DOCTOR, _ASSISTANT = "###Doctor:", "###Assistant:"
+_KEPT = frozenset("-.,()/+&'")
+
+
+def clean_name(name: str, empty: str) -> str:
+    """A name fit for a prompt.
+
+    Letters, marks and digits of any script and the signs - . , ( ) / + & ' stay. Everything else,
+    so "_", "#", "<", "|", ">", line ends and control characters, becomes a space. Runs of spaces
+    become one, the ends are trimmed. A name of which no letter or digit is left becomes `empty`.
+    """
+    text = "".join(c if c in _KEPT or unicodedata.category(c)[0] in "LMN" else " " for c in name)
+    text = " ".join(text.split())
+    return text if any(c.isalnum() for c in text) else empty
+
+
+def question(instance: str, modality: str) -> str:
+    """The paper's question on a target and a modality, both cleaned by `clean_name`.
+
+    An empty target is called "target", an empty modality "medical".
+    """
+    target, kind = clean_name(instance, "target"), clean_name(modality, "medical")
+    return (
+        f"Please analyze the given {target} {kind} image and give as much important information "
+        f"in such a {kind} for segmenting {target} as you can."
+    )
+
+
+def prompt_parts(instance: str, modality: str) -> tuple[str, str]:
+    """What the language model reads before the tokens of the image, and after them."""
+    return _DOCTOR, f" {question(instance, modality)} {_ASSISTANT}"
+
+
+def clean_answer(text: str, question: str = "") -> tuple[str, bool]:
+    """An answer fit for a text encoder, and whether it was empty and so replaced by `question`.
+
+    The answer ends at the first "###". Control characters and halves of characters become spaces,
+    runs of white space one space, the ends are trimmed. An answer without any letter or digit
+    is empty; the text is then that of the question.
+    """
+    answer = text.split(STOP, 1)[0]
+    answer = "".join(c if c.isprintable() and c != "\N{REPLACEMENT CHARACTER}" else " " for c in answer)
+    answer = " ".join(answer.split())
+    if any(c.isalnum() for c in answer):
+        return answer, False
+    return question, True

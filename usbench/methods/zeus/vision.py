@@ -1,0 +1,78 @@
+"""The image tower that the language model sees through, loaded when it is first asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from usbench.methods.zeus.image_encoder import HIGH, LOW, ImageEncoder, load_image_encoder
+from usbench.methods.zeus.parts import Parts
+from usbench.methods.zeus.vision_language import VisionEncoder, load_vision_encoder
+from usbench.weights import weight_digest, weight_path
+
+BATCH = 4
+
+
+class SamTower:
+    """The frozen image encoder: slices [N, S, S] -> embeddings [N, 256, h, w]."""
+
+    def __init__(self, parts: Parts, device: torch.device) -> None:
+        self.parts, self.device = parts, device
+        self._network: ImageEncoder | None = None
+
+    @property
+    def key(self) -> list[Any]:
+        """All that decides an embedding besides the slice."""
+        return [self.parts.image_encoder, weight_digest(self.parts.image_encoder), self.parts.size]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self._network is None:
+            name = self.parts.image_encoder
+            self._network = load_image_encoder(name, weight_path(name), self.parts.size).to(self.device)
+        network = self._network
+        return torch.cat([network(some.to(self.device)) for some in images.split(BATCH)])
+
+    def free(self) -> None:
+        """Let go of the network."""
+        self._network = None
+
+
+class VisionTower:
+    """The vision-language model's image side: slices [N, S, S] -> features [N, T, width].
+
+    "sam-pool", where no aligned pair of image and text towers is to be had: the mean of the frozen image
+    encoder's embedding, T = 1.
+    """
+
+    def __init__(self, parts: Parts, device: torch.device) -> None:
+        self.parts, self.device = parts, device
+        self._sam = SamTower(parts, device)
+        self._network: VisionEncoder | None = None
+
+    @property
+    def key(self) -> list[Any]:
+        """All that decides a feature besides the slice."""
+        if self.parts.vision_encoder == "sam-pool":
+            return ["sam-pool", *self._sam.key]
+        return [self.parts.vision_encoder, weight_digest(_weights(self.parts))]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.parts.vision_encoder == "sam-pool":
+            return self._sam(images).mean(dim=(2, 3)).unsqueeze(1)
+        if self._network is None:
+            name = self.parts.vision_encoder
+            self._network = load_vision_encoder(name, weight_path(_weights(self.parts))).to(self.device)
+        network = self._network
+        unit = ((images.to(self.device) - LOW) / (HIGH - LOW)).clamp(0, 1)
+        return torch.cat([network(some) for some in unit.split(BATCH)])
+
+    def free(self) -> None:
+        """Let go of the networks."""
+        self._network = None
+        self._sam.free()
+
+
+def _weights(parts: Parts) -> str:
+    return {"blip2": "blip2-qformer"}.get(parts.vision_encoder, parts.vision_encoder)

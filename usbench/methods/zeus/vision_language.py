@@ -1,0 +1,298 @@
+"""The frozen image towers of vision-language models, and how weights of frozen towers are read.
+
+Wang, Wu, Agarwal, Sun: MedCLIP: Contrastive Learning from Unpaired Medical Images and Text (EMNLP
+2022), the tower that Zeus uses: a Swin-T or a ResNet-50. Li, Li, Savarese, Hoi: BLIP-2: Bootstrapping
+Language-Image Pre-training with Frozen Image Encoders and Large Language Models (ICML 2023).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usbench.errors import UsbenchError, unknown
+from usbench.files import read_json
+from usbench.torchvision_cpu import make_importable
+
+MEDCLIP_MEAN, MEDCLIP_STD = (0.5862785803043838,) * 3, (0.27950088968644304,) * 3
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+KINDS = ("medclip-vit", "medclip-resnet", "blip2")
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# Buffers that older files hold and newer classes make themselves.
+_DERIVED = ("position_ids", "relative_position_index", "num_batches_tracked")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from the CPU's generator at `seed`, and leave it afterwards as it was found."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' reports and progress bars off the terminal."""
+    from transformers.utils import logging as hf
+
+    level, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
+    hf.set_verbosity(logging.CRITICAL)
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf.set_verbosity(level)
+        if bars:
+            hf.enable_progress_bar()
+
+
+@contextmanager
+def load_errors(path: Path, what: str) -> Iterator[None]:
+    """Turn what libraries raise while loading `what` from `path` into one clear line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, ImportError) as error:
+        raise _cannot_load(path, what, error) from error
+    except (pickle.UnpicklingError, SafetensorError) as error:
+        raise _cannot_load(path, what, error) from error
+
+
+def _cannot_load(path: Path, what: str, error: Exception) -> UsbenchError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return UsbenchError(f"{path}: cannot load {what} ({reason}); check the path or get the files again")
+
+
+def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """The tensors below any of `prefixes`, on the CPU and under their full names.
+
+    path: a .safetensors file, a file of torch.save (read with weights_only), or a folder in the
+    format of transformers, whole or in shards. Raises `UsbenchError` where the file is missing or
+    damaged, or holds something other than named tensors.
+    """
+    if path.is_dir():
+        found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
+        if not found:
+            raise UsbenchError(f"{path}: there are no weights; a folder needs {' or '.join(WEIGHT_FILES)}")
+        path = found[0]
+    if path.suffix == ".json":
+        index = read_json(path, "an index of weights", "get the files again")
+        weight_map = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(weight_map, dict):
+            raise UsbenchError(f"{path}: the index has no weight_map; get the files again")
+        shards = sorted({str(f) for key, f in weight_map.items() if key.startswith(prefixes)})
+        state: dict[str, Tensor] = {}
+        for shard in shards:
+            if Path(shard).name != shard or shard in WEIGHT_FILES[1::2]:
+                raise UsbenchError(f"{path}: '{shard}' is no file beside the index; get the files again")
+            state |= read_weights(path.with_name(shard), prefixes)
+        return state
+    with load_errors(path, "weights"):
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefixes)}  # noqa: SIM118
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise UsbenchError(f"{path}: this is no state dict of named tensors; give the model's weights")
+    return {key: value for key, value in loaded.items() if key.startswith(prefixes)}
+
+
+def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, which is cut off."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def check_keys(missing: Sequence[str], extra: Sequence[str], source: str) -> None:
+    """Raise `UsbenchError` where weights lack a name, or hold one that the configuration has no place for."""
+    extra = [key for key in extra if not key.endswith(_DERIVED)]
+    if missing or extra:
+        counts = [f"{len(missing)} missing, first {min(missing)}"] if missing else []
+        counts += [f"{len(extra)} left over, first {min(extra)}"] if extra else []
+        raise UsbenchError(
+            f"{source}: the weights do not fit the configuration: {'; '.join(counts)}; "
+            "give the weights and the configuration of one model"
+        )
+
+
+def check_info(info: Mapping[str, Any], source: str, extra: bool = True) -> None:
+    """`check_keys` on what transformers tells of a loading, and that every weight had its shape.
+
+    extra: whether weights that are left over are an error.
+    """
+    for key, found, wanted in sorted(info["mismatched_keys"]):
+        raise UsbenchError(
+            f"{source}: the weight {key} has shape {tuple(found)}, the configuration wants {tuple(wanted)}; "
+            "give the weights and the configuration of one model"
+        )
+    check_keys(list(info["missing_keys"]), list(info["unexpected_keys"]) if extra else [], source)
+
+
+def build_model(kind: Any, config: Any, state: Mapping[str, Tensor], source: str) -> Any:
+    """A transformers model of class `kind` in 32 bit, filled from `state` and nothing else.
+
+    Names of older transformers versions are understood. Raises `UsbenchError` naming `source` where
+    a weight is missing, left over or of another shape.
+    """
+    with seeded(0), quiet(), load_errors(Path(source), f"the weights as {kind.__name__}"):
+        model, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=dict(state),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+        )
+    check_info(info, source)
+    return model
+
+
+def freeze(module: nn.Module) -> Any:
+    """The module in evaluation, none of its parameters trainable."""
+    return module.requires_grad_(False).eval()
+
+
+class VisionEncoder:
+    """A frozen image tower. It is no module, so no optimiser, state dict or train() reaches it.
+
+    name: one of `KINDS`. width: of its features. size: the side that images are resized to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        features: Callable[[Tensor], Tensor],
+        width: int,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.name, self.width, self.size = name, width, size
+        self.module: nn.Module = freeze(module)
+        self._features = features
+        self._mean, self._std = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
+
+    def to(self, device: torch.device | str) -> VisionEncoder:
+        """This encoder, moved to `device`."""
+        self.module.to(device)
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [N, S, S] in [0, 1] -> features [N, T, width]; T is 1 for a tower that pools.
+
+        Images are resized (bilinear, antialiased), copied to three channels and normalised. The
+        features lie where the images lie, wherever the encoder does.
+        """
+        if images.dim() != 3:
+            raise UsbenchError(f"images of shape {tuple(images.shape)} are not [N, S, S]; give grey images")
+        pixels = images.to(self._mean.device, torch.float32)[:, None]
+        if pixels.shape[-2:] != (self.size, self.size):
+            pixels = functional.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)
+        features = self._features((pixels.expand(-1, 3, -1, -1) - self._mean) / self._std)
+        return features.to(images.device)
+
+
+def load_vision_encoder(
+    name: str,
+    path: Path,
+    config: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+) -> VisionEncoder:
+    """A frozen image tower of one of `KINDS`.
+
+    "medclip-vit": MedCLIP's pytorch_model.bin or its folder; pooled features of width 768. The
+    configuration is `config` (arguments of transformers' SwinConfig), else a config.json of a Swin
+    beside the weights, else Swin-T with patches of 4 and windows of 7 at 224.
+    "medclip-resnet": likewise; pooled features of width 2048. config: {"layers": [3, 4, 6, 3]}.
+    "blip2": a BLIP-2 folder of transformers with its config.json; all tokens.
+
+    The caller's random state is left as it was. Raises `UsbenchError` for another name, and for files
+    that are missing, damaged or do not fit.
+    """
+    loaders = {"medclip-vit": _medclip_vit, "medclip-resnet": _medclip_resnet, "blip2": _blip2}
+    if name not in loaders:
+        raise unknown("vision encoder", name, loaders)
+    make_importable()
+    with seeded(0):
+        return loaders[name](Path(path), config).to(device)
+
+
+def _side(size: Any) -> int:
+    return int(size if isinstance(size, int) else size[0])
+
+
+def _medclip_vit(path: Path, config: Mapping[str, Any] | None) -> VisionEncoder:
+    from transformers import SwinConfig, SwinModel
+
+    beside = (path if path.is_dir() else path.parent) / "config.json"
+    if config is None and beside.is_file():
+        found = read_json(beside, "a configuration", "get the file again")
+        # The configuration of MedCLIP's text tower may lie there too.
+        config = found if isinstance(found, dict) and found.get("model_type") == "swin" else None
+    swin_config = SwinConfig(**(config or {}))
+    state = below(read_weights(path, ("vision_model.",)), "vision_model.model.")
+    model = build_model(SwinModel, swin_config, state, str(path))
+
+    def features(pixels: Tensor) -> Tensor:
+        pooled: Tensor = model(pixel_values=pixels).pooler_output
+        return pooled[:, None]
+
+    side, width = _side(swin_config.image_size), int(model.num_features)
+    return VisionEncoder("medclip-vit", model, features, width, side, MEDCLIP_MEAN, MEDCLIP_STD)
+
+
+def _medclip_resnet(path: Path, config: Mapping[str, Any] | None) -> VisionEncoder:
+    resnet = importlib.import_module("torchvision.models.resnet")
+    model = resnet.ResNet(resnet.Bottleneck, list((config or {}).get("layers", (3, 4, 6, 3))))
+    width = model.fc.in_features
+    model.fc = nn.Identity()
+    state = below(read_weights(path, ("vision_model.",)), "vision_model.model.")
+    # The projection to 512 is not used: the features before it are.
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    with load_errors(path, "the weights as ResNet"):
+        found = model.load_state_dict(state, strict=False)
+    missing = [key for key in found.missing_keys if not key.endswith(_DERIVED)]
+    check_keys(missing, found.unexpected_keys, str(path))
+    return VisionEncoder(
+        "medclip-resnet", model, lambda pixels: model(pixels)[:, None], width, 224, MEDCLIP_MEAN, MEDCLIP_STD
+    )
+
+
+def _blip2(path: Path, config: Mapping[str, Any] | None) -> VisionEncoder:
+    from transformers import Blip2VisionConfig, Blip2VisionModel
+
+    if config is None and not (path / "config.json").is_file():
+        raise UsbenchError(f"{path / 'config.json'}: there is no such file; give a BLIP-2 folder")
+    with quiet(), load_errors(path, "the configuration of BLIP-2"):
+        if config is not None:
+            vision_config = Blip2VisionConfig(**config)
+        else:
+            vision_config = Blip2VisionConfig.from_pretrained(path, local_files_only=True)
+    state = below(read_weights(path, ("vision_model.",)), "vision_model.")
+    model = build_model(Blip2VisionModel, vision_config, state, str(path))
+
+    def features(pixels: Tensor) -> Tensor:
+        tokens: Tensor = model(pixel_values=pixels).last_hidden_state
+        return tokens
+
+    side, width = _side(vision_config.image_size), int(vision_config.hidden_size)
+    return VisionEncoder("blip2", model, features, width, side, CLIP_MEAN, CLIP_STD)
