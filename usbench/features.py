@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usbench.console import progress
+from usbench.console import progress, say
 from usbench.errors import UsbenchError
 from usbench.files import atomic_folder, cache_dir, digest_of, read_json, write_json
 from usbench.methods.contract import Feature
@@ -78,20 +78,20 @@ def collect_features(
             for case_id in missing:
                 case = store.case(case_id)
                 size = _expected_bytes(rows, feature.name, len(case.mask))
-                if feature.per_slice and stored_bytes() + size > cache_gb * 1e9:
-                    rows[case_id][feature.name], notes[case_id][feature.name] = None, None
-                else:
-                    tensor, note = _compute(feature, case, device)
-                    if feature.per_slice and stored_bytes() + tensor.nbytes > cache_gb * 1e9:
-                        rows[case_id][feature.name], notes[case_id][feature.name] = None, note
-                    else:
-                        place = _place(folder, case_id, store)
-                        _save(place, tensor, note, feature)
-                        loaded = _load(place)
-                        assert loaded is not None
-                        rows[case_id][feature.name], notes[case_id][feature.name] = loaded
+                found: tuple[np.ndarray | None, Any] = (None, None)
+                if not feature.per_slice or stored_bytes() + size <= cache_gb * 1e9:
+                    array, note = _compute(feature, case, device)
+                    if not feature.per_slice or stored_bytes() + array.nbytes <= cache_gb * 1e9:
+                        found = _save(_place(folder, case_id, store), array, note, feature), note
+                rows[case_id][feature.name], notes[case_id][feature.name] = found
                 bar.advance(line)
-        if all(rows[case_id][feature.name] is not None for case_id in case_ids):
+        absent = sum(rows[case_id][feature.name] is None for case_id in case_ids)
+        if absent:
+            say(
+                f"{feature.what} of {absent} cases are computed in every batch: {features_dir()} holds "
+                f"{stored_bytes() / 1e9:.1f} of {cache_gb:g} GB; raise --cache-gb or remove what is old there"
+            )
+        else:
             feature.free()
     return {case_id: CaseFeatures(rows[case_id], notes[case_id]) for case_id in case_ids}
 
@@ -144,7 +144,8 @@ def _compute(feature: Feature, case: PreparedCase, device: torch.device) -> tupl
     return np.ascontiguousarray(half.cpu().numpy()), note
 
 
-def _save(place: Path, array: np.ndarray, note: Any, feature: Feature) -> None:
+def _save(place: Path, array: np.ndarray, note: Any, feature: Feature) -> np.ndarray:
+    """Store rows and their note, and give the rows memory-mapped."""
     with atomic_folder(place) as temporary:
         np.save(temporary / "rows.npy", array, allow_pickle=False)
         meta = {
@@ -154,6 +155,8 @@ def _save(place: Path, array: np.ndarray, note: Any, feature: Feature) -> None:
             "note": note,
         }
         write_json(temporary / "meta.json", meta)
+    mapped: np.ndarray = np.load(place / "rows.npy", mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
 _verified: dict[Path, int] = {}
