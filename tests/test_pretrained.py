@@ -149,7 +149,7 @@ def no_state(path: Path) -> None:
         (broken, "cannot be read as weights"),
         (other_network, "has no tensor 'conv1.weight'"),
         (other_shape, r"tensor 'conv1.weight' is \(64, 5, 7, 7\)"),
-        (no_state, "holds no state dict"),
+        (no_state, "holds no tensors by name"),
     ],
 )
 def test_bad_files_are_named(make: Any, words: str, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from usbench.errors import UsbenchError, unknown
 from usbench.files import sha256_file
+from usbench.state import read_state
 from usbench.torchvision_cpu import make_importable
 
 LICENCES = {"resnet": "BSD-3-Clause (torchvision)", "mit_": "NVIDIA Source Code License, non-commercial"}
@@ -95,7 +95,7 @@ def make_encoder(encoder: str, in_channels: int, pretrained: str) -> nn.Module:
 def _from_file(encoder: str, in_channels: int, path: Path) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    state = _read_state(path)
+    state = read_state(path, f"give a state dict (.pth, .pt or .safetensors), {_NOTHING}")
     made: nn.Module = smp.encoders.get_encoder(encoder, in_channels=3, weights=None)
     if encoder.startswith("tu-") and not any(key.startswith("model.") for key in state):
         state = {f"model.{key}": value for key, value in state.items()}
@@ -118,27 +118,6 @@ def _from_file(encoder: str, in_channels: int, path: Path) -> nn.Module:
         adapt: Any = made.set_in_channels
         adapt(in_channels, pretrained=True)
     return made
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    remedy = f"give a state dict (.pth, .pt or .safetensors), {_NOTHING}"
-    if not path.is_file():
-        raise UsbenchError(f"{path}: no such file; {remedy}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UsbenchError(f"{path}: cannot be read as weights ({type(error).__name__}); {remedy}") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsbenchError(f"{path}: holds no state dict; {remedy}")
-    return state
 
 
 def _require_set(encoder: str, pretrained: str) -> None:

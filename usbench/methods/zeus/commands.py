@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,8 +105,15 @@ def run_ablation(table: int, weights: str, fusion: str, dry_run: bool, options: 
             runnable.append(command)
     if dry_run:
         return
-    from usbench.cli import main
-
+    failed = []
     for command in runnable:
         click.echo(f"running: {command}")
-        main.main(shlex.split(command)[1:], standalone_mode=False)
+        done = subprocess.run([sys.executable, "-m", "usbench", *shlex.split(command)[1:]])
+        if done.returncode in (130, -2):
+            raise KeyboardInterrupt
+        if done.returncode:
+            failed.append(command)
+    if failed:
+        raise UsbenchError(
+            f"{len(failed)} of {len(runnable)} runs failed, first: {failed[0]}; run it by itself to see why"
+        )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench.errors import UsbenchError, unknown
-from usbench.files import os_errors
+from usbench.state import read_state
 from usbench.torchvision_cpu import make_importable
 
 Resize = Literal["bilinear", "nearest"]
@@ -206,25 +206,11 @@ def _vit(name: str, state: Mapping[str, Tensor], path: Path, size: int) -> nn.Mo
 
 
 def sam_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth file in SAM's format, by name, on the CPU.
+    """The tensors of a .pth file in SAM's format, by name, on the CPU; errors as of `read_state`.
 
     SAM, MedSAM and LiteMedSAM keep a plain state; one under "model" or "state_dict" is taken as well.
-    Nothing in the file is executed. Raises `UsbenchError` naming `path`.
     """
-    with os_errors(path, "read its weights"):
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:  # torch raises whatever its unpickler and its archive reader do
-            reason = type(error).__name__
-            raise UsbenchError(f"{path}: cannot be read as weights ({reason}); {_REMEDY}") from error
-    for wrapper in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsbenchError(f"{path}: holds no tensors by name; {_REMEDY}")
-    return dict(state)
+    return read_state(path, _REMEDY)
 
 
 def take(
