@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from usbench.errors import UsbenchError
-from usbench.fusion import Padded, merge_logits
+from usbench.fusion import Merged, Padded, merge_logits
 
 MERGES = ["mean-logits", "mean-probs", "vote", "learned"]
 
@@ -85,3 +85,21 @@ def test_padding_is_centred_and_cropped_back() -> None:
     assert seen == [(2, 3, 64, 64)]
     Padded(Look(), 32)(images[..., :32, :32])
     assert seen[-1] == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("merge", ["mean-logits", "mean-probs", "vote", "learned"])
+def test_masks_of_a_segmenter_are_merged_as_asked(merge: str) -> None:
+    class Masks(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[:, :, None].expand(-1, -1, 3, -1, -1)
+
+    images = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    merged = Merged(Masks(), 2, 3, merge)
+    expected = merge_logits(images[:, :, None].expand(-1, -1, 3, -1, -1), merge, merged.weight)
+    assert torch.equal(merged(images), expected)
+    assert (merged.weight is not None) == (merge == "learned")
+
+
+def test_a_segmenter_that_merges_by_itself_is_left_alone() -> None:
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Merged(nn.Identity(), 2, 3, "vote")(logits), logits)

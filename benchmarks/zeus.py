@@ -1,0 +1,88 @@
+"""What Zeus' stored features save: an epoch with them beside an epoch that computes them in every batch.
+
+Usage: python benchmarks/zeus.py [--task msd-prostate] [--size 256] [--cases 1] [--repeat 2]
+
+Phantom patients, bundled weights, late fusion. Prints the seconds for precomputing a slice (all
+modalities), for an epoch either way and their ratio, and the peak memory of the process (of the GPU
+where there is one). The language model is not part of either epoch. The more classes, the smaller the ratio:
+the decoder runs once for each, the encoder once for all.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from usbench.config import TrainSettings, make_config
+from usbench.datasets.phantom import make_phantom
+from usbench.datasets.slices import Slices
+from usbench.datasets.store import prepare
+from usbench.datasets.tasks import get_task
+from usbench.describe import peak_memory_mb
+from usbench.features import collect_features, fresh_rows
+from usbench.fusion import build_model
+from usbench.methods.registry import get_method
+from usbench.running import choose_device, make_fabric
+from usbench.training import fit
+from usbench.weights import weights_dir
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--task", default="msd-prostate")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--cases", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    words = parser.parse_args()
+    device = torch.device(choose_device(words.device))
+    fabric = make_fabric(device.type, 1, "32")
+    method, _ = get_method("zeus")
+    task = get_task(words.task)
+    settings = {"method.size": words.size, "method.instruction": "fixed", "data.size": words.size}
+    config = make_config("quick", method.settings, method.presets, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("USBENCH_WEIGHTS", str(weights_dir()))
+        os.environ["USBENCH_CACHE"] = folder
+        make_phantom(task, Path(folder) / "data", cases=words.cases, seed=0)
+        store = prepare(task, Path(folder) / "data", config.data)
+        assert method.features is not None
+        features = method.features(task, device, **config.method)
+        slices = sum(len(store.case(i).mask) for i in store.case_ids)
+        start = time.perf_counter()
+        made = collect_features(features, "bench", task, store, store.case_ids, device, 50.0)
+        each = (time.perf_counter() - start) / slices
+        modalities, classes = len(task.modalities), len(task.classes)
+        print(
+            f"{task.name}: {slices} slices, {modalities} modalities, {classes} classes, "
+            f"{words.size} pixels, {device}, {torch.get_num_threads()} threads"
+        )
+        print(f"precomputing: {1000 * each:.0f} ms a slice (loading the models included)")
+        cases = [store.case(i) for i in store.case_ids]
+        stored: list[Any] = [made[i].rows for i in store.case_ids]
+        absent: list[Any] = [{**rows, "embedding": None} for rows in stored]
+        epoch = TrainSettings(epochs=1, batch=8, empty=0.2)
+        times: dict[str, list[float]] = {"stored": [], "computed": []}
+        for _ in range(words.repeat):
+            for name, extras in (("stored", stored), ("computed", absent)):
+                torch.manual_seed(0)
+                network = build_model(method, task, "late", config)
+                batches = Slices(cases, len(task.classes), device, extras, fresh_rows(features))
+                times[name].append(fit(network, batches, epoch, fabric, seed=0).seconds)
+        ours, theirs = (statistics.median(times[name]) for name in ("stored", "computed"))
+        print(f"epoch with stored features {ours:.1f} s, without {theirs:.1f} s, ratio {theirs / ours:.1f}")
+        print(f"peak memory {peak_memory_mb(device):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
