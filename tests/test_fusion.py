@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from usbench.errors import UsbenchError
 from usbench.fusion import Merged, Padded, merge_logits
