@@ -436,7 +436,7 @@ def test_folder_follows_the_environment(folder, monkeypatch, cache):
 
 
 def test_table_is_consistent():
-    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 14
+    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 15
     assert [weight.name for weight in WEIGHTS if weight.set == "bundled"] == [
         "litemedsam",
         "smollm2",
