@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from usbench.config import CACHE_GB
 from usbench.console import say
 from usbench.datasets.slices import Slices
 from usbench.describe import describe
@@ -68,7 +69,7 @@ def compute(
     fabric: Fabric,
     overwrite: bool = False,
     keep_weights: bool = False,
-    cache_gb: float = 50.0,
+    cache_gb: float = CACHE_GB,
 ) -> tuple[Result, bool]:
     """The cell's result, and whether it was computed now (else it was there).
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from usbench.config import DEFAULT_FOLDS, Config, make_config, preset_names, read_config_file
+from usbench.config import CACHE_GB, DEFAULT_FOLDS, Config, make_config, preset_names, read_config_file
 from usbench.console import say
 from usbench.datasets.base import Task
 from usbench.errors import UsbenchError, unknown
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from usbench.methods.registry import Found
     from usbench.results import Result
 
-CACHE_GB = 50.0
-"""Default bound on stored features of frozen parts, in GB."""
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 

@@ -107,11 +107,6 @@ class Parts:
     size: int
 
     @property
-    def stride(self) -> int:
-        """Pixels of the encoder's input for one of its embedding."""
-        return 4 if self.image_encoder == "litemedsam" else 16
-
-    @property
     def instruction_width(self) -> int:
         """Width of what the aligner gets: of the text encoder, or of the language model."""
         return WIDTHS[self.llm if self.instruction == "embedding" else self.text_encoder]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from usbench.methods.zeus.image_encoder import HIGH, LOW, ImageEncoder, load_image_encoder
-from usbench.methods.zeus.parts import Parts
+from usbench.methods.zeus.parts import WEIGHTS, Parts
 from usbench.methods.zeus.vision_language import VisionEncoder, load_vision_encoder
 from usbench.weights import weight_digest, weight_path
 
@@ -56,14 +56,14 @@ class VisionTower:
         """All that decides a feature besides the slice."""
         if self.parts.vision_encoder == "sam-pool":
             return ["sam-pool", *self._sam.key]
-        return [self.parts.vision_encoder, weight_digest(_weights(self.parts))]
+        return [self.parts.vision_encoder, weight_digest(WEIGHTS[self.parts.vision_encoder][0])]
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.parts.vision_encoder == "sam-pool":
             return self._sam(images).mean(dim=(2, 3)).unsqueeze(1)
         if self._network is None:
             name = self.parts.vision_encoder
-            self._network = load_vision_encoder(name, weight_path(_weights(self.parts))).to(self.device)
+            self._network = load_vision_encoder(name, weight_path(WEIGHTS[name][0])).to(self.device)
         network = self._network
         unit = ((images.to(self.device) - LOW) / (HIGH - LOW)).clamp(0, 1)
         return torch.cat([network(some) for some in unit.split(BATCH)])
@@ -72,7 +72,3 @@ class VisionTower:
         """Let go of the networks."""
         self._network = None
         self._sam.free()
-
-
-def _weights(parts: Parts) -> str:
-    return {"blip2": "blip2-qformer"}.get(parts.vision_encoder, parts.vision_encoder)
