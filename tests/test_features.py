@@ -20,8 +20,16 @@ from usbench.datasets.slices import Slices
 from usbench.datasets.store import Store, prepare
 from usbench.datasets.tasks import get_task
 from usbench.errors import UsbenchError
-from usbench.features import collect_features, feature_folder, fresh_rows, stored_bytes
+from usbench.features import (
+    CaseFeatures,
+    collect_features,
+    collect_views,
+    feature_folder,
+    fresh_rows,
+    stored_bytes,
+)
 from usbench.methods.contract import Feature
+from usbench.views import view_of
 
 TASK = get_task("msd-prostate")
 CPU = torch.device("cpu")
@@ -159,8 +167,16 @@ from pathlib import Path
 from usbench.datasets.preprocess import DataSettings
 from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
-from usbench.features import collect_features
+from usbench.features import (
+    CaseFeatures,
+    collect_features,
+    collect_views,
+    feature_folder,
+    fresh_rows,
+    stored_bytes,
+)
 from usbench.methods.contract import Feature
+from usbench.views import view_of
 task = get_task("msd-prostate")
 store = prepare(task, Path(sys.argv[1]), DataSettings(size=16), workers=1)
 def compute(images):
@@ -197,3 +213,59 @@ def test_slices_without_extras_give_none() -> None:
     for resident in (True, False):
         batch = next(iter(Slices([case], 1, CPU, resident=resident).batches([np.arange(2)])))
         assert batch[2] == {}
+
+
+def test_views_are_changed_slices_with_foreground(store: Store) -> None:
+    case_id = store.case_ids[0]
+    case = store.case(case_id)
+    full = np.flatnonzero(case.foreground)
+    one, two, again = (view_of(TASK, store, case_id, number) for number in (1, 2, 1))
+    assert one.images.shape == (len(full), *case.images.shape[1:])
+    assert one.images.dtype == np.float16
+    assert one.mask.shape == (len(full), *case.mask.shape[1:])
+    assert np.array_equal(one.images, again.images)
+    assert np.array_equal(one.mask, again.mask)
+    assert not np.array_equal(one.images, two.images)
+    assert not np.array_equal(one.mask, case.mask[full])
+    # The structure moved, it did not vanish; where it went, the image went too.
+    share = (one.mask > 0).mean() / (case.mask[full] > 0).mean()
+    assert 0.6 < share < 1.6
+
+
+def test_training_reaches_every_view_with_its_own_rows(store: Store) -> None:
+    """A row is the mean of its image, whichever view, whichever bound, near or far."""
+    cases = [store.case(i) for i in store.case_ids]
+    whole = collect(Counting(), store)
+    place = "case"
+    belonging = Counting(place, per_slice=False)
+    whole_place = collect(belonging, store)
+    of_slices = {i: CaseFeatures({**whole[i].rows, **whole_place[i].rows}) for i in store.case_ids}
+    extras = [of_slices[i].rows for i in store.case_ids]
+    for gb, resident in ((1.0, True), (1.0, False), (0.0, True)):
+        counting = Counting()
+        features = [counting.feature, belonging.feature]
+        views = collect_views(features, "s", TASK, store, store.case_ids, CPU, gb, 2, of_slices)
+        slices = Slices(cases, 1, CPU, extras, fresh_rows(features), resident=resident, views=views)
+        assert slices.views == 2
+        assert len(slices) == sum(len(case.mask) for case in cases)
+        full, empty = np.flatnonzero(slices.foreground), np.flatnonzero(~slices.foreground)
+        numbers = np.concatenate([full[:3], full[-3:], empty[:2]])
+        for view in (0, 1, 2):
+            group = slices.variant(numbers, np.full(len(numbers), view))
+            images, target, rows = next(iter(slices.batches([group])))
+            torch.testing.assert_close(rows["means"], images.mean((2, 3)), atol=2e-3, rtol=0)
+            plain, plain_target, plain_rows = next(iter(slices.batches([numbers])))
+            # What belongs to the whole slice or case is that of the slice itself.
+            torch.testing.assert_close(rows[place], plain_rows[place])
+            assert torch.equal(images[6:], plain[6:])
+            same = torch.equal(images[:6], plain[:6]) and torch.equal(target[:6], plain_target[:6])
+            assert same == (view == 0)
+
+
+def test_views_are_computed_once(store: Store) -> None:
+    first, second = Counting(), Counting()
+    of_slices = collect(first, store)
+    for counting in (first, second):
+        collect_views([counting.feature], "s", TASK, store, store.case_ids[:2], CPU, 1.0, 3, of_slices)
+    assert len(first.calls) == 4 + 2 * 3
+    assert second.calls == []

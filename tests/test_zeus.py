@@ -173,7 +173,8 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"per": "patient"}, "unknown value of method.per 'patient'"),
         ({"instruction": "embedding", "per": "modality"}, "needs the image"),
         ({"lora": 4}, "no gradient reaches the language model through text"),
-        ({"size": 50}, "multiple of 32"),
+        ({"size": 50}, "litemedsam takes a multiple of 4"),
+        ({"image_encoder": "sam-vit-b", "size": 56}, "sam-vit-b takes a multiple of 16"),
         ({"max_tokens": 0}, "choose 0 to 256 and 1 to 1024"),
     ],
 )

@@ -331,7 +331,7 @@ def test_litemedsam_is_that_of_its_package(lite: Any, lite_file: Path) -> None:
     close(encoder(images), theirs, 1e-4)
 
 
-@pytest.mark.parametrize("size", [64, 96, 128, 68])
+@pytest.mark.parametrize("size", [56, 64, 96, 128, 68])
 def test_litemedsam_sizes(lite_file: Path, size: int) -> None:
     encoder = load_image_encoder("litemedsam", lite_file, size)
     assert encoder.stride == 4

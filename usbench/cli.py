@@ -11,6 +11,7 @@ import click
 
 from usbench import __version__
 from usbench.errors import UsbenchError
+from usbench.process import settle
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -330,8 +331,7 @@ def zeus_ablation(table: str, weights: str, fusion: str, dry_run: bool, options:
 
 def entry() -> None:
     """The console script: errors are one line and exit code 1."""
-    # Threads that spin while they wait slow training twentyfold where another program shares the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle()
     debug = "--debug" in sys.argv[1:]
     try:
         main.main(standalone_mode=False)

@@ -18,7 +18,7 @@ from usbench.console import say
 from usbench.datasets.slices import Slices
 from usbench.describe import describe
 from usbench.errors import UsbenchError
-from usbench.features import CaseFeatures, collect_features, fresh_rows
+from usbench.features import CaseFeatures, collect_features, collect_views, fresh_rows
 from usbench.files import atomic_path, os_errors, write_json, write_text
 from usbench.fusion import build_model
 from usbench.inference import Prediction, predict, write_mask
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from usbench.cell import Cell
+    from usbench.views import View
 
 
 PICTURED_CASES = 4
@@ -106,15 +107,24 @@ class _Frozen:
 
     cases: dict[str, CaseFeatures]
     fresh: dict[str, Callable[[Tensor], Tensor]]
+    views: list[tuple[View, Mapping[str, np.ndarray | None]]]
+    remarks: list[str]
 
     @classmethod
     def of(cls, cell: Cell, device: torch.device, cache_gb: float) -> _Frozen:
         if cell.method.features is None:
-            return cls({}, {})
+            return cls({}, {}, [], [])
         features = cell.method.features(cell.task, device, **cell.config.method)
-        ids = (*cell.split.train(cell.fold), *cell.split.test(cell.fold))
-        cases = collect_features(features, cell.source_hash, cell.task, cell.store, ids, device, cache_gb)
-        return cls(cases, fresh_rows(features))
+        train, test = cell.split.train(cell.fold), cell.split.test(cell.fold)
+        common = (features, cell.source_hash, cell.task, cell.store)
+        cases = collect_features(*common, (*train, *test), device, cache_gb)
+        settings = cell.config.train
+        count = settings.views if settings.augment == "light" else 0
+        views = collect_views(*common, train, device, cache_gb, count, cases)
+        remarks = [
+            remark for f in features for remark in f.remarks([case.notes[f.name] for case in cases.values()])
+        ]
+        return cls(cases, fresh_rows(features), views, remarks)
 
     def rows(self, case_ids: Sequence[str]) -> list[Mapping[str, np.ndarray | None]]:
         return [self.cases[case_id].rows for case_id in case_ids] if self.cases else []
@@ -130,7 +140,14 @@ def _train(cell: Cell, fabric: Fabric, frozen: _Frozen) -> tuple[nn.Module, Hist
     network = build_model(cell.method, cell.task, cell.fusion, cell.config)
     train_ids = cell.split.train(cell.fold)
     cases = [cell.store.case(i) for i in train_ids]
-    slices = Slices(cases, len(cell.task.classes), fabric.device, frozen.rows(train_ids), frozen.fresh)
+    slices = Slices(
+        cases,
+        len(cell.task.classes),
+        fabric.device,
+        frozen.rows(train_ids),
+        frozen.fresh,
+        views=frozen.views,
+    )
     if not slices.foreground.any():
         raise UsbenchError(
             f"task {cell.task.name}, fold {cell.fold}: no training slice holds foreground; "
@@ -212,6 +229,7 @@ def _evaluate(
     slices = Slices([first], len(names), fabric.device, frozen.rows(test_ids[:1]), frozen.fresh)
     images, _, rows = next(iter(slices.batches([np.arange(1)])))
     data = describe(cell, fabric, network, history, images, rows)
+    data["remarks"] = frozen.remarks
     data["scores"] = summarise(list(scores.values()))
     defined = [pair for pair in paper if not np.isnan(pair).any()]
     means = np.mean(defined, axis=0).tolist() if defined else [None, None]

@@ -24,7 +24,8 @@ class TrainSettings:
     lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
     training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
     in each; 1.0 takes every slice). min_batches: with few slices, an epoch goes over them as often as
-    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast).
+    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast). views: where frozen
+    parts see each slice only once, how many augmented views of it there are beside it.
     clip: largest norm of the gradient, 0 for no limit.
     """
 
@@ -37,6 +38,7 @@ class TrainSettings:
     empty: float = 1.0
     min_batches: int = 1
     augment: str = "none"
+    views: int = 4
     clip: float = 0.0
 
 
@@ -234,6 +236,7 @@ def _check(sections: dict[str, dict[str, Any]]) -> None:
         "train.poly_power": (train["poly_power"], 0, 10),
         "train.patience": (train["patience"], 1, 100_000),
         "train.min_batches": (train["min_batches"], 1, 100_000),
+        "train.views": (train["views"], 0, 100),
         "train.empty": (train["empty"], 0, 1),
         "train.clip": (train["clip"], 0, 1e6),
     }

@@ -8,7 +8,6 @@ bounded: past the bound, rows that depend on their own slice only are computed a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usbench.arrays import load_arrays, save_arrays
 from usbench.console import progress, say
 from usbench.errors import UsbenchError
-from usbench.files import atomic_folder, cache_dir, digest_of, read_json, write_json
+from usbench.files import cache_dir, digest_of
 from usbench.methods.contract import Feature
+from usbench.views import View, view_key, view_of
 
 if TYPE_CHECKING:
     from usbench.datasets.base import Task
@@ -51,19 +52,21 @@ def collect_features(
     case_ids: Sequence[str],
     device: torch.device,
     cache_gb: float,
+    view: int = 0,
 ) -> dict[str, CaseFeatures]:
     """The features of some cases: from the store, or computed now, with a progress bar.
 
     source_hash: of the method's code; other code has other features. cache_gb: bound on all stored
     features together, in GB (10^9 bytes); features that do not depend on one slice alone are always
-    stored. One feature after the other is computed for all cases and its models let go, so that two large
-    ones are never in memory together.
+    stored. view: of the cases themselves, or from 1 of a view of them (`usbench.views`). One feature after
+    the other is computed for all cases and its models let go, so that two large ones are never in memory
+    together.
     Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
     """
     rows: dict[str, dict[str, np.ndarray | None]] = {case_id: {} for case_id in case_ids}
     notes: dict[str, dict[str, Any]] = {case_id: {} for case_id in case_ids}
     for feature in features:
-        folder = feature_folder(feature, source_hash, task, store)
+        folder = feature_folder(feature, source_hash, task, store, view)
         missing = []
         for case_id in case_ids:
             stored = _load(_place(folder, case_id, store))
@@ -74,9 +77,10 @@ def collect_features(
         if not missing:
             continue
         with progress() as bar:
-            line = bar.add_task(f"{task.name}: {feature.what}", total=len(missing))
+            of_view = f", view {view}" if view else ""
+            line = bar.add_task(f"{task.name}: {feature.what}{of_view}", total=len(missing))
             for case_id in missing:
-                case = store.case(case_id)
+                case = view_of(task, store, case_id, view) if view else store.case(case_id)
                 size = _expected_bytes(rows, feature.name, len(case.mask))
                 found: tuple[np.ndarray | None, Any] = (None, None)
                 if not feature.per_slice or stored_bytes() + size <= cache_gb * 1e9:
@@ -106,9 +110,39 @@ def stored_bytes() -> int:
     return sum(path.stat().st_size for path in features_dir().glob("*/*/rows.npy"))
 
 
-def feature_folder(feature: Feature, source_hash: str, task: Task, store: Store) -> Path:
+def collect_views(
+    features: Sequence[Feature],
+    source_hash: str,
+    task: Task,
+    store: Store,
+    case_ids: Sequence[str],
+    device: torch.device,
+    cache_gb: float,
+    views: int,
+    of_slices: Mapping[str, CaseFeatures],
+) -> list[tuple[View, Mapping[str, np.ndarray | None]]]:
+    """`views` views of each case with their features, all cases of one view after the other.
+
+    of_slices: the features of the cases themselves. Those that do not depend on one slice alone (a text on
+    a whole case) are the same for a view.
+    """
+    alone = [feature for feature in features if feature.per_slice]
+    made: list[tuple[View, Mapping[str, np.ndarray | None]]] = []
+    for number in range(1, views + 1):
+        found = collect_features(alone, source_hash, task, store, case_ids, device, cache_gb, number)
+        for case_id in case_ids:
+            rows = dict(found[case_id].rows)
+            for name, whole in of_slices[case_id].rows.items():
+                if name not in rows:
+                    assert whole is not None
+                    rows[name] = whole[np.flatnonzero(store.case(case_id).foreground)]
+            made.append((view_of(task, store, case_id, number), rows))
+    return made
+
+
+def feature_folder(feature: Feature, source_hash: str, task: Task, store: Store, view: int = 0) -> Path:
     """The folder of a feature on data prepared in one way; its cases lie in it."""
-    data = [task.name, task.modality_names, asdict(store.settings)]
+    data = [task.name, task.modality_names, asdict(store.settings), view_key(view) if view else []]
     key = digest_of([VERSION, feature.name, feature.key, source_hash, data])
     return features_dir() / f"{feature.name}-{key[:16]}"
 
@@ -127,7 +161,7 @@ def _expected_bytes(rows: Mapping[str, Mapping[str, np.ndarray | None]], name: s
     return 0
 
 
-def _compute(feature: Feature, case: PreparedCase, device: torch.device) -> tuple[np.ndarray, Any]:
+def _compute(feature: Feature, case: PreparedCase | View, device: torch.device) -> tuple[np.ndarray, Any]:
     images = torch.from_numpy(case.images[:].astype("float32")).to(device)
     tensor, note = feature.compute(images)
     if tensor.shape[0] != len(images):
@@ -146,38 +180,15 @@ def _compute(feature: Feature, case: PreparedCase, device: torch.device) -> tupl
 
 def _save(place: Path, array: np.ndarray, note: Any, feature: Feature) -> np.ndarray:
     """Store rows and their note, and give the rows memory-mapped."""
-    with atomic_folder(place) as temporary:
-        np.save(temporary / "rows.npy", array, allow_pickle=False)
-        meta = {
-            "feature": feature.name,
-            "key": feature.key,
-            "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
-            "note": note,
-        }
-        write_json(temporary / "meta.json", meta)
+    save_arrays(place, {"rows": array}, {"feature": feature.name, "key": feature.key, "note": note})
     mapped: np.ndarray = np.load(place / "rows.npy", mmap_mode="r", allow_pickle=False)
     return mapped
 
 
-_verified: dict[Path, int] = {}
-
-
 def _load(place: Path) -> tuple[np.ndarray, Any] | None:
     """Stored rows and their note, or None where there are none or they are damaged."""
-    file = place / "rows.npy"
-    if not file.is_file() or not (place / "meta.json").is_file():
-        return None
-    try:
-        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-        meta = read_json(place / "meta.json", "the notes of a feature", "remove it")
-        stamp = file.stat().st_mtime_ns
-        if _verified.get(file) != stamp:
-            if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != meta["sha256"]:
-                return None
-            _verified[file] = stamp
-        return array, meta["note"]
-    except (OSError, ValueError, KeyError, TypeError, UsbenchError):
-        return None
+    stored = load_arrays(place, ["rows"])
+    return None if stored is None else (stored[0]["rows"], stored[1].get("note"))
 
 
 def fresh_rows(features: Sequence[Feature]) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -49,6 +49,8 @@ def print_results(results: Sequence[Result]) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for remark in first.get("remarks", []):
+        console.print(f"note: {remark}", markup=False, soft_wrap=True)
     if agreement := mean_agreement(results):
         words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
         console.print(

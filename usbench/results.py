@@ -18,7 +18,7 @@ from usbench.metrics import ClassScore
 SCHEMA_VERSION = 1
 
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # Every key of result.json and what it says. A test holds real results against it.
 SCHEMA: dict[str, Any] = {
@@ -65,6 +65,7 @@ SCHEMA: dict[str, Any] = {
         "licence": "licence of those weights, or none",
         "pretraining_overlap": "what is known of test cases in the pretraining data",
     },
+    "remarks": "what of frozen features fell back or was cut, a line each",
     "scores": "macro means over classes within a case, then over cases; see docs/metrics.md",
     "paper_style": "slice-wise numbers as the Zeus paper prints them; never ranked",
     "cost": {

@@ -124,7 +124,7 @@ def fit(
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
-    optimizer = torch.optim.Adam(trainable, lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.Adam(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     history = History()
     if checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, key, network, optimizer)
@@ -152,6 +152,11 @@ def _epoch(
     torch.manual_seed(seed * 1_000_003 + epoch * 101 + fabric.global_rank)
     draws = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     groups = draw_epoch(slices.foreground, settings, seed, epoch, fabric.world_size)
+    if slices.views:
+        random = np.random.default_rng([seed, epoch, 1])
+        groups = [
+            slices.variant(group, random.integers(slices.views + 1, size=len(group))) for group in groups
+        ]
     shares = [np.array_split(group, fabric.world_size) for group in groups]
     model.train()
     total = torch.zeros(3, device=fabric.device)

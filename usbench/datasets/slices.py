@@ -12,6 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase
+    from usbench.views import View
 
 RESIDENT_SHARE = 0.4
 
@@ -34,7 +35,8 @@ class Slices:
     They stay on the device while they take less than `RESIDENT_SHARE` of its free memory; else
     batches are read from the memory-mapped store ahead of their use, pinned for a GPU.
     extras: features of the cases in their order, by name an array [Z, ...], or None where `fresh` gives the
-    rows of a batch from its images.
+    rows of a batch from its images. views: changed slices with foreground and their features, all cases in
+    their order for one view after the other; they are reached through `variant`.
     """
 
     def __init__(
@@ -45,12 +47,16 @@ class Slices:
         extras: Sequence[Mapping[str, np.ndarray | None]] = (),
         fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         resident: bool | None = None,
+        views: Sequence[tuple[View, Mapping[str, np.ndarray | None]]] = (),
     ) -> None:
         self.classes = classes
         self.device = device
         self.foreground = np.concatenate([np.asarray(case.foreground) for case in cases])
-        self._images = [case.images for case in cases]
-        self._masks = [case.mask for case in cases]
+        self.views = len(views) // len(cases)
+        extras = [*extras, *(rows for _, rows in views)]
+        everything: list[PreparedCase | View] = [*cases, *(view for view, _ in views)]
+        self._images = [case.images for case in everything]
+        self._masks = [case.mask for case in everything]
         self._starts = np.cumsum([0] + [len(mask) for mask in self._masks])
         self._fresh = dict(fresh or {})
         names = list(extras[0]) if extras else []
@@ -69,6 +75,15 @@ class Slices:
 
     def __len__(self) -> int:
         return len(self.foreground)
+
+    def variant(self, numbers: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """For slice numbers and a view of each, 0 for the slice itself, what `batches` takes.
+
+        Slices without foreground have no views and stay what they are.
+        """
+        rank = np.cumsum(self.foreground) - 1
+        changed = len(self) + (view - 1) * int(self.foreground.sum()) + rank[numbers]
+        return np.where((view > 0) & self.foreground[numbers], changed, numbers)
 
     def batches(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
         """For each group of slice numbers: float32 images [B, M, S, S] and target [B, K, S, S], extras."""

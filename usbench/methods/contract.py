@@ -41,6 +41,10 @@ def _nothing() -> None:
     return None
 
 
+def _no_remarks(notes: Sequence[Any]) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Feature:
     """Rows that frozen parts of a method make once for every slice.
@@ -49,7 +53,8 @@ class Feature:
     key: all that decides the rows besides the prepared images (settings, digests of weights); JSON-like.
     compute: images [N, M, S, S] of one case, float32 on the device -> (rows [N, ...], a JSON-like note or
     None). per_slice: a slice's rows depend on that slice alone, so that they may also be computed for a
-    batch of slices. free: lets go of what `compute` loaded.
+    batch of slices. free: lets go of what `compute` loaded. remarks: from the notes of all cases, a line for
+    each thing that did not go as it should (a text that fell back or was cut); they stand in the result.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Feature:
     compute: Callable[[Tensor], tuple[Tensor, Any]]
     per_slice: bool = True
     free: Callable[[], None] = _nothing
+    remarks: Callable[[Sequence[Any]], list[str]] = _no_remarks
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,20 @@ class Instructions:
             torch.cuda.empty_cache()
 
 
+def remarks(notes: Sequence[list[dict[str, Any]]]) -> list[str]:
+    """What of the texts of all cases fell back to the question or was cut, a line each."""
+    texts = [entry for table in notes for entry in table]
+    lines = []
+    for flag, words in (
+        ("fallback", "answers were empty; the question stands in their place"),
+        ("truncated", "texts are longer than the text encoder takes and were cut"),
+    ):
+        count = sum(entry[flag] for entry in texts)
+        if count:
+            lines.append(f"{count} of {len(texts)} {words}")
+    return lines
+
+
 def text_encoder(parts: Parts, device: torch.device) -> TextEncoder:
     """The frozen text tower of the parts."""
     vocabulary = weight_path(VOCABULARY) if parts.text_encoder == "medclip" else None

@@ -29,6 +29,7 @@ from usbench.methods.zeus.instructions import (
     PROJECTION_SEED,
     Instructions,
     fitted,
+    remarks,
     require_width,
     start_projection,
 )
@@ -196,7 +197,11 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
             [c.words for c in task.classes],
         ]
         what = f"instructions ({parts.llm}, {parts.text_encoder})"
-        made.append(Feature("instruction", what, key, maker.compute, per_slice=False, free=maker.free))
+        made.append(
+            Feature(
+                "instruction", what, key, maker.compute, per_slice=False, free=maker.free, remarks=remarks
+            )
+        )
     if parts.instruction == "embedding":
         tower = VisionTower(parts, device)
 
@@ -236,7 +241,7 @@ METHOD = Method(
         "size": 0,
     },
     presets={
-        "quick": {"size": 64, "per": "modality", "max_tokens": 48},
+        "quick": {"size": 56, "per": "modality", "max_tokens": 48},
         "smoke": {"size": 32, "per": "modality", "max_tokens": 16},
     },
     weights=weights_words,

@@ -178,9 +178,13 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         )
     if not 0 <= lora <= 256 or not 1 <= tokens <= 1024:
         raise UsbenchError(f"method.lora={lora}, method.max_tokens={tokens}: choose 0 to 256 and 1 to 1024")
-    size = size or (256 if chosen["image_encoder"] == "litemedsam" else 1024)
-    if size % 32 or not 32 <= size <= 1024:
-        raise UsbenchError(f"method.size={size}: choose a multiple of 32 from 32 to 1024, or 0 for the usual")
+    usual, step = (256, 4) if chosen["image_encoder"] == "litemedsam" else (1024, 16)
+    size = size or usual
+    if size % step or not 32 <= size <= 1024:
+        raise UsbenchError(
+            f"method.size={size}: {chosen['image_encoder']} takes a multiple of {step} from 32 to 1024, "
+            "or 0 for the usual"
+        )
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),

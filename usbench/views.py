@@ -1,0 +1,70 @@
+"""Augmented views of training cases, for methods whose frozen parts see every slice only once.
+
+A network that is fed stored features cannot be shown a new rotation in every epoch: its encoder would have
+to run again. Instead every slice with foreground gets a few fixed views (`usbench.augment.light`), whose
+features are stored like those of the slice itself, and training draws among them. A view depends on the
+case and its number alone, so that folds, seeds and fusions share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from usbench.arrays import load_arrays, save_arrays
+from usbench.augment import light
+from usbench.files import cache_dir, digest_of
+
+if TYPE_CHECKING:
+    from usbench.datasets.base import Task
+    from usbench.datasets.store import PreparedCase, Store
+
+# Raise it when the same case would get other views.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """The slices with foreground of a case, each changed once, image and mask alike.
+
+    images: float16 [F, M, S, S]. mask: uint8 [F, S, S]. foreground: bool [F], all true: it is that of the
+    slices before the change.
+    """
+
+    case_id: str
+    images: np.ndarray
+    mask: np.ndarray
+    foreground: np.ndarray
+
+
+def view_key(number: int) -> list[int]:
+    """What decides a view besides its case."""
+    return [VERSION, number]
+
+
+def view_of(task: Task, store: Store, case_id: str, number: int) -> View:
+    """View `number`, from 1, of a case of the store: read from the cache, or made now and stored there."""
+    data = digest_of([view_key(number), task.name, task.modality_names, asdict(store.settings)])
+    content = store.contents[case_id]
+    place = cache_dir() / "views" / data[:16] / f"{case_id}-{digest_of(content)[:12]}"
+    names = ("images", "mask")
+    stored = load_arrays(place, names)
+    if stored is None:
+        images, mask = changed(store.case(case_id), int(digest_of([content, number])[:12], 16))
+        save_arrays(place, {"images": images, "mask": mask}, {"case": case_id, "view": number})
+        stored = load_arrays(place, names)
+        assert stored is not None
+    arrays, _ = stored
+    return View(case_id, arrays["images"], arrays["mask"], np.ones(len(arrays["mask"]), dtype=bool))
+
+
+def changed(case: PreparedCase, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The slices with foreground of a case, rotated, scaled, shifted and re-contrasted at random."""
+    full = np.flatnonzero(case.foreground)
+    images = torch.from_numpy(np.asarray(case.images[full], dtype=np.float32))
+    mask = torch.from_numpy(np.asarray(case.mask[full], dtype=np.float32)).unsqueeze(1)
+    images, mask = light(images, mask, torch.Generator().manual_seed(seed))
+    return images.half().numpy(), mask.squeeze(1).to(torch.uint8).numpy()
