@@ -244,7 +244,7 @@ def test_training_reaches_every_view_with_its_own_rows(store: Store) -> None:
     for gb, resident in ((1.0, True), (1.0, False), (0.0, True)):
         counting = Counting()
         features = [counting.feature, belonging.feature]
-        views = collect_views(features, "s", TASK, store, store.case_ids, CPU, gb, 2, of_slices)
+        views = collect_views(features, "s", TASK, store, store.case_ids, CPU, gb, 2, True, of_slices)
         slices = Slices(cases, 1, CPU, extras, fresh_rows(features), resident=resident, views=views)
         assert slices.views == 2
         assert len(slices) == sum(len(case.mask) for case in cases)
@@ -266,6 +266,6 @@ def test_views_are_computed_once(store: Store) -> None:
     first, second = Counting(), Counting()
     of_slices = collect(first, store)
     for counting in (first, second):
-        collect_views([counting.feature], "s", TASK, store, store.case_ids[:2], CPU, 1.0, 3, of_slices)
+        collect_views([counting.feature], "s", TASK, store, store.case_ids[:2], CPU, 1.0, 3, False, of_slices)
     assert len(first.calls) == 4 + 2 * 3
     assert second.calls == []

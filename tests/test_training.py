@@ -187,6 +187,19 @@ def test_augmentation_moves_image_and_mask_together() -> None:
         assert overlap > 0.95
 
 
+def test_mirroring_exchanges_left_and_right_in_half_of_the_slices_and_only_where_allowed() -> None:
+    image = torch.zeros(200, 1, 32, 32)
+    image[..., :16] = 1
+    for mirror, share in ((False, (0, 0)), (True, (0.4, 0.6))):
+        moved, target = light(image, image.clone(), torch.Generator().manual_seed(0), mirror=mirror)
+        right = target[..., 16:].mean((1, 2, 3)) > target[..., :16].mean((1, 2, 3))
+        assert share[0] <= right.float().mean() <= share[1]
+        bright = moved > moved.amin((1, 2, 3), keepdim=True) + 0.5 * (
+            moved.amax((1, 2, 3), keepdim=True) - moved.amin((1, 2, 3), keepdim=True)
+        )
+        assert (bright == (target > 0)).float().mean() > 0.9
+
+
 def test_augmentation_of_a_share_is_that_of_the_whole_batch() -> None:
     images = torch.randn(5, 2, 16, 16, generator=torch.Generator().manual_seed(1))
     target = (images[:, :1] > 0).float()

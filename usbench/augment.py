@@ -16,13 +16,19 @@ OFFSET = 0.15
 
 
 def light(
-    images: Tensor, target: Tensor, generator: torch.Generator, first: int = 0, total: int | None = None
+    images: Tensor,
+    target: Tensor,
+    generator: torch.Generator,
+    first: int = 0,
+    total: int | None = None,
+    mirror: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Rotate, scale, shift and re-contrast each slice; all modalities of a slice move together.
 
     images [B, M, H, W] float, target [B, K, H, W] 0/1. `generator` is a CPU generator, so that the
-    draws are the same on every device. There is no mirroring: it would turn a right kidney into a
-    left one. Contrast (gain and offset, in units of the normalised image) is drawn per modality.
+    draws are the same on every device. mirror: exchange left and right in half of the slices; not for
+    classes that have a side, where it would turn a right kidney into a left one. Contrast (gain and
+    offset, in units of the normalised image) is drawn per modality.
     Where the batch is a share of a larger one, of `total` slices, `first` is the place of its first
     slice in that one: the draws are then those that one device would make for the whole batch.
     """
@@ -39,6 +45,8 @@ def light(
         [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
     )
     gain, offset = 1 + draw(modalities) * GAIN, draw(modalities) * OFFSET
+    if mirror:
+        theta[:, 0] *= torch.where(draw() < 0, -1.0, 1.0)[:, None]
     theta, gain, offset = (t.to(images.device, images.dtype) for t in (theta, gain, offset))
 
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)

@@ -120,7 +120,7 @@ class _Frozen:
         cases = collect_features(*common, (*train, *test), device, cache_gb)
         settings = cell.config.train
         count = settings.views if settings.augment == "light" else 0
-        views = collect_views(*common, train, device, cache_gb, count, cases)
+        views = collect_views(*common, train, device, cache_gb, count, settings.mirror, cases)
         remarks = [
             remark for f in features for remark in f.remarks([case.notes[f.name] for case in cases.values()])
         ]

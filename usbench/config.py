@@ -24,8 +24,9 @@ class TrainSettings:
     lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
     training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
     in each; 1.0 takes every slice). min_batches: with few slices, an epoch goes over them as often as
-    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast). views: where frozen
-    parts see each slice only once, how many augmented views of it there are beside it.
+    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast), with `mirror`
+    left and right exchanged in half of the slices; a task says whether its classes allow that. views: where
+    frozen parts see each slice only once, how many augmented views of it there are beside it.
     clip: largest norm of the gradient, 0 for no limit.
     """
 
@@ -38,6 +39,7 @@ class TrainSettings:
     empty: float = 1.0
     min_batches: int = 1
     augment: str = "none"
+    mirror: bool = False
     views: int = 4
     clip: float = 0.0
 

@@ -53,12 +53,14 @@ def collect_features(
     device: torch.device,
     cache_gb: float,
     view: int = 0,
+    mirror: bool = False,
 ) -> dict[str, CaseFeatures]:
     """The features of some cases: from the store, or computed now, with a progress bar.
 
     source_hash: of the method's code; other code has other features. cache_gb: bound on all stored
     features together, in GB (10^9 bytes); features that do not depend on one slice alone are always
-    stored. view: of the cases themselves, or from 1 of a view of them (`usbench.views`). One feature after
+    stored. view: of the cases themselves, or from 1 of a view of them (`usbench.views`), mirrored
+    in part with `mirror`. One feature after
     the other is computed for all cases and its models let go, so that two large ones are never in memory
     together.
     Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
@@ -66,7 +68,7 @@ def collect_features(
     rows: dict[str, dict[str, np.ndarray | None]] = {case_id: {} for case_id in case_ids}
     notes: dict[str, dict[str, Any]] = {case_id: {} for case_id in case_ids}
     for feature in features:
-        folder = feature_folder(feature, source_hash, task, store, view)
+        folder = feature_folder(feature, source_hash, task, store, view, mirror)
         missing = []
         for case_id in case_ids:
             stored = _load(_place(folder, case_id, store))
@@ -80,7 +82,7 @@ def collect_features(
             of_view = f", view {view}" if view else ""
             line = bar.add_task(f"{task.name}: {feature.what}{of_view}", total=len(missing))
             for case_id in missing:
-                case = view_of(task, store, case_id, view) if view else store.case(case_id)
+                case = view_of(task, store, case_id, view, mirror) if view else store.case(case_id)
                 size = _expected_bytes(rows, feature.name, len(case.mask))
                 found: tuple[np.ndarray | None, Any] = (None, None)
                 if not feature.per_slice or stored_bytes() + size <= cache_gb * 1e9:
@@ -119,6 +121,7 @@ def collect_views(
     device: torch.device,
     cache_gb: float,
     views: int,
+    mirror: bool,
     of_slices: Mapping[str, CaseFeatures],
 ) -> list[tuple[View, Mapping[str, np.ndarray | None]]]:
     """`views` views of each case with their features, all cases of one view after the other.
@@ -129,20 +132,22 @@ def collect_views(
     alone = [feature for feature in features if feature.per_slice]
     made: list[tuple[View, Mapping[str, np.ndarray | None]]] = []
     for number in range(1, views + 1):
-        found = collect_features(alone, source_hash, task, store, case_ids, device, cache_gb, number)
+        found = collect_features(alone, source_hash, task, store, case_ids, device, cache_gb, number, mirror)
         for case_id in case_ids:
             rows = dict(found[case_id].rows)
             for name, whole in of_slices[case_id].rows.items():
                 if name not in rows:
                     assert whole is not None
                     rows[name] = whole[np.flatnonzero(store.case(case_id).foreground)]
-            made.append((view_of(task, store, case_id, number), rows))
+            made.append((view_of(task, store, case_id, number, mirror), rows))
     return made
 
 
-def feature_folder(feature: Feature, source_hash: str, task: Task, store: Store, view: int = 0) -> Path:
+def feature_folder(
+    feature: Feature, source_hash: str, task: Task, store: Store, view: int = 0, mirror: bool = False
+) -> Path:
     """The folder of a feature on data prepared in one way; its cases lie in it."""
-    data = [task.name, task.modality_names, asdict(store.settings), view_key(view) if view else []]
+    data = [task.name, task.modality_names, asdict(store.settings), view_key(view, mirror) if view else []]
     key = digest_of([VERSION, feature.name, feature.key, source_hash, data])
     return features_dir() / f"{feature.name}-{key[:16]}"
 

@@ -151,7 +151,11 @@ def make_plan(
     if preset is not None and preset not in preset_names():
         raise unknown("preset", preset, preset_names())
     chosen = choose_device(device)
-    overrides = {**(read_config_file(Path(config)) if config else {}), **(settings or {})}
+    overrides = {
+        "train.mirror": the_task.mirrors,
+        **(read_config_file(Path(config)) if config else {}),
+        **(settings or {}),
+    }
     # Settings are checked before a phantom is made or data is looked for.
     make_config(preset or "quick", the_method.settings, the_method.presets, overrides)
     source = find_data(

@@ -165,7 +165,8 @@ def _epoch(
     ):
         if settings.augment == "light" and not extras:
             first = sum(len(part) for part in share[: fabric.global_rank])
-            images, target = light(images, target, draws, first, sum(len(part) for part in share))
+            total_slices = sum(len(part) for part in share)
+            images, target = light(images, target, draws, first, total_slices, settings.mirror)
         optimizer.zero_grad(set_to_none=True)
         logits = model(images, **extras)
         if logits.shape != target.shape:

@@ -40,20 +40,23 @@ class View:
     foreground: np.ndarray
 
 
-def view_key(number: int) -> list[int]:
+def view_key(number: int, mirror: bool) -> list[int]:
     """What decides a view besides its case."""
-    return [VERSION, number]
+    return [VERSION, number, int(mirror)]
 
 
-def view_of(task: Task, store: Store, case_id: str, number: int) -> View:
-    """View `number`, from 1, of a case of the store: read from the cache, or made now and stored there."""
-    data = digest_of([view_key(number), task.name, task.modality_names, asdict(store.settings)])
+def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = False) -> View:
+    """View `number`, from 1, of a case of the store: read from the cache, or made now and stored there.
+
+    mirror: whether left and right may be exchanged.
+    """
+    data = digest_of([view_key(number, mirror), task.name, task.modality_names, asdict(store.settings)])
     content = store.contents[case_id]
     place = cache_dir() / "views" / data[:16] / f"{case_id}-{digest_of(content)[:12]}"
     names = ("images", "mask")
     stored = load_arrays(place, names)
     if stored is None:
-        images, mask = changed(store.case(case_id), int(digest_of([content, number])[:12], 16))
+        images, mask = changed(store.case(case_id), int(digest_of([content, number])[:12], 16), mirror)
         save_arrays(place, {"images": images, "mask": mask}, {"case": case_id, "view": number})
         stored = load_arrays(place, names)
         assert stored is not None
@@ -61,10 +64,10 @@ def view_of(task: Task, store: Store, case_id: str, number: int) -> View:
     return View(case_id, arrays["images"], arrays["mask"], np.ones(len(arrays["mask"]), dtype=bool))
 
 
-def changed(case: PreparedCase, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def changed(case: PreparedCase, seed: int, mirror: bool) -> tuple[np.ndarray, np.ndarray]:
     """The slices with foreground of a case, rotated, scaled, shifted and re-contrasted at random."""
     full = np.flatnonzero(case.foreground)
     images = torch.from_numpy(np.asarray(case.images[full], dtype=np.float32))
     mask = torch.from_numpy(np.asarray(case.mask[full], dtype=np.float32)).unsqueeze(1)
-    images, mask = light(images, mask, torch.Generator().manual_seed(seed))
+    images, mask = light(images, mask, torch.Generator().manual_seed(seed), mirror=mirror)
     return images.half().numpy(), mask.squeeze(1).to(torch.uint8).numpy()

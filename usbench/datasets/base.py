@@ -60,7 +60,8 @@ class Task:
 
     `folder` is where the cases lie below a data folder. `case_ids` are the cases of the full data
     set (empty for a user's own folder): data that holds fewer is a sample. `nsd_tolerance_mm` is
-    the tolerance of the normalised surface distance, in mm.
+    the tolerance of the normalised surface distance, in mm. `mirrors`: no class has a side, so that training
+    may exchange left and right.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Task:
     citation: str
     homepage: str
     download: Download | None = None
+    mirrors: bool = False
 
     @property
     def modality_names(self) -> tuple[str, ...]:

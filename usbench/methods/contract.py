@@ -84,7 +84,7 @@ class Method:
     of them concatenated; `fusion.hybrid=concat` needs that.
     features: for frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
     every case and stored, and the network is then called as `network(images, **{name: rows of the batch})`.
-    Slices of such a method are not augmented.
+    Slices of such a method are augmented by a few views of each, whose rows are stored too (`train.views`).
     frozen_parameters: parameters of frozen parts that are not in the network, given the settings.
     pretraining_overlap: what is known of the task's cases in the pretraining data.
     """

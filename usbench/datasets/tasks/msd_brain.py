@@ -20,6 +20,7 @@ TASK = Task(
     case_ids=tuple(f"BRATS_{number:03d}" for number in range(1, 485)),
     # One voxel: the images are on a 1 mm grid.
     nsd_tolerance_mm=1.0,
+    mirrors=True,
     licence="CC BY-SA 4.0",
     citation=(
         "Antonelli M, Reinke A, Bakas S, et al. The Medical Segmentation Decathlon. "

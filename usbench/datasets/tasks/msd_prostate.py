@@ -20,6 +20,7 @@ TASK = Task(
     case_ids=tuple(f"prostate_{number}" for number in _NUMBERS.split()),
     # A few pixels in the plane, less than the thickness of one slice.
     nsd_tolerance_mm=2.0,
+    mirrors=True,
     licence="CC BY-SA 4.0",
     citation=(
         "Antonelli M, Reinke A, Bakas S, et al. The Medical Segmentation Decathlon. "
