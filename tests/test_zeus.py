@@ -19,7 +19,7 @@ from usbench.config import make_config
 from usbench.errors import UsbenchError
 from usbench.methods.zeus import instructions as instructions_module
 from usbench.methods.zeus.ablation import ablation
-from usbench.methods.zeus.instructions import Instructions, TextStore, fitted
+from usbench.methods.zeus.instructions import Instructions, TextStore, fitted, remarks
 from usbench.methods.zeus.model import METHOD, Zeus, build, features
 from usbench.methods.zeus.parts import CHOICES, Parts, resolve, weights_words
 from usbench.methods.zeus.prompts import question
@@ -303,6 +303,8 @@ def test_an_empty_answer_falls_back_and_says_so(answer: str, stub: Stub) -> None
     stub.answer = answer
     _, table = maker("modality").compute(IMAGES)
     assert all(row["fallback"] for row in table)
+    words = "answers were empty; the question stands in their place"
+    assert remarks([table, table]) == [f"{2 * len(table)} of {2 * len(table)} {words}"]
     assert table[0]["text"] == question("organ 0", "scan 0")
 
 
@@ -310,6 +312,10 @@ def test_a_long_answer_is_cut_and_said_so(stub: Stub) -> None:
     stub.answer = "liver " * 100
     _, table = maker("modality").compute(IMAGES)
     assert all(row["truncated"] for row in table)
+    cut = sum(row["truncated"] for row in table)
+    assert remarks([table]) == [
+        f"{cut} of {len(table)} texts are longer than the text encoder takes and were cut"
+    ]
 
 
 def test_the_language_model_is_let_go(stub: Stub) -> None:
