@@ -11,7 +11,7 @@ const score = (key, name, first, digits, hint) => ({
 const COLUMNS = [
   { name: "rank", sort: "up", value: (row) => row.rank, show: (row) => row.rank ?? DASH },
   { name: "method", sort: "text", head: true, value: (row) => row.label, show: methodCell },
-  { name: "fusion", sort: "text", value: (row) => row.fusion, show: (row) => row.fusion },
+  { name: "fusion", sort: "text", wide: true, value: (row) => row.fusion, show: (row) => row.fusion },
   { name: "DSC", sort: "down", hint: "mean over patients, with its 95% interval", value: (row) => row.dsc, show: dscCell },
   {
     name: "rank 95%", sort: "up", hint: "interval of the rank over resampled patients",
@@ -52,7 +52,8 @@ function tied() {
 }
 
 function methodCell(row) {
-  return [row.label, row.status ? make("span", { class: "status" }, row.status) : null];
+  const small = (text, where) => make("span", { class: `status ${where}` }, text);
+  return [row.label, small(row.fusion, "narrow"), row.status ? small(row.status, "") : null];
 }
 
 function dscCell(row, table) {
@@ -61,10 +62,12 @@ function dscCell(row, table) {
     table.domain), make("span", { class: "muted" }, interval));
 }
 
+const classOf = (column) => (column.wide ? "wide" : column.sort === "text" ? null : "number");
+
 function buildTable(table, onSelect) {
   const columns = COLUMNS.filter((column) => table.rows.some((row) => !missing(column.value(row))));
   const heads = columns.map((column) => make("th", {
-    scope: "col", "data-sort": column.sort, title: column.hint, class: column.sort === "text" ? null : "number",
+    scope: "col", "data-sort": column.sort, title: column.hint, class: classOf(column),
     "aria-sort": column.name === "rank" ? "ascending" : null,
   }, column.name));
   const grid = make("table", { class: "board" },
@@ -75,7 +78,7 @@ function buildTable(table, onSelect) {
   for (const row of table.rows) {
     const box = make("input", { type: "checkbox", "aria-label": `select ${full(row)}` });
     const cells = columns.map((column) => make(column.head ? "th" : "td", {
-      scope: column.head ? "row" : null, class: column.sort === "text" ? null : "number",
+      scope: column.head ? "row" : null, class: classOf(column),
       "data-value": column.value(row) ?? "",
     }, column.show(row, table)));
     const line = make("tr", { class: `${row.fusion === "" ? "" : row.tier === 1 ? "first" : ""}` },
@@ -168,20 +171,36 @@ function plain(value) {
   return typeof value === "object" ? words(value) : String(value);
 }
 
-// Records as a table that sorts; a column is a column of numbers if it holds nothing else.
+// Records as a table that sorts; a column is a column of numbers if it holds nothing else. Words that all records
+// share stand above it.
 function records(list, name) {
   const lines = list.map(flat);
   const keys = [...new Set(lines.flatMap(Object.keys))].filter((key) => lines.some((line) => !missing(line[key])));
-  const numeric = (key) => lines.every((line) => missing(line[key]) || typeof line[key] === "number");
-  const grid = make("table", {}, make("caption", { class: "hidden" }, name),
-    make("thead", {}, make("tr", {}, keys.map((key) => make("th", {
-      scope: "col", "data-sort": numeric(key) ? "down" : "text", class: numeric(key) ? "number" : null,
-    }, key.replaceAll("_", " "))))),
-    make("tbody", {}, lines.map((line) => make("tr", {}, keys.map((key) => make("td", {
-      class: numeric(key) ? "number" : null, "data-value": missing(line[key]) ? "" : numeric(key) ? line[key] : null,
-    }, plain(line[key])))))));
+  const title = (key) => key.replaceAll("_", " ");
+  const shared = keys.filter((key) => lines.length > 1 && typeof lines[0][key] === "string"
+    && lines.every((line) => line[key] === lines[0][key]));
+  const columns = keys.filter((key) => !shared.includes(key)).map((key) => {
+    const values = lines.map((line) => line[key]).filter((value) => !missing(value));
+    const numeric = values.every((value) => typeof value === "number");
+    const whole = numeric && values.every(Number.isInteger);
+    return { key, numeric, digits: whole ? 0 : numeric && Math.max(...values.map(Math.abs)) >= 10 ? 2 : 3 };
+  });
+  const grid = make("table", { class: "records" }, make("caption", { class: "hidden" }, name),
+    make("thead", {}, make("tr", {}, columns.map(({ key, numeric }) => make("th", {
+      scope: "col", "data-sort": numeric ? "down" : "text", class: numeric ? "number" : null,
+    }, title(key))))),
+    make("tbody", {}, lines.map((line) => make("tr", {}, columns.map(({ key, numeric, digits }) => {
+      const text = numeric ? number(line[key], digits) : plain(line[key]);
+      return make("td", {
+        class: numeric ? "number" : text.length > 60 ? "long" : null,
+        "data-value": missing(line[key]) ? "" : numeric ? line[key] : null,
+      }, text);
+    })))));
   sortable(grid);
-  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, grid);
+  return [
+    shared.length ? make("p", { class: "muted" }, shared.map((key) => `${title(key)}: ${lines[0][key]}`).join("; ")) : null,
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, grid),
+  ];
 }
 
 // Records that hold records of their own: a heading, what is common, and a table each.
