@@ -71,11 +71,11 @@ def test_cases_without_prediction_or_truth_or_signal_are_drawn(tmp_path):
 
 def test_view_holds_all_foreground_and_stays_inside():
     truth, prediction = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint8)
-    assert figures._view(truth, prediction) == (0, 100, 0, 100)
+    assert figures.view_around(truth, prediction) == (0, 100, 0, 100)
     truth[2:12, 90:99] = 1
-    assert figures._view(truth, prediction) == (0, 50, 50, 100)
+    assert figures.view_around(truth, prediction) == (0, 50, 50, 100)
     prediction[95, 3] = 2
-    assert figures._view(truth, prediction) == (0, 100, 0, 100)
+    assert figures.view_around(truth, prediction) == (0, 100, 0, 100)
 
 
 def test_unfit_cases_are_refused_by_name(tmp_path):

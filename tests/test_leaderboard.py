@@ -318,7 +318,7 @@ def test_formats_say_the_same(tmp_path):
     assert [row["rank"] for row in data["tables"][0]["rows"]] == [1, None]
     assert data["tables"][0]["rows"][0]["dsc"] == pytest.approx(0.7)
     paths = write(board, tmp_path / "out")
-    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
+    assert [path.name for path in paths] == [f"leaderboard.{form}" for form in ("md", "csv", "json", "html")]
     assert json.loads(paths[2].read_text()) == data
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in paths)
     with pytest.raises(UsbenchError, match="unknown format"):

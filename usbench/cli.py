@@ -144,6 +144,22 @@ def leaderboard(runs_dir: Path, task: str | None, form: str, out: Path | None) -
 
 
 @main.command()
+@click.argument("folder", metavar="RUN_FOLDER", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Where to write the page (default: report.html in the run's folder).",
+)
+@debug_option
+def report(folder: Path, out: Path | None) -> None:
+    """Show one finished run as a page: curves, scores, pictures, settings and where it comes from."""
+    from usbench.board.run_page import write_report
+
+    click.echo(f"written: {write_report(folder, out)}")
+
+
+@main.command()
 @click.option(
     "--task", default="chaos", show_default=True, help="Count for the modalities and classes of this task."
 )

@@ -19,6 +19,7 @@ from usbench.datasets.slices import Slices
 from usbench.describe import describe
 from usbench.errors import UsbenchError
 from usbench.features import CaseFeatures, collect_features, collect_views, fresh_rows
+from usbench.figures import PICTURED_CASES
 from usbench.files import atomic_path, os_errors, write_json, write_text
 from usbench.fusion import build_model
 from usbench.inference import Prediction, predict, write_mask
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
     from usbench.cell import Cell
     from usbench.views import View
-
-
-PICTURED_CASES = 4
 
 
 @contextlib.contextmanager

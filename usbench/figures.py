@@ -22,6 +22,9 @@ COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0
 _DPI = 150
 _PANEL = 2.3  # inches a side
 
+PICTURED_CASES = 4
+"""So many test cases of a run, the first ones, are in its figures/cases.png."""
+
 CasePicture = tuple[str, np.ndarray, np.ndarray, np.ndarray, Mapping[str, float]]
 """A case to draw: id, images [M, H, W], truth [H, W], prediction [H, W], DSC by class."""
 
@@ -95,7 +98,7 @@ def cases_figure(
     figure = _new_figure(columns * _PANEL + 0.55, rows * (_PANEL + 0.06) + 0.3 + legend_inches)
     grid = figure.subplots(rows, columns, squeeze=False)
     for line, (case_id, images, truth, prediction, dsc) in zip(grid, cases, strict=True):
-        view = _view(truth, prediction)
+        view = view_around(truth, prediction)
         for axes, image in zip(line, images, strict=True):
             _draw_slice(axes, image, view)
             for label in range(1, len(class_names) + 1):
@@ -128,8 +131,8 @@ def _dsc_words(dsc: Mapping[str, float]) -> str:
     return f"DSC {sum(scored) / len(scored):.2f}" if scored else "DSC not scored"
 
 
-def _view(truth: np.ndarray, prediction: np.ndarray) -> tuple[int, int, int, int]:
-    """The square part of a slice to show: (top, bottom, left, right), around all foreground."""
+def view_around(truth: np.ndarray, prediction: np.ndarray) -> tuple[int, int, int, int]:
+    """The square part of a slice [H, W] to show: (top, bottom, left, right), around all foreground."""
     side = min(truth.shape)
     rows, columns = np.nonzero((truth != 0) | (prediction != 0))
     if not len(rows):

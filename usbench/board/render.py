@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from usbench.board.table import Leaderboard, Row, Table
 
-FORMATS = ("table", "md", "csv", "json")
+FORMATS = ("table", "md", "csv", "json", "html")
 
 _COLUMNS = (
     "rank", "method", "fusion", "DSC [95% CI]", "mIoU", "HD95 mm", "NSD", "parameters (trained)", "ms/slice",
@@ -42,7 +42,7 @@ _DISPENSABLE = (
 
 
 def render(board: Leaderboard, form: str = "table") -> str:
-    """The leaderboard as text in the format "table", "md", "csv" or "json".
+    """The leaderboard as text in the format "table", "md", "csv", "json" or "html".
 
     "table" fits the width of the terminal. CSV holds the rows alone, each with the table it
     belongs to; what was left out then goes to standard error. Raises `UsbenchError` for another
@@ -61,18 +61,31 @@ def render(board: Leaderboard, form: str = "table") -> str:
         return _as_csv(board)
     if form == "json":
         return json.dumps(as_dict(board), indent=2, ensure_ascii=False, allow_nan=False)
+    if form == "html":
+        return _as_html(board)
     raise unknown("format", form, FORMATS)
 
 
 def write(board: Leaderboard, folder: str | Path) -> list[Path]:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.json into `folder`; return their paths."""
-    texts = {"md": _as_markdown(board), "csv": _as_csv(board), "json": render(board, "json")}
+    """Write leaderboard.md, .csv, .json and .html into `folder`; return their paths."""
+    texts = {
+        "md": _as_markdown(board),
+        "csv": _as_csv(board),
+        "json": render(board, "json"),
+        "html": _as_html(board),
+    }
     paths = []
     for form, text in texts.items():
         path = Path(folder) / f"leaderboard.{form}"
         write_text(path, text.rstrip("\n") + "\n")
         paths.append(path)
     return paths
+
+
+def _as_html(board: Leaderboard) -> str:
+    from usbench.board.page import html
+
+    return html(as_dict(board), [[row.patients for row in table.rows] for table in board.tables])
 
 
 def as_dict(board: Leaderboard) -> dict[str, Any]:

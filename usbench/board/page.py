@@ -1,0 +1,69 @@
+"""A leaderboard as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from usbench.board.shell import shell
+
+LIMIT = 5_000_000
+"""Bytes of a page; pictures are left out before it grows past this."""
+
+_RESERVE = 100_000  # bytes for the words around the pictures
+
+_BODY = """<header class="top">
+<h1>Leaderboard</h1>
+<button type="button" id="theme"></button>
+</header>
+<p id="about" class="muted"></p>
+<noscript><p>This page is drawn by JavaScript, which is switched off here.
+The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript>
+<main id="board"></main>"""
+
+
+def html(data: Mapping[str, Any], patients: Sequence[Sequence[Mapping[str, Any]]] = ()) -> str:
+    """The page of a leaderboard.
+
+    data: what `usbench.board.render.as_dict` returns. patients: by table and row the scores of each
+    patient, {case id: {"dsc": ...}}, used where the rows of `data` do not hold "patients" themselves.
+    The page needs no other file and asks no host for anything. Pictures of cases are in it where the
+    rows name their "runs".
+    """
+    from usbench.board.pictures import table_pictures
+
+    tables = []
+    for t, table in enumerate(data["tables"]):
+        rows = []
+        for r, row in enumerate(table["rows"]):
+            own = row.get("patients")
+            if own is None and patients:
+                own = {case: scores["dsc"] for case, scores in patients[t][r].items()}
+            rows.append({**row, "patients": own or {}})
+        tables.append({**table, "rows": rows})
+    content = {**data, "tables": [_compact(table) for table in tables]}
+    left = LIMIT - _RESERVE - len(_page(content))
+    for i, (table, compact) in enumerate(zip(tables, content["tables"], strict=True)):
+        compact["pictures"] = table_pictures(table, max(0, left) // (len(tables) - i))
+        for case in (compact["pictures"] or {}).get("cases", ()):
+            left -= sum(len(panel["src"]) for panel in case["panels"])
+    return _page(content)
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    return shell("usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "board.js"), content)
+
+
+def _compact(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table whose rows hold their patients' DSC as a list in the order of its "case_ids"."""
+    case_ids = sorted({case for row in table["rows"] for case in row["patients"]})
+    rows = [
+        {**row, "patients": [_rounded(row["patients"].get(case)) for case in case_ids]}
+        for row in table["rows"]
+    ]
+    return {**table, "case_ids": case_ids, "rows": rows}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 6)

@@ -1,0 +1,259 @@
+// Plots as inline SVG, drawn at the width they have, and the numbers behind the comparison of two rows.
+"use strict";
+
+// Numbers from 0 to 1 that are the same on every machine: xorshift32 (Marsaglia 2003) with the seed of his paper.
+function generator() {
+  let state = 2463534242;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 4294967296;
+  };
+}
+
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+// The linear quantile, numpy's default.
+function quantile(sorted, share) {
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
+
+const RESAMPLES = 2000;
+
+// 95 % percentile interval of the mean over patients (Efron 1979), with a fixed seed; null below two patients.
+function bootstrap(values) {
+  if (values.length < 2) return null;
+  const random = generator();
+  const means = [];
+  for (let i = 0; i < RESAMPLES; i += 1) {
+    let sum = 0;
+    for (let k = 0; k < values.length; k += 1) sum += values[Math.floor(random() * values.length)];
+    means.push(sum / values.length);
+  }
+  means.sort((a, b) => a - b);
+  return [quantile(means, 0.025), quantile(means, 0.975)];
+}
+
+function ticks(low, high, wanted) {
+  const rough = (high - low) / wanted;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough * 0.999);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1) {
+    found.push([i * step, (i * step).toFixed(digits).replace("-", "\u2212")]);
+  }
+  return found;
+}
+
+const drawings = new Set();
+
+// A box whose content is `paint(width)`, painted again when its width changes. Painting must not fail off screen.
+function plot(paint) {
+  const box = make("div", { class: "plot" });
+  const one = { box, paint, width: 0 };
+  drawings.add(one);
+  repaint(one, true);
+  return box;
+}
+
+function repaint(one, always) {
+  const width = Math.max(260, Math.min(760, one.box.clientWidth || 640));
+  if (!always && width === one.width) return;
+  one.width = width;
+  one.box.replaceChildren(...one.paint(width));
+}
+
+// Called once new boxes are on the page, and when the window changes.
+function fitPlots() {
+  for (const one of drawings) {
+    if (one.box.isConnected) repaint(one, false);
+    else drawings.delete(one);
+  }
+}
+addEventListener("resize", fitPlots);
+
+// Marks of a plot that can be read one by one: with the pointer the nearest one, with the arrow keys the next one.
+// marks: [{node, x, y, text}] in reading order, y null where only x counts. The chosen one's text stands below.
+function explore(svg, marks, hint) {
+  const line = make("p", { class: "caption", "aria-live": "polite" }, hint);
+  let current = -1;
+  const choose = (index) => {
+    if (index === current) return;
+    if (current >= 0) marks[current].node.classList.remove("on");
+    current = index;
+    if (index >= 0) {
+      marks[index].node.classList.add("on");
+      line.textContent = marks[index].text;
+    } else line.textContent = hint;
+  };
+  svg.setAttribute("tabindex", "0");
+  svg.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") choose(-1);
+    if (!step || !marks.length) return;
+    event.preventDefault();
+    choose(current < 0 ? (step > 0 ? 0 : marks.length - 1) : (current + step + marks.length) % marks.length);
+  });
+  svg.addEventListener("focus", () => { if (current < 0 && marks.length) choose(0); });
+  svg.addEventListener("blur", () => choose(-1));
+  const nearest = (event) => {
+    const place = svg.getBoundingClientRect();
+    const [x, y] = [event.clientX - place.left, event.clientY - place.top];
+    let best = -1;
+    let least = 40 * 40;
+    marks.forEach((mark, i) => {
+      const distance = (mark.x - x) ** 2 + (mark.y === null ? 0 : (mark.y - y) ** 2);
+      if (distance < least) [best, least] = [i, distance];
+    });
+    choose(best);
+  };
+  svg.addEventListener("pointermove", nearest);
+  svg.addEventListener("pointerdown", nearest);
+  svg.addEventListener("pointerleave", () => { if (document.activeElement !== svg) choose(-1); });
+  return line;
+}
+
+// A mark whose shape and colour say its class: circle, square, triangle.
+function symbol(kind, x, y, size) {
+  const shape = {
+    hybrid: () => draw("rect", { x: x - size, y: y - size, width: 2 * size, height: 2 * size }),
+    late: () => draw("path", { d: `M${x} ${y - size * 1.2}l${size * 1.2} ${size * 2.1}h${-size * 2.4}z` }),
+  }[kind] || (() => draw("circle", { cx: x, cy: y, r: size }));
+  const node = shape();
+  node.setAttribute("class", `mark ${["early", "hybrid", "late"].includes(kind) ? kind : "other"}`);
+  return node;
+}
+
+// Dots of one value each, on a shared axis, one band a group: dots that would overlap are moved up or down.
+// bands: [{label, kind, points: [{value, text}], centre, low, high}].
+function swarm({ bands, low, high, name, zero = false, axis, sides = null, hint }) {
+  return plot((width) => {
+    const [left, right, radius] = [20, 20, 4];
+    const scale = (value) => left + ((value - low) / (high - low)) * (width - left - right);
+    const inner = draw("g");
+    const marks = [];
+    let top = sides ? 22 : 4;
+    if (sides) {
+      inner.append(
+        draw("text", { x: scale(0) - 8, y: 14, "text-anchor": "end" }, sides[0]),
+        draw("text", { x: scale(0) + 8, y: 14 }, sides[1]),
+      );
+    }
+    for (const band of bands) {
+      if (band.label) {
+        inner.append(draw("text", { x: left, y: top + 13, class: "strong" }, band.label));
+        top += 18;
+      }
+      const placed = [];
+      const points = [...band.points].sort((a, b) => a.value - b.value);
+      for (const point of points) {
+        const x = scale(point.value);
+        const near = placed.filter((other) => x - other.x < 2 * radius);
+        let level = 0;
+        // 0, 1, -1, 2, -2, ...
+        while (near.some((other) => (x - other.x) ** 2 + (2.1 * radius * (level - other.level)) ** 2
+          < (2 * radius) ** 2)) level = level > 0 ? -level : 1 - level;
+        placed.push({ x, level, point });
+      }
+      const levels = placed.map((one) => one.level);
+      const above = Math.max(0, -Math.min(0, ...levels));
+      const below = Math.max(0, ...levels);
+      const middle = top + 8 + above * 2.1 * radius;
+      const bottom = middle + below * 2.1 * radius + 16;
+      for (const { x, level, point } of placed) {
+        const y = middle + level * 2.1 * radius;
+        const node = draw("circle", { cx: x, cy: y, r: radius, class: `mark ${band.kind}` });
+        inner.append(node);
+        marks.push({ node, x, y, text: point.text });
+      }
+      if (!missing(band.low) && !missing(band.high)) {
+        inner.append(draw("line", {
+          x1: scale(band.low), x2: scale(band.high), y1: bottom, y2: bottom, class: "interval",
+        }));
+      }
+      if (!missing(band.centre)) {
+        const x = scale(band.centre);
+        inner.append(draw("path", { d: `M${x} ${bottom - 5}l5 5l-5 5l-5 -5z`, class: "centre" }));
+      }
+      top = bottom + 14;
+    }
+    const height = top + 34;
+    const svg = draw("svg", { width, height, role: "img", "aria-label": name });
+    for (const [value, text] of ticks(low, high, width < 420 ? 4 : 8)) {
+      svg.append(
+        draw("line", { x1: scale(value), x2: scale(value), y1: sides ? 20 : 0, y2: top, class: "grid" }),
+        draw("text", { x: scale(value), y: top + 14, "text-anchor": "middle" }, text),
+      );
+    }
+    if (zero) svg.append(draw("line", { x1: scale(0), x2: scale(0), y1: 4, y2: top, class: "zero" }));
+    svg.append(inner, draw("text", { x: width / 2, y: top + 30, "text-anchor": "middle" }, axis));
+    return [svg, explore(svg, marks, hint)];
+  });
+}
+
+// DSC against the number of parameters. points: [{name, kind, x, y, low, high}].
+function costPlot(points) {
+  return plot((width) => {
+    const [left, right, top, height] = [44, 14, 10, 300];
+    const bottom = height - 40;
+    const logs = points.map((point) => Math.log10(point.x));
+    const [x0, x1] = [Math.min(...logs) - 0.08, Math.max(...logs) + 0.08];
+    const lows = points.map((point) => point.low ?? point.y);
+    const highs = points.map((point) => point.high ?? point.y);
+    const pad = Math.max(0.01, 0.05 * (Math.max(...highs) - Math.min(...lows)));
+    const [y0, y1] = [Math.max(0, Math.min(...lows) - pad), Math.min(1, Math.max(...highs) + pad)];
+    const across = (x) => left + ((Math.log10(x) - x0) / (x1 - x0)) * (width - left - right);
+    const up = (y) => bottom - ((y - y0) / (y1 - y0)) * (bottom - top);
+    const svg = draw("svg", { width, height, role: "img", "aria-label": "DSC against the number of parameters" });
+    for (const [value, text] of ticks(y0, y1, 6)) {
+      svg.append(
+        draw("line", { x1: left, x2: width - right, y1: up(value), y2: up(value), class: "grid" }),
+        draw("text", { x: left - 6, y: up(value) + 4, "text-anchor": "end" }, text),
+      );
+    }
+    const steps = x1 - x0 > (width < 420 ? 1.2 : 2.5) ? [1] : [1, 2, 5];
+    for (let power = Math.floor(x0); power <= x1; power += 1) {
+      for (const step of steps) {
+        const value = step * 10 ** power;
+        if (Math.log10(value) < x0 || Math.log10(value) > x1) continue;
+        const text = value >= 1e6 ? `${value / 1e6}M` : value >= 1e3 ? `${value / 1e3}k` : String(value);
+        svg.append(
+          draw("line", { x1: across(value), x2: across(value), y1: top, y2: bottom, class: "grid" }),
+          draw("text", { x: across(value), y: bottom + 16, "text-anchor": "middle" }, text),
+        );
+      }
+    }
+    const marks = [...points].sort((a, b) => a.x - b.x).map((point) => {
+      const [x, y] = [across(point.x), up(point.y)];
+      if (!missing(point.low)) {
+        svg.append(draw("line", { x1: x, x2: x, y1: up(point.low), y2: up(point.high), class: "whisker" }));
+      }
+      const node = symbol(point.kind, x, y, 5);
+      svg.append(node);
+      const interval = missing(point.low) ? "" : ` [${number(point.low)}, ${number(point.high)}]`;
+      return { node, x, y, text: `${point.name}: DSC ${number(point.y)}${interval}, ${count(point.x)} parameters` };
+    });
+    svg.append(draw("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" },
+      "parameters (log scale)"));
+    return [svg, explore(svg, marks, "DSC (vertical) with its interval. Point at a mark, or use the arrow keys.")];
+  });
+}
+
+// A number with its interval as a small bar; the domain is shared by the rows of a table.
+function bar(value, low, high, [from, to]) {
+  const [width, height] = [110, 14];
+  const x = (v) => 4 + ((v - from) / (to - from)) * (width - 8);
+  const svg = draw("svg", { width, height, class: "bar", "aria-hidden": "true" });
+  svg.append(draw("line", { x1: 4, x2: width - 4, y1: 7, y2: 7, class: "grid" }));
+  if (from < 0 && to > 0) svg.append(draw("line", { x1: x(0), x2: x(0), y1: 0, y2: height, class: "zero" }));
+  if (!missing(low) && !missing(high)) {
+    svg.append(draw("line", { x1: x(low), x2: x(high), y1: 7, y2: 7, class: "interval" }));
+  }
+  if (!missing(value)) svg.append(draw("circle", { cx: x(value), cy: 7, r: 3.5, class: "centre" }));
+  return svg;
+}

@@ -1,0 +1,75 @@
+"""Finding a prepared store again from what a finished run says of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from usbench.datasets.base import Modality, Structure, Task
+from usbench.datasets.preprocess import DataSettings
+from usbench.datasets.store import STORE_VERSION, Store
+from usbench.errors import UsbenchError
+from usbench.files import cache_dir, digest_of, read_json
+
+
+def find_store(
+    task: str,
+    modalities: Sequence[str],
+    classes: Sequence[str],
+    settings: Mapping[str, Any],
+    case_ids: Sequence[str],
+    fingerprint: str,
+    cache: Path | None = None,
+) -> Store | None:
+    """The prepared store that a run used, None where this machine has it no more.
+
+    task, modalities, classes, settings, case_ids, fingerprint: as in result.json ("task", "config.data",
+    all of "split", "data.fingerprint"). A store is taken only if what its cases hold has that very
+    fingerprint, so a picture never shows other images under the same name. Nothing is prepared or
+    written. The store's task has names alone: raw data cannot be read with it.
+    """
+    wanted = {
+        "version": STORE_VERSION,
+        "task": task,
+        "modalities": list(modalities),
+        "classes": list(classes),
+        "settings": dict(settings),
+    }
+    for index in sorted(Path(cache or cache_dir() / "prepared").glob("*/index.json")):
+        try:
+            found = read_json(index, "the index of a prepared store", "prepare it again")
+            if not isinstance(found, dict) or any(found.get(key) != wanted[key] for key in wanted):
+                continue
+            contents = {case_id: _content(index.parent, case_id) for case_id in case_ids}
+            if digest_of(contents) == fingerprint:
+                known = DataSettings(**settings)
+                return Store(index.parent, _named(task, modalities, classes), known, contents)
+        except UsbenchError:
+            continue
+    return None
+
+
+def _content(store: Path, case_id: str) -> str:
+    # An id from a result is other people's text: it may name a case, never a way out of the store.
+    if case_id in ("", ".", "..") or Path(case_id).name != case_id:
+        raise UsbenchError(f"{store}: '{case_id}' is not the name of a case; prepare it again")
+    file = store / "cases" / case_id / "meta.json"
+    meta = read_json(file, "notes on a prepared case", "prepare it again")
+    return str(meta.get("content")) if isinstance(meta, dict) else ""
+
+
+def _named(task: str, modalities: Sequence[str], classes: Sequence[str]) -> Task:
+    return Task(
+        name=task,
+        title=task,
+        layout="msd",
+        folder="",
+        modalities=tuple(Modality(name, name) for name in modalities),
+        classes=tuple(Structure(name, name) for name in classes),
+        case_ids=(),
+        nsd_tolerance_mm=0.0,
+        licence="",
+        citation="",
+        homepage="",
+    )
