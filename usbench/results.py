@@ -76,6 +76,7 @@ SCHEMA: dict[str, Any] = {
         "ms_per_slice": "forward milliseconds of one slice while predicting",
         "peak_memory_mb": "peak memory: of the GPU, or of the whole process on a CPU",
         "train_seconds": "seconds of training",
+        "seconds": "seconds of training, predicting and scoring",
         "epochs": "epochs trained",
         "device": "name of the device",
         "devices": "number of devices",
