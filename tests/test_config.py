@@ -89,7 +89,7 @@ def test_protocol_page_tells_the_presets_as_they_are() -> None:
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"
     ]
     told = {row[0].strip("`"): row[1:] for row in rows if len(row) == 4 and row[0].startswith("`")}
-    assert len(told) == 12
+    assert len(told) == 13
     for number, preset in enumerate(("paper", "quick", "smoke")):
         made = config(preset).as_dict()
         for key, words in told.items():

@@ -322,7 +322,7 @@ def test_formats_say_the_same(tmp_path):
     assert json.loads(paths[2].read_text()) == data
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in paths)
     with pytest.raises(UsbenchError, match="unknown format"):
-        render(board, "html")
+        render(board, "pdf")
 
 
 def test_narrow_terminal_drops_columns_and_says_so(tmp_path, monkeypatch):

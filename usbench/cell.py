@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbench.files import digest_of
 from usbench.results import PROTOCOL_VERSION, Result, load_result, run_folder
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """All that decides the outcome of a cell, and where it goes."""
+    """All that decides the outcome of a cell, and where it goes.
+
+    It pickles without its method, which the process that reads it loads for itself.
+    """
 
     task: Task
     method: Method
@@ -91,3 +94,9 @@ class Cell:
     def finished(self) -> Result | None:
         """The cell's result, if it was computed before; an edited one raises."""
         return load_result(self.folder) if (self.folder / "result.json").exists() else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "method": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, method=state["found"].load())

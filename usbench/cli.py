@@ -71,7 +71,10 @@ def main() -> None:
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--devices", default=1, show_default=True, help="How many devices train together.")
+@click.option("--devices", default=1, show_default=True, help="How many devices train together on a node.")
+@click.option(
+    "--nodes", default=1, show_default=True, help="How many nodes train together; start this on each of them."
+)
 @click.option("--precision", default="32", show_default=True, help="32, bf16 or 16.")
 @click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
 @click.option(
@@ -106,6 +109,7 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
             "folds",
             "seed",
             "devices",
+            "nodes",
             "precision",
             "runs_dir",
             "limit",
@@ -117,10 +121,11 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
         print_plan(make_plan(**options), folds)
         return
     from usbench.report import print_results
+    from usbench.running import is_first_process
     from usbench.running import run as run_cells
 
     results = run_cells(**options)
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if is_first_process():
         print_results(results)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,24 @@ if TYPE_CHECKING:
     from usbench.views import View
 
 
+class CellBusy(UsbenchError):
+    """Another process is computing the cell."""
+
+
+def is_busy(folder: Path) -> bool:
+    """Whether a process is computing the cell of that folder; a lock that nobody holds is removed."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with _locked(folder):
+            return False
+    except CellBusy:
+        return True
+
+
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the cell: a second process that wants it is told so."""
+    """Hold the cell: a second process that wants it is told so, by `CellBusy`."""
     from filelock import FileLock, Timeout
 
     with os_errors(folder, "write results into"):
@@ -51,7 +67,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise UsbenchError(
+            raise CellBusy(
                 f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
             ) from error
     try:
@@ -90,6 +106,7 @@ def compute(
         elif (done := cell.finished()) is not None:
             (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
             return done, False
+        _sweep(cell.folder)
         frozen = _Frozen.of(cell, fabric.device, cache_gb)
         fabric.barrier()
         network, history = _train(cell, fabric, frozen)
@@ -97,6 +114,12 @@ def compute(
         (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
         fabric.barrier()
         return result, True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written; only under the lock."""
+    for leftover in folder.rglob(".*.part*"):
+        leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -190,6 +213,7 @@ def _evaluate(
 ) -> Result:
     from usbench.console import track
 
+    start = time.perf_counter()
     test_ids = cell.split.test(cell.fold)
     names = cell.task.class_names
     scores: dict[str, list[ClassScore]] = {}
@@ -233,6 +257,7 @@ def _evaluate(
     means = np.mean(defined, axis=0).tolist() if defined else [None, None]
     data["paper_style"] = {"paper_dsc": means[0], "paper_miou": means[1]}
     data["cost"]["ms_per_slice"] = float(np.median(milliseconds))
+    data["cost"]["seconds"] = history.seconds + time.perf_counter() - start
     return write_result(cell.folder, data)
 
 

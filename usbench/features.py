@@ -20,7 +20,7 @@ from torch import Tensor
 from usbench.arrays import load_arrays, save_arrays
 from usbench.console import progress, say
 from usbench.errors import UsbenchError
-from usbench.files import cache_dir, digest_of
+from usbench.files import cache_dir, digest_of, locked
 from usbench.methods.contract import Feature
 from usbench.views import View, view_key, view_of
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # Raise it when the same feature would be stored differently.
 VERSION = 1
+
+Rows = dict[str, dict[str, np.ndarray | None]]
+"""By case, then by feature: an array [Z, ...], or None where it is computed in every batch."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +68,16 @@ def collect_features(
     together.
     Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
     """
-    rows: dict[str, dict[str, np.ndarray | None]] = {case_id: {} for case_id in case_ids}
+    rows: Rows = {case_id: {} for case_id in case_ids}
     notes: dict[str, dict[str, Any]] = {case_id: {} for case_id in case_ids}
     for feature in features:
         folder = feature_folder(feature, source_hash, task, store, view, mirror)
-        missing = []
-        for case_id in case_ids:
-            stored = _load(_place(folder, case_id, store))
-            if stored is None:
-                missing.append(case_id)
-            else:
-                rows[case_id][feature.name], notes[case_id][feature.name] = stored
-        if not missing:
+        if not _take(feature, folder, store, case_ids, rows, notes):
             continue
-        with progress() as bar:
-            of_view = f", view {view}" if view else ""
-            line = bar.add_task(f"{task.name}: {feature.what}{of_view}", total=len(missing))
-            for case_id in missing:
-                case = view_of(task, store, case_id, view, mirror) if view else store.case(case_id)
-                size = _expected_bytes(rows, feature.name, len(case.mask))
-                found: tuple[np.ndarray | None, Any] = (None, None)
-                if not feature.per_slice or stored_bytes() + size <= cache_gb * 1e9:
-                    array, note = _compute(feature, case, device)
-                    if not feature.per_slice or stored_bytes() + array.nbytes <= cache_gb * 1e9:
-                        found = _save(_place(folder, case_id, store), array, note, feature), note
-                rows[case_id][feature.name], notes[case_id][feature.name] = found
-                bar.advance(line)
+        waiting = f"{folder}: another process is computing {feature.what}; waiting for it"
+        with locked(folder.with_name(f".{folder.name}.lock"), waiting):
+            missing = _take(feature, folder, store, case_ids, rows, notes)
+            _make(feature, folder, task, store, missing, device, cache_gb, view, mirror, rows, notes)
         absent = sum(rows[case_id][feature.name] is None for case_id in case_ids)
         if absent:
             say(
@@ -100,6 +87,56 @@ def collect_features(
         else:
             feature.free()
     return {case_id: CaseFeatures(rows[case_id], notes[case_id]) for case_id in case_ids}
+
+
+def _take(
+    feature: Feature,
+    folder: Path,
+    store: Store,
+    case_ids: Sequence[str],
+    rows: Rows,
+    notes: dict[str, dict[str, Any]],
+) -> list[str]:
+    """Put what is stored of a feature into `rows` and `notes`; the cases of which nothing is stored."""
+    missing = []
+    for case_id in case_ids:
+        stored = _load(_place(folder, case_id, store))
+        if stored is None:
+            missing.append(case_id)
+        else:
+            rows[case_id][feature.name], notes[case_id][feature.name] = stored
+    return missing
+
+
+def _make(
+    feature: Feature,
+    folder: Path,
+    task: Task,
+    store: Store,
+    case_ids: Sequence[str],
+    device: torch.device,
+    cache_gb: float,
+    view: int,
+    mirror: bool,
+    rows: Rows,
+    notes: dict[str, dict[str, Any]],
+) -> None:
+    """Compute a feature of some cases into `rows` and `notes`, and store it as far as the bound allows."""
+    if not case_ids:
+        return
+    with progress() as bar:
+        of_view = f", view {view}" if view else ""
+        line = bar.add_task(f"{task.name}: {feature.what}{of_view}", total=len(case_ids))
+        for case_id in case_ids:
+            case = view_of(task, store, case_id, view, mirror) if view else store.case(case_id)
+            size = _expected_bytes(rows, feature.name, len(case.mask))
+            found: tuple[np.ndarray | None, Any] = (None, None)
+            if not feature.per_slice or stored_bytes() + size <= cache_gb * 1e9:
+                array, note = _compute(feature, case, device)
+                if not feature.per_slice or stored_bytes() + array.nbytes <= cache_gb * 1e9:
+                    found = _save(_place(folder, case_id, store), array, note, feature), note
+            rows[case_id][feature.name], notes[case_id][feature.name] = found
+            bar.advance(line)
 
 
 def features_dir() -> Path:

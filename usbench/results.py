@@ -76,6 +76,7 @@ SCHEMA: dict[str, Any] = {
         "ms_per_slice": "forward milliseconds of one slice while predicting",
         "peak_memory_mb": "peak memory: of the GPU, or of the whole process on a CPU",
         "train_seconds": "seconds of training",
+        "seconds": "seconds of training, predicting and scoring",
         "epochs": "epochs trained",
         "device": "name of the device",
         "devices": "number of devices",
@@ -86,6 +87,9 @@ SCHEMA: dict[str, Any] = {
     "files": "SHA-256 of each file beside this one",
     "digest": "digest of all the above",
 }
+
+# Keys that this schema got while results without them were there; those are read all the same.
+_SINCE = {"remarks"}
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def load_result(path: str | Path) -> Result:
         raise UsbenchError(
             f"{file}: has schema version {data['schema']}, this usbench reads {SCHEMA_VERSION}; {remedy}"
         )
-    if missing := sorted(set(SCHEMA) - set(data)):
+    if missing := sorted(set(SCHEMA) - set(data) - _SINCE):
         raise UsbenchError(f"{file}: lacks '{missing[0]}'; {remedy}")
     if data["digest"] != digest_of({key: value for key, value in data.items() if key != "digest"}):
         raise UsbenchError(f"{file}: was edited after the run (its digest does not fit); {remedy}")

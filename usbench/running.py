@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from usbench.cell import Cell
     from usbench.datasets.resolve import DataSource
+    from usbench.datasets.splits import Split
+    from usbench.datasets.store import DataSettings, Store
     from usbench.methods.contract import Method
     from usbench.methods.registry import Found
     from usbench.results import Result
@@ -38,6 +40,14 @@ class Plan:
     device: str
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a task, ready for training, and its folds."""
+
+    store: Store
+    split: Split
+
+
 def run(
     method: str = "unet",
     fusion: str = "late",
@@ -56,6 +66,7 @@ def run(
     plugins: Sequence[str | Path] = (),
     device: str = "auto",
     devices: int = 1,
+    nodes: int = 1,
     precision: str = "32",
     runs_dir: str | Path = "runs",
     limit: int | None = None,
@@ -71,9 +82,10 @@ def run(
     foreground class of that name. folds: "all", "0,2" or numbers; by default what the preset says.
     preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU, else paper.
     settings: {"train.epochs": 5}; config: a YAML file of such; settings win. device: "auto", "cpu"
-    or "cuda"; devices: how many of them; precision: "32", "bf16" or "16". limit: use the first so
-    many cases only. A finished cell is returned, not computed again, unless overwrite; a stopped
-    one goes on from its last epoch. On a CPU torch is set to deterministic algorithms, for the process.
+    or "cuda"; devices: how many of them on each of `nodes` machines, on all of which the same call is
+    made; precision: "32", "bf16" or "16". limit: use the first so many cases only. A finished cell is
+    returned, not computed again, unless overwrite; a stopped one goes on from its last epoch. On a CPU
+    torch is set to deterministic algorithms, for the process.
 
     Raises `UsbenchError`, one line that names what is wrong and the remedy.
     """
@@ -92,23 +104,17 @@ def run(
         plugins=plugins,
         device=device,
     )
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
-    if limit is not None and limit < 2:
-        raise UsbenchError(f"--limit {limit} leaves nothing to train on; use at least 2 cases")
-    if not 0 <= seed < 2**31:
-        raise UsbenchError(f"--seed {seed} is out of range; choose from 0 to {2**31 - 1}")
-    if not 0 <= cache_gb < 1e6:
-        raise UsbenchError(f"--cache-gb {cache_gb} is out of range; choose 0 or more GB")
+    check_numbers(precision, limit, seed, cache_gb)
+    require_devices(plan.device, devices, nodes)
     runs = Path(runs_dir)
     require_writable(runs)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         say(plan.source.notice)
-    cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices, runs)
+    cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices * nodes, runs)
 
     from usbench.computing import compute
 
-    fabric = make_fabric(plan.device, devices, precision)
+    fabric = make_fabric(plan.device, devices, precision, nodes)
     results = []
     for cell in cells:
         result, new = compute(cell, fabric, overwrite, keep_weights, cache_gb)
@@ -135,8 +141,6 @@ def make_plan(
     device: str = "auto",
 ) -> Plan:
     """Resolve the words of `run` without preparing or training anything; the same errors."""
-    from usbench.datasets.resolve import find_data
-    from usbench.datasets.tasks import get_task, task_from_folder
     from usbench.fusion import require_fusion
     from usbench.methods.registry import get_method
 
@@ -144,29 +148,94 @@ def make_plan(
         raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
     the_method, found = get_method(method, [Path(p) for p in plugins])
     require_fusion(the_method, fusion)
+    the_task = make_task(task, task_dir, modalities, merge_labels)
+    check_words(data, preset)
+    chosen = choose_device(device)
+    overrides = read_overrides(config, settings)
+    # Settings are checked before a phantom is made or data is looked for.
+    make_config(preset or "quick", the_method.settings, the_method.presets, overrides)
+    source = find_source(the_task, data_dir, data, task_dir)
+    return plan_of(the_method, found, fusion, the_task, source, preset, overrides, chosen)
+
+
+def make_task(
+    task: str | None,
+    task_dir: str | Path | None,
+    modalities: Sequence[str] | None,
+    merge_labels: str | None,
+) -> Task:
+    """The task of that name or folder, with some of its modalities, and its labels merged."""
+    from usbench.datasets.tasks import get_task, task_from_folder
+
     the_task = get_task(task) if task is not None else task_from_folder(Path(task_dir or "."))
-    the_task = the_task.with_modalities(modalities).merged(merge_labels)
+    return the_task.with_modalities(modalities).merged(merge_labels)
+
+
+def check_words(data: str, preset: str | None) -> None:
+    """Raise `UsbenchError` for a kind of data or a preset that does not exist."""
     if data not in ("auto", "real", "phantom"):
         raise unknown("value of --data", data, ("auto", "real", "phantom"))
     if preset is not None and preset not in preset_names():
         raise unknown("preset", preset, preset_names())
-    chosen = choose_device(device)
-    overrides = {
-        "train.mirror": the_task.mirrors,
-        **(read_config_file(Path(config)) if config else {}),
-        **(settings or {}),
-    }
-    # Settings are checked before a phantom is made or data is looked for.
-    make_config(preset or "quick", the_method.settings, the_method.presets, overrides)
-    source = find_data(
-        the_task,
+
+
+def check_numbers(precision: str, limit: int | None, seed: int, cache_gb: float) -> None:
+    """Raise `UsbenchError` for a precision that does not exist and for numbers out of range."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if limit is not None and limit < 2:
+        raise UsbenchError(f"--limit {limit} leaves nothing to train on; use at least 2 cases")
+    if not 0 <= seed < 2**31:
+        raise UsbenchError(f"--seed {seed} is out of range; choose from 0 to {2**31 - 1}")
+    if not 0 <= cache_gb < 1e6:
+        raise UsbenchError(f"--cache-gb {cache_gb} is out of range; choose 0 or more GB")
+
+
+def read_overrides(config: str | Path | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a YAML file and those given one by one, which win."""
+    return {**(read_config_file(Path(config)) if config else {}), **(settings or {})}
+
+
+def find_source(
+    task: Task, data_dir: str | Path | None, data: str, task_dir: str | Path | None
+) -> DataSource:
+    """Where the task's data is, see `usbench.datasets.resolve.find_data`."""
+    from usbench.datasets.resolve import find_data
+
+    return find_data(
+        task,
         Path(data_dir) if data_dir else None,
         cast("Literal['auto', 'real', 'phantom']", data),
         Path(task_dir) if task_dir else None,
     )
-    name = preset or ("quick" if source.kind == "phantom" or chosen == "cpu" else "paper")
-    effective = make_config(name, the_method.settings, the_method.presets, overrides)
-    return Plan(the_method, found, fusion, the_task, source, effective, chosen)
+
+
+def plan_of(
+    method: Method,
+    found: Found,
+    fusion: str,
+    task: Task,
+    source: DataSource,
+    preset: str | None,
+    overrides: Mapping[str, Any],
+    device: str,
+) -> Plan:
+    """The plan of a method under a fusion protocol, once task, data and device are known."""
+    name = preset or ("quick" if source.kind == "phantom" or device == "cpu" else "paper")
+    own = {"train.mirror": task.mirrors, **overrides}
+    effective = make_config(name, method.settings, method.presets, own)
+    return Plan(method, found, fusion, task, source, effective, device)
+
+
+def prepare_data(task: Task, source: DataSource, settings: DataSettings, limit: int | None) -> Prepared:
+    """Prepare the cases of a task, or the first `limit` of them, and split them into folds."""
+    from usbench.datasets.readers import open_reader
+    from usbench.datasets.splits import make_split
+    from usbench.datasets.store import prepare
+
+    case_ids = open_reader(task, source.root).case_ids()[:limit] if limit else None
+    store = prepare(task, source.root, settings, case_ids=case_ids)
+    return Prepared(store, make_split(task, store.case_ids))
 
 
 def make_cells(
@@ -178,31 +247,36 @@ def make_cells(
     precision: str,
     devices: int,
     runs_dir: Path,
+    prepared: Prepared | None = None,
+    digest: str | None = None,
 ) -> list[Cell]:
-    """Prepare the data of a plan and return its cells, one a fold."""
+    """The cells of a plan, one a fold.
+
+    prepared: the task's data, prepared here where it is not given. digest: the source hash of the
+    method, likewise. devices: over all nodes.
+    """
     from usbench.cell import Cell
-    from usbench.datasets.readers import open_reader
-    from usbench.datasets.splits import make_split
-    from usbench.datasets.store import prepare
     from usbench.methods.registry import source_hash
 
-    case_ids = open_reader(plan.task, plan.source.root).case_ids()[:limit] if limit else None
-    store = prepare(plan.task, plan.source.root, plan.config.data, case_ids=case_ids)
-    split = make_split(plan.task, store.case_ids)
-    chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
+    if prepared is None:
+        prepared = prepare_data(plan.task, plan.source, plan.config.data, limit)
+    chosen = parse_folds(
+        DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(prepared.split.folds)
+    )
+    code = source_hash(plan.method) if digest is None else digest
     return [
         Cell(
             task=plan.task,
             method=plan.method,
             found=plan.found,
-            source_hash=source_hash(plan.method),
+            source_hash=code,
             fusion=plan.fusion,
             fold=fold,
             seed=seed,
             config=plan.config,
             kind=plan.source.kind,
-            store=store,
-            split=split,
+            store=prepared.store,
+            split=prepared.split,
             merge_labels=merge_labels,
             limit=limit,
             precision=precision,
@@ -245,7 +319,31 @@ def choose_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def make_fabric(device: str, devices: int, precision: str) -> Fabric:
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks, where several train together."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def require_devices(device: str, devices: int, nodes: int = 1) -> None:
+    """Raise `UsbenchError` where this machine has fewer devices, or several nodes cannot find each other."""
+    import torch
+
+    if devices < 1 or (device == "cuda" and devices > torch.cuda.device_count()):
+        have = torch.cuda.device_count() if device == "cuda" else os.cpu_count()
+        raise UsbenchError(f"--devices {devices}: this machine has {have}; choose from 1 to {have}")
+    if not 1 <= nodes <= 10_000:
+        raise UsbenchError(f"--nodes {nodes} is out of range; choose from 1 to 10000")
+    launched = "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    absent = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+    if nodes > 1 and absent and not launched:
+        raise UsbenchError(
+            f"--nodes {nodes}: {absent[0]} is not set; start the same command on every node with MASTER_ADDR "
+            "and MASTER_PORT (of the first node) and NODE_RANK (from 0), or through torchrun or srun"
+        )
+
+
+def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fabric:
     """Lightning Fabric for a device; with several devices it starts the other processes (DDP)."""
     import logging
     import warnings
@@ -256,9 +354,7 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
     import torch
     from lightning_fabric import Fabric
 
-    if devices < 1 or (device == "cuda" and devices > torch.cuda.device_count()):
-        have = torch.cuda.device_count() if device == "cuda" else os.cpu_count()
-        raise UsbenchError(f"--devices {devices}: this machine has {have}; choose from 1 to {have}")
+    require_devices(device, devices, nodes)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning_fabric")
     warnings.filterwarnings("ignore", message=".*all_gather is deprecated")
@@ -267,7 +363,8 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
     fabric = Fabric(
         accelerator=device,
         devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
     fabric.launch()

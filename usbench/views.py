@@ -16,7 +16,7 @@ import torch
 
 from usbench.arrays import load_arrays, save_arrays
 from usbench.augment import light
-from usbench.files import cache_dir, digest_of
+from usbench.files import cache_dir, digest_of, locked
 
 if TYPE_CHECKING:
     from usbench.datasets.base import Task
@@ -56,10 +56,15 @@ def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = 
     names = ("images", "mask")
     stored = load_arrays(place, names)
     if stored is None:
-        images, mask = changed(store.case(case_id), int(digest_of([content, number])[:12], 16), mirror)
-        save_arrays(place, {"images": images, "mask": mask}, {"case": case_id, "view": number})
-        stored = load_arrays(place, names)
-        assert stored is not None
+        waiting = f"{place.parent}: another process is making these views; waiting for it"
+        with locked(place.parent.with_name(f".{place.parent.name}.lock"), waiting):
+            stored = load_arrays(place, names)
+            if stored is None:
+                seed = int(digest_of([content, number])[:12], 16)
+                images, mask = changed(store.case(case_id), seed, mirror)
+                save_arrays(place, {"images": images, "mask": mask}, {"case": case_id, "view": number})
+                stored = load_arrays(place, names)
+                assert stored is not None
     arrays, _ = stored
     return View(case_id, arrays["images"], arrays["mask"], np.ones(len(arrays["mask"]), dtype=bool))
 

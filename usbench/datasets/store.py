@@ -10,21 +10,29 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from usbench.console import say, track
+from usbench.console import track
 from usbench.datasets.base import Case, Reader, Task
 from usbench.datasets.geometry import SliceGeometry, voxel_spacing
 from usbench.datasets.preprocess import DataSettings, prepare_arrays
 from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
-from usbench.files import atomic_folder, cache_dir, digest_of, os_errors, read_json, sha256_file, write_json
+from usbench.files import (
+    atomic_folder,
+    cache_dir,
+    digest_of,
+    locked,
+    os_errors,
+    read_json,
+    sha256_file,
+    write_json,
+)
 
 __all__ = ["DataSettings", "PreparedCase", "Store", "prepare"]
 
@@ -150,7 +158,8 @@ def prepare(
     wanted = _select(reader, present, case_ids)
     path = Path(cache or cache_dir() / "prepared") / f"{task.name}-{_key(reader, settings)}"
     if overwrite or _stale(reader, path, wanted) or _gone(path, present):
-        with _locked(path):
+        waiting = f"{path}: another process is preparing this data; waiting for it"
+        with locked(path / ".lock", waiting):
             _sweep(path)
             for folder in _gone(path, present):
                 shutil.rmtree(folder)
@@ -270,25 +279,6 @@ def _sweep(path: Path) -> None:
     """Remove what a killed preparation left half-written; only under the lock."""
     for leftover in (path / "cases").glob(".*.part"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the store at `path` alone, waiting for another process to be done with it."""
-    from filelock import FileLock, Timeout
-
-    with os_errors(path, "write the prepared store"):
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock")
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            say(f"{path}: another process is preparing this data; waiting for it")
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _prepare_all(
