@@ -11,9 +11,9 @@ on a CPU it is not told apart by network and left out.
 
 from __future__ import annotations
 
-import os
+from usbench.process import settle
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+settle()
 
 import argparse
 import statistics

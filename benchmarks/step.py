@@ -9,9 +9,9 @@ ratio is that of the medians. The check at the end: both reach the same loss.
 
 from __future__ import annotations
 
-import os
+from usbench.process import settle
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+settle()
 
 import argparse
 import copy
@@ -51,9 +51,12 @@ def main() -> None:
     bare = copy.deepcopy(ours)
     slices = Slices([case], 1, device)
     wrapped, adam = fabric.setup(
-        ours, torch.optim.Adam(ours.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        ours,
+        torch.optim.Adam(ours.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True),
     )
-    plain = torch.optim.Adam(bare.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    plain = torch.optim.Adam(
+        bare.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
 
     def bare_epoch(epoch: int) -> float:
         batches = list(slices.batches(draw_epoch(slices.foreground, settings, 0, epoch, 1)))

@@ -1,8 +1,10 @@
 """What Zeus' stored features save: an epoch with them beside an epoch that computes them in every batch.
 
 Usage: python benchmarks/zeus.py [--task msd-prostate] [--size 256] [--cases 1] [--repeat 2]
+           [--encoder litemedsam|sam-vit-b]
 
-Phantom patients, bundled weights, late fusion. Prints the seconds for precomputing a slice (all
+Phantom patients, late fusion, the bundled weights; with --encoder sam-vit-b the paper's encoder with random
+weights, on which its time does not depend. Prints the seconds for precomputing a slice (all
 modalities), for an epoch either way and their ratio, and the peak memory of the process (of the GPU
 where there is one). The language model is not part of either epoch. The more classes, the smaller the ratio:
 the decoder runs once for each, the encoder once for all.
@@ -10,14 +12,17 @@ the decoder runs once for each, the encoder once for all.
 
 from __future__ import annotations
 
-import os
+from usbench.process import settle
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+settle()
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +37,27 @@ from usbench.describe import peak_memory_mb
 from usbench.features import collect_features, fresh_rows
 from usbench.fusion import build_model
 from usbench.methods.registry import get_method
+from usbench.methods.zeus.image_encoder import load_image_encoder
 from usbench.running import choose_device, make_fabric
+from usbench.torchvision_cpu import make_importable
 from usbench.training import fit
 from usbench.weights import weights_dir
+
+
+def random_vit(folder: Path, size: int, device: torch.device) -> Callable[[torch.Tensor], Any]:
+    """What feature `embedding` computes, by SAM's ViT-B with random weights in a file of SAM's format."""
+    make_importable()
+    from segment_anything import sam_model_registry
+
+    file = folder / "sam_vit_b.pth"
+    torch.save(sam_model_registry["vit_b"]().state_dict(), file)
+    encoder = load_image_encoder("sam-vit-b", file, size).to(device)
+
+    def compute(images: torch.Tensor) -> Any:
+        flat = torch.cat([encoder(some) for some in images.flatten(0, 1).split(4)])
+        return flat.unflatten(0, images.shape[:2]), None
+
+    return compute
 
 
 def main() -> None:
@@ -44,6 +67,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--encoder", default="litemedsam", choices=["litemedsam", "sam-vit-b"])
     words = parser.parse_args()
     device = torch.device(choose_device(words.device))
     fabric = make_fabric(device.type, 1, "32")
@@ -57,7 +81,9 @@ def main() -> None:
         make_phantom(task, Path(folder) / "data", cases=words.cases, seed=0)
         store = prepare(task, Path(folder) / "data", config.data)
         assert method.features is not None
-        features = method.features(task, device, **config.method)
+        features = list(method.features(task, device, **config.method))
+        if words.encoder != "litemedsam":
+            features[0] = replace(features[0], compute=random_vit(Path(folder), words.size, device))
         slices = sum(len(store.case(i).mask) for i in store.case_ids)
         start = time.perf_counter()
         made = collect_features(features, "bench", task, store, store.case_ids, device, 50.0)
@@ -65,7 +91,7 @@ def main() -> None:
         modalities, classes = len(task.modalities), len(task.classes)
         print(
             f"{task.name}: {slices} slices, {modalities} modalities, {classes} classes, "
-            f"{words.size} pixels, {device}, {torch.get_num_threads()} threads"
+            f"{words.size} pixels, {words.encoder}, {device}, {torch.get_num_threads()} threads"
         )
         print(f"precomputing: {1000 * each:.0f} ms a slice (loading the models included)")
         cases = [store.case(i) for i in store.case_ids]
