@@ -13,7 +13,8 @@ import pytest
 
 import usbench
 from usbench.board import build, render, write
-from usbench.board.table import bootstrap_interval
+from usbench.board.reported import printed_rows
+from usbench.board.stats import bootstrap_interval
 from usbench.errors import UsbenchError
 from usbench.metrics import ClassScore
 from usbench.results import cases_csv, write_result
@@ -30,7 +31,7 @@ def score(name, dsc):
 
 def make_run(runs: Path, method="unet", fusion="late", fold=0, seed=0, dsc=None, **changes) -> Path:
     """A finished run. dsc: {patient: (liver, spleen)} for the test fold; changes: "part.key" values."""
-    dsc = dsc or dict.fromkeys(FOLDS[fold], (0.8, 0.6))
+    dsc = dsc or dict.fromkeys(FOLDS[fold % 2], (0.8, 0.6))
     data = {
         "schema": 1,
         "usbench": "0.1.0",
@@ -50,7 +51,13 @@ def make_run(runs: Path, method="unet", fusion="late", fold=0, seed=0, dsc=None,
             "merge_labels": None,
         },
         "data": {"kind": "phantom", "fingerprint": "a" * 64, "cases": 4, "limit": None},
-        "split": {"folds": 2, "rule": "fixed", "digest": "d" * 64, "train": [], "test": list(FOLDS[fold])},
+        "split": {
+            "folds": 2,
+            "rule": "fixed",
+            "digest": "d" * 64,
+            "train": [],
+            "test": list(FOLDS[fold % 2]),
+        },
         "preset": "quick",
         "config": {
             "data": {"size": 96},
@@ -97,7 +104,8 @@ def make_run(runs: Path, method="unet", fusion="late", fold=0, seed=0, dsc=None,
         / f"{fold}-{seed}-{len(list(runs.rglob('result.json')))}"
     )
     folder.mkdir(parents=True)
-    rows = {case: [score(n, v) for n, v in zip(CLASSES, values, strict=True)] for case, values in dsc.items()}
+    classes = data["task"]["classes"]
+    rows = {case: [score(n, v) for n, v in zip(classes, values, strict=True)] for case, values in dsc.items()}
     (folder / "cases.csv").write_text(cases_csv(rows))
     write_result(folder, data)
     return folder
@@ -318,7 +326,15 @@ def test_formats_say_the_same(tmp_path):
     assert [row["rank"] for row in data["tables"][0]["rows"]] == [1, None]
     assert data["tables"][0]["rows"][0]["dsc"] == pytest.approx(0.7)
     paths = write(board, tmp_path / "out")
-    assert [path.name for path in paths] == [f"leaderboard.{form}" for form in ("md", "csv", "json", "html")]
+    names = [
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.json",
+        "leaderboard.tex",
+        "leaderboard.html",
+        "leaderboard-cost.png",
+    ]
+    assert [path.name for path in paths] == names
     assert json.loads(paths[2].read_text()) == data
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in paths)
     with pytest.raises(UsbenchError, match="unknown format"):
@@ -368,8 +384,7 @@ def test_function_of_the_public_interface_survives_the_import_of_its_module(tmp_
 
 
 def test_paper_table_is_marked_as_reported():
-    file = Path(__file__).parents[1] / "leaderboards" / "paper" / "zeus-table2.csv"
-    rows = {(r["method"], r["fusion"]): r for r in csv.DictReader(file.open())}
+    rows = {(r["method"], r["fusion"]): r for r in printed_rows()}
     assert len(rows) == 7 * 3 + 2
     assert {row["status"] for row in rows.values()} == {"reported, not measured"}
     assert rows["Zeus", "late"]["chaos_dsc"] == "85.80"

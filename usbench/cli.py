@@ -132,13 +132,21 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
 @main.command()
 @click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
 @click.option("--task", help="Only this task.")
-@click.option("--format", "form", default="table", show_default=True, help="table, md, csv or json.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Write leaderboard.md, .csv and .json into this folder."
+    "--format", "form", default="table", show_default=True, help="table, md, csv, json, latex or html."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write leaderboard.md, .csv, .json, .tex, .html and a picture of score against cost here.",
 )
 @debug_option
 def leaderboard(runs_dir: Path, task: str | None, form: str, out: Path | None) -> None:
-    """Rank the finished runs: one table for each task, data and protocol."""
+    """Rank the finished runs: one table for each task, data and protocol.
+
+    Each row has an interval, a paired test against the leader and the stability of its rank; below
+    are the effect of fusion, ranks across tasks, and the paper's numbers beside ours.
+    """
     from usbench.board import build, render, write
 
     board = build(runs_dir, task)

@@ -149,20 +149,24 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
     """The rows of a cases.csv, NaN where a score is undefined."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        counts = ("tp", "fp", "fn", "tn")
-        texts = ("case", "class", "edge")
-        return [
-            {
-                k: v if k in texts else int(v) if k in counts else float(v) if v else math.nan
-                for k, v in row.items()
-            }
-            for row in rows
-        ]
-    except (OSError, ValueError, TypeError) as error:
+            header, *rows = [row for row in csv.reader(stream) if row] or [[]]
+        if any(len(row) != len(header) for row in rows):
+            raise ValueError("a row is cut off")
+        columns = [_values(name, texts) for name, texts in zip(header, zip(*rows, strict=True), strict=False)]
+        return [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
+    except (OSError, ValueError, csv.Error) as error:
         raise UsbenchError(
             f"{path}: cannot read the per-case scores ({error}); run the cell again"
         ) from error
+
+
+def _values(name: str, texts: Sequence[str]) -> Sequence[Any]:
+    """The column `name` of a cases.csv from its texts."""
+    if name in ("case", "class", "edge"):
+        return texts
+    if name in ("tp", "fp", "fn", "tn"):
+        return [int(text) for text in texts]
+    return [float(text) if text else math.nan for text in texts]
 
 
 def history_csv(rows: Iterable[Mapping[str, float]]) -> str:

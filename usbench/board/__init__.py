@@ -1,4 +1,4 @@
-"""The leaderboard: finished runs collected, averaged, ranked and printed.
+"""The leaderboard: finished runs collected, averaged, ranked, compared and printed.
 
 from usbench.board import build, render
 print(render(build("runs"), "md"))
@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from usbench.board.collect import Problem, collect
+from usbench.board.overall import across_tasks
 from usbench.board.render import FORMATS, render, write
+from usbench.board.reported import beside_reported
 from usbench.board.table import Leaderboard, Row, Table, make_tables
 from usbench.errors import UsbenchError, unknown
 
@@ -21,19 +23,19 @@ def build(runs_dir: str | Path = "runs", task: str | None = None) -> Leaderboard
 
     task: only the tables of this task. Results that cannot be trusted (edited, half-written, of
     another schema, not of usbench) are left out and listed in `problems`. Raises `UsbenchError`
-    where no result is left.
+    where no result is left. What the statistics are stands in docs/leaderboard.md.
     """
     runs_dir = Path(runs_dir)
     command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
     remedy = f"make one with: {command}"
-    results, problems = collect(runs_dir)
-    if not results:
+    runs, problems = collect(runs_dir)
+    if not runs:
         why = (
             f"none of {len(problems)} can be used, the first: {problems[0]}" if problems else "there is none"
         )
         raise UsbenchError(f"{runs_dir}: no finished run, {why}; {remedy}")
-    names = {result.data["cell"]["task"] for result in results}
+    names = {run.data["cell"]["task"] for run in runs}
     if task is not None and task not in names:
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
-    chosen = [result for result in results if task in (None, result.data["cell"]["task"])]
-    return Leaderboard(make_tables(chosen), problems)
+    tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
+    return Leaderboard(tables, problems, across_tasks(tables), beside_reported(tables))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from usbench.errors import UsbenchError
+from usbench.metrics import SCORES
 from usbench.results import Result, load_result
 
 # What the tables need of a result.
@@ -32,13 +34,27 @@ class Problem:
         return f"{self.path}: {self.reason}"
 
 
-def collect(runs_dir: Path) -> tuple[list[Result], list[Problem]]:
+@dataclass(frozen=True)
+class Run:
+    """A finished run as the tables need it.
+
+    data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
+    of `usbench.metrics.SCORES`, the mean over the classes that have one, NaN where none has.
+    """
+
+    path: Path
+    data: dict[str, Any]
+    cases: tuple[str, ...]
+    scores: np.ndarray
+
+
+def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
     """The finished runs below `runs_dir`, in order of path, and what was left out.
 
     A run counts if `load_result` accepts it and its cases.csv holds every case of its test fold
     with every class. A cell that lies there twice counts once. Unfinished runs are listed too.
     """
-    results: list[Result] = []
+    runs: list[Run] = []
     problems: list[Problem] = []
     seen: dict[tuple[Any, ...], Path] = {}
     for folder, finished in _run_folders(runs_dir):
@@ -47,8 +63,8 @@ def collect(runs_dir: Path) -> tuple[list[Result], list[Problem]]:
             continue
         try:
             result = load_result(folder)
-            _check(result)
-            key = cell_key(result.data)
+            run = _checked(result)
+            key = cell_key(run.data)
         except UsbenchError as error:
             problems.append(Problem(folder, str(error).replace(f"{folder}{os.sep}", "")))
             continue
@@ -60,8 +76,8 @@ def collect(runs_dir: Path) -> tuple[list[Result], list[Problem]]:
             problems.append(Problem(folder, f"the same cell as {seen[key]}; remove one of the two"))
             continue
         seen[key] = folder
-        results.append(result)
-    return results, problems
+        runs.append(run)
+    return runs, problems
 
 
 def settings(data: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +126,8 @@ def _run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
     return sorted(folders.items())
 
 
-def _check(result: Result) -> None:
-    """Raise where a result has not what the tables need."""
+def _checked(result: Result) -> Run:
+    """The run of a result; raises where it has not what the tables need."""
     data = result.data
     for part, names in _NUMBERS.items():
         for name in names:
@@ -122,15 +138,25 @@ def _check(result: Result) -> None:
             data[part][name]
     if not 0 <= data["cell"]["fold"] < data["split"]["folds"]:
         raise ValueError(f"fold {data['cell']['fold']} of {data['split']['folds']}")
-    expected = {(case, name) for case in data["split"]["test"] for name in data["task"]["classes"]}
-    found = [(row["case"], row["class"]) for row in result.cases]
-    if lost := sorted(expected - set(found)):
+    cases, classes = tuple(data["split"]["test"]), tuple(data["task"]["classes"])
+    expected = [(case, name) for case in cases for name in classes]
+    found = {(row["case"], row["class"]): row for row in result.cases}
+    if lost := sorted(set(expected) - set(found)):
         raise UsbenchError(f"cases.csv: lacks case {lost[0][0]}, class {lost[0][1]}; compute the run again")
-    if set(found) != expected or len(found) != len(expected):
+    if not len(found) == len(expected) == len(result.cases):
         raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
-    for row in result.cases:
-        for name in ("dsc", "iou", "hd95", "nsd", "sensitivity", "specificity"):
-            if math.isinf(row[name]):
-                raise UsbenchError(
-                    f"cases.csv: {name} of case {row['case']} is infinite; compute the run again"
-                )
+    values = np.array([[found[pair][name] for name in SCORES] for pair in expected], dtype=float)
+    if np.isinf(values).any():
+        line, column = np.argwhere(np.isinf(values))[0]
+        raise UsbenchError(
+            f"cases.csv: {SCORES[column]} of case {expected[line][0]} is infinite; compute the run again"
+        )
+    return Run(result.path, data, cases, _mean_over_classes(values.reshape(len(cases), len(classes), -1)))
+
+
+def _mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """Means [cases, scores] of values [cases, classes, scores] without the NaN, NaN where nothing is left."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: np.ndarray = np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+    return means
