@@ -56,10 +56,10 @@ def seconds(command: list[str]) -> float:
 
 def finish(options: list[str]) -> int:
     """Write a synthetic result for every cell of the matrix; how many there are."""
+    from usbench.files import write_text
     from usbench.grid.cells import lay_out
     from usbench.grid.words import Words, names, numbers
     from usbench.results import cases_csv, write_result
-    from usbench.files import write_text
 
     given = dict(zip(options[::2], options[1::2], strict=True))
     words = Words(
@@ -111,7 +111,7 @@ def result(cell: Any) -> dict[str, Any]:
         "scores": {**scores, "classes": {name: {**scores, "cases": 2} for name in cell.task.class_names}},
         "paper_style": {"paper_dsc": 0.8, "paper_miou": 0.9},
         "cost": {"parameters": 1, "trainable": 1, "seconds": 60.0, "device": "CPU", "devices": 1},
-        "provenance": {"packages": {name: "1.0" for name in ("torch", "numpy", "scipy", "timm")}},
+        "provenance": {"packages": dict.fromkeys(("torch", "numpy", "scipy", "timm"), "1.0")},
         "protocol": cell.protocol,
     }
 

@@ -58,7 +58,7 @@ def connect(address: str) -> Any:
         words = " ".join(str(error).split())[:200]
         raise UsbenchError(
             f"--address {address}: no connection to a Ray cluster ({type(error).__name__}: {words}); "
-            "start one (ray start --head --disable-usage-stats), and set RAY_AUTH_MODE=token if it wants a token"
+            "start one: ray start --head --disable-usage-stats; if it wants a token: RAY_AUTH_MODE=token"
         ) from error
     return ray
 
