@@ -2,6 +2,7 @@
 
     import usbench
     results = usbench.run(method="unet", fusion="late", task="chaos")
+    table = usbench.matrix(methods="unet,zeus", tasks="chaos", seeds=(0, 1, 2))
     board = usbench.leaderboard("runs")
     result = usbench.load_result(results[0].path)
 
@@ -16,6 +17,7 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.board import build as leaderboard
+    from usbench.grid.command import matrix
     from usbench.methods.contract import EncoderDecoder, Feature, Method
     from usbench.results import load_result
     from usbench.running import run
@@ -30,6 +32,7 @@ __all__ = [
     "__version__",
     "leaderboard",
     "load_result",
+    "matrix",
     "run",
 ]
 
@@ -39,6 +42,7 @@ _LAZY = {
     "Method": ("usbench.methods.contract", "Method"),
     "leaderboard": ("usbench.board", "build"),
     "load_result": ("usbench.results", "load_result"),
+    "matrix": ("usbench.grid.command", "matrix"),
     "run": ("usbench.running", "run"),
 }
 

@@ -11,29 +11,10 @@ import click
 
 from usbench import __version__
 from usbench.errors import UsbenchError
+from usbench.options import cell_options, debug_option, split_names, words_of_file
 from usbench.process import settle
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-
-
-def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        context.find_root().meta["usbench.debug"] = True
-
-
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_debug,
-    help="Show the traceback of an error.",
-)
-
-
-def _names(text: str | None) -> list[str] | None:
-    """Comma-separated names as a list, None where nothing was given."""
-    return [name.strip() for name in text.split(",") if name.strip()] if text else None
 
 
 @click.group(context_settings=SETTINGS)
@@ -49,42 +30,11 @@ def main() -> None:
 @click.option(
     "--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout, instead of --task."
 )
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
-)
-@click.option(
-    "--data",
-    default="auto",
-    show_default=True,
-    help="auto: real data where it is found, else the phantom. real: absence is an error. phantom: always.",
-)
-@click.option("--modalities", help="Use only these, comma-separated.")
-@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
-@click.option("--folds", help="all, or numbers such as 0,2 (default: 0; with preset paper: all).")
+@cell_options
 @click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
-@click.option("--preset", help="paper, quick or smoke (default: quick on phantoms and on a CPU, else paper).")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
-)
-@click.option("--config", type=click.Path(path_type=Path), help="YAML file of settings; --set wins over it.")
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", default=1, show_default=True, help="How many devices train together on a node.")
 @click.option(
     "--nodes", default=1, show_default=True, help="How many nodes train together; start this on each of them."
-)
-@click.option("--precision", default="32", show_default=True, help="32, bf16 or 16.")
-@click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
-@click.option(
-    "--limit", type=int, metavar="N", help="Use the first N cases only; such a run is never ranked."
-)
-@click.option(
-    "--cache-gb",
-    default=50.0,
-    show_default=True,
-    help="Bound on stored features of frozen parts; past it they are computed anew in every batch.",
 )
 @click.option("--overwrite", is_flag=True, help="Compute finished cells again.")
 @click.option("--keep-weights", is_flag=True, help="Keep the trained weights beside the result.")
@@ -99,7 +49,7 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
     from usbench.config import parse_assignments
 
     options["settings"] = parse_assignments(assignments)
-    options["modalities"] = _names(modalities)
+    options["modalities"] = split_names(modalities)
     if dry_run:
         from usbench.report import print_plan
         from usbench.running import make_plan
@@ -127,6 +77,62 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
     results = run_cells(**options)
     if is_first_process():
         print_results(results)
+
+
+@main.command()
+@click.argument(
+    "file",
+    required=False,
+    type=click.Path(path_type=Path),
+    metavar="[FILE.yaml]",
+    is_eager=True,
+    expose_value=False,
+    callback=words_of_file,
+)
+@click.option("--methods", default="all", show_default=True, help="all, or names such as unet,zeus.")
+@click.option("--fusions", default="all", show_default=True, help="all, or early, hybrid, late.")
+@click.option(
+    "--tasks", help="all, or names such as chaos,msd-brain (default: all, or none with --task-dir)."
+)
+@click.option(
+    "--task-dir",
+    "task_dirs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A folder in MSD layout; may be repeated.",
+)
+@cell_options
+@click.option("--seeds", default="0", show_default=True, help="Numbers such as 0,1,2.")
+@click.option("--devices", default=1, show_default=True, help="How many devices train one cell together.")
+@click.option("--address", help="A Ray cluster: ray://HOST:10001, HOST:6379, or auto on one of its nodes.")
+@click.option("--workers", type=int, help="How many cells at once (default: as many as fit; needs Ray).")
+@click.option("--cpus-per-run", type=int, help="Cores of one cell (default: 1; all with one worker).")
+@click.option("--gpus-per-run", type=float, help="GPUs of one cell (default: 0.5).")
+@click.option("--dry-run", is_flag=True, help="List the cells and their state, and do nothing.")
+@debug_option
+@click.pass_context
+def matrix(
+    context: click.Context,
+    /,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    modalities: str | None,
+    **options: Any,
+) -> None:
+    """Compute a whole table: methods x fusions x tasks x folds x seeds, what is finished left out.
+
+    FILE.yaml holds the same words ("methods: [unet, zeus]"); the command line wins over it. A cell that
+    fails stops no other; the same command goes on with what is missing.
+    """
+    from usbench.config import parse_assignments
+    from usbench.grid.command import matrix as compute
+    from usbench.grid.summary import listing, summary
+
+    settings = {**context.meta.get("usbench.settings", {}), **parse_assignments(assignments)}
+    made = compute(settings=settings, modalities=split_names(modalities), dry_run=dry_run, **options)
+    click.echo(listing(made) if dry_run else summary(made))
+    if made.failed:
+        raise UsbenchError(f"{len(made.failed)} failed, listed above")
 
 
 @main.command()
@@ -239,7 +245,7 @@ def data_check(
     """Walk a data set and report everything that is wrong in it; exit code 1 if anything is."""
     from usbench.datasets.commands import check_task
 
-    check_task(task, task_dir, data_dir, _names(modalities))
+    check_task(task, task_dir, data_dir, split_names(modalities))
 
 
 @data.command("prepare")
@@ -257,7 +263,7 @@ def data_prepare(modalities: str | None, **options: Any) -> None:
     """Prepare a data set for training; `run` does this by itself when it is needed."""
     from usbench.datasets.commands import prepare_task
 
-    prepare_task(modalities=_names(modalities), **options)
+    prepare_task(modalities=split_names(modalities), **options)
 
 
 @data.command("phantom")
@@ -341,7 +347,7 @@ def zeus_instructions(assignments: tuple[str, ...], modalities: str | None, **op
     from usbench.config import parse_assignments
     from usbench.methods.zeus.commands import show_instructions
 
-    show_instructions(settings=parse_assignments(assignments), modalities=_names(modalities), **options)
+    show_instructions(settings=parse_assignments(assignments), modalities=split_names(modalities), **options)
 
 
 @zeus.command("ablation", context_settings={"ignore_unknown_options": True})

@@ -124,24 +124,30 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """A YAML file of settings, nested (`train: {epochs: 5}`) or flat (`train.epochs: 5`), flattened."""
+    return flatten(read_mapping(path, "settings", "train: {epochs: 5}"))
+
+
+def read_mapping(path: Path, what: str, example: str) -> dict[str, Any]:
+    """A YAML file of `what`, a mapping by name; errors name the file and show the `example`."""
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsbenchError(f"{path}: cannot read the configuration ({error}); check the path") from error
+        raise UsbenchError(f"{path}: cannot read the {what} ({error}); check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise UsbenchError(
-            f"{path}: not valid YAML{where}; write settings as 'train: {{epochs: 5}}'"
-        ) from error
+        raise UsbenchError(f"{path}: not valid YAML{where}; write {what} as '{example}'") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UsbenchError(
-            f"{path}: holds a {type(content).__name__}, not settings; write 'train: {{epochs: 5}}'"
-        )
+        raise UsbenchError(f"{path}: holds a {type(content).__name__}, not {what}; write '{example}'")
+    return {str(key): value for key, value in content.items()}
+
+
+def flatten(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Settings nested by section (`{"train": {"epochs": 5}}`) or flat, flat (`{"train.epochs": 5}`)."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):

@@ -28,6 +28,17 @@ def say(message: str) -> None:
 
 
 @contextmanager
+def muted() -> Iterator[None]:
+    """Let messages and bars go nowhere; for a caller that shows what happens in its own way."""
+    before = console().quiet
+    console().quiet = True
+    try:
+        yield
+    finally:
+        console().quiet = before
+
+
+@contextmanager
 def progress() -> Iterator[Progress]:
     """A progress display; add tasks with `add_task(description, total=n)`."""
     from rich.progress import (

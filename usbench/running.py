@@ -238,6 +238,18 @@ def prepare_data(task: Task, source: DataSource, settings: DataSettings, limit: 
     return Prepared(store, make_split(task, store.case_ids))
 
 
+def find_prepared_data(
+    task: Task, source: DataSource, settings: DataSettings, limit: int | None
+) -> tuple[Store | None, Split]:
+    """The store of a task, None where a case is still to be prepared, and its folds; nothing is written."""
+    from usbench.datasets.readers import open_reader
+    from usbench.datasets.splits import make_split
+    from usbench.datasets.store import find_prepared
+
+    case_ids = open_reader(task, source.root).case_ids()[:limit]
+    return find_prepared(task, source.root, settings, case_ids), make_split(task, case_ids)
+
+
 def make_cells(
     plan: Plan,
     folds: str | Sequence[int] | None,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +37,16 @@ def weights_name(pretrained: str) -> str:
     if not is_file(pretrained):
         return pretrained
     path = Path(pretrained).expanduser()
-    return f"{path.name} ({sha256_file(path)[:8]})" if path.is_file() else path.name
+    if not path.is_file():
+        return path.name
+    state = path.stat()
+    return f"{path.name} ({_digest(path, state.st_size, state.st_mtime_ns)[:8]})"
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file that every cell of a matrix asks for."""
+    return sha256_file(path)
 
 
 def licence(encoder: str, pretrained: str) -> str:

@@ -34,7 +34,7 @@ from usbench.files import (
     write_json,
 )
 
-__all__ = ["DataSettings", "PreparedCase", "Store", "prepare"]
+__all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
 
 # Raise it when the same raw case would be prepared differently: older stores are then left alone.
 STORE_VERSION = 1
@@ -156,7 +156,7 @@ def prepare(
     reader = open_reader(task, Path(root))
     present = reader.case_ids()
     wanted = _select(reader, present, case_ids)
-    path = Path(cache or cache_dir() / "prepared") / f"{task.name}-{_key(reader, settings)}"
+    path = _store_folder(reader, settings, cache)
     if overwrite or _stale(reader, path, wanted) or _gone(path, present):
         waiting = f"{path}: another process is preparing this data; waiting for it"
         with locked(path / ".lock", waiting):
@@ -169,6 +169,27 @@ def prepare(
                 _prepare_all(reader, Path(root), settings, path, redo, workers)
             finally:
                 _sweep(path)
+    return _open(reader, settings, path, wanted)
+
+
+def find_prepared(
+    task: Task, root: Path, settings: DataSettings, case_ids: Sequence[str] | None = None
+) -> Store | None:
+    """The store that `prepare` would give, or None where a case of it is still to be prepared."""
+    from usbench.datasets.readers import open_reader
+
+    reader = open_reader(task, Path(root))
+    wanted = _select(reader, reader.case_ids(), case_ids)
+    path = _store_folder(reader, settings, None)
+    return None if _stale(reader, path, wanted) else _open(reader, settings, path, wanted)
+
+
+def _store_folder(reader: Reader, settings: DataSettings, cache: Path | None) -> Path:
+    return Path(cache or cache_dir() / "prepared") / f"{reader.task.name}-{_key(reader, settings)}"
+
+
+def _open(reader: Reader, settings: DataSettings, path: Path, wanted: Sequence[str]) -> Store:
+    task = reader.task
     metas = {case_id: _read_meta(_case_folder(path, case_id) / "meta.json") for case_id in wanted}
     contents, voxels = {}, 0
     for case_id, meta in metas.items():
