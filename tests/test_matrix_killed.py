@@ -104,7 +104,8 @@ def scores(runs: Path) -> Any:
     assert not board["problems"]
     for table in board["tables"]:
         for row in table["rows"]:
-            del row["ms_per_slice"]
+            for measured in ("ms_per_slice", "memory_mb", "train_seconds", "runs"):
+                del row[measured]
     cases = {str(file.parent.relative_to(runs)): file.read_text() for file in sorted(runs.rglob("cases.csv"))}
     losses = {
         str(file.parent.relative_to(runs)): [line.split(",")[1] for line in file.read_text().splitlines()]
