@@ -1,6 +1,7 @@
 """Time the leaderboard on synthetic runs: reading and checking, statistics, JSON, and the whole command.
 
 Usage: python benchmarks/leaderboard.py [--results 50 500 5000] [--patients 30] [--profile]
+       python benchmarks/leaderboard.py --separation
 
 Every result is one fold of five with `--patients` test patients of four classes, written by the
 writers of `usbench.results`; a row has five of them, so 500 results are 100 rows over 150 patients,
@@ -8,6 +9,10 @@ all in one table, which is the worst case for the statistics. The scores are ran
 by a little, patients by a lot. Times are of one process on one core, as the clock on the wall shows
 them; the last columns are the command `usbench leaderboard --format json`, with the start of Python and
 all imports, by the wall and in CPU time, which other work on the machine does not stretch.
+
+--separation simulates tables instead: how often a row that is as good as the leader is separated from
+it, and how often one that is worse, with p corrected for all pairs of rows (as the leaderboard does)
+and for the tests against the leader alone (which forgets that the leader was picked by the scores).
 """
 
 from __future__ import annotations
@@ -151,13 +156,50 @@ def time_board(runs: Path) -> tuple[float, ...]:
     return read - start, counted - read, written - counted, wall, used
 
 
+def separation(rows: int, patients: int, tables: int = 1000) -> tuple[float, float, float, float]:
+    """Shares of simulated tables or rows, corrected for all pairs, then for the leader's tests alone.
+
+    DSC is normal: patients vary by 0.08, methods within a patient by 0.04. False: tables of equal rows
+    with any row separated from the leader. Found: rows that are 0.04 worse, half of all, separated from
+    a leader that is not. Returns (false, found, false, found).
+    """
+    from scipy.stats import wilcoxon
+
+    from usbench.board.stats import ALPHA, holm
+
+    rng = np.random.default_rng(0)
+    false, found, worse = np.zeros(2), np.zeros(2), 0
+    for number in range(2 * tables):
+        lower = np.arange(rows) >= (rows // 2 if number % 2 else rows)
+        dsc = rng.normal(0.8, 0.08, patients) + rng.normal(0, 0.04, (rows, patients)) - 0.04 * lower[:, None]
+        order = np.argsort(-dsc.mean(axis=1))
+        p = wilcoxon(dsc[order[1:]] - dsc[order[0]], axis=1).pvalue.tolist()
+        separated = np.array([holm(p, rows * (rows - 1) // 2), holm(p)]) < ALPHA
+        if not lower.any():
+            false += separated.any(axis=1)
+        elif not lower[order[0]]:
+            found += separated[:, lower[order[1:]]].sum(axis=1)
+            worse += int(lower.sum())
+    return (*(false[:1] / tables), *(found[:1] / worse), *(false[1:] / tables), *(found[1:] / worse))
+
+
 def main() -> None:
     """Write the runs, time the leaderboard on them, and print a line for each number of results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--results", type=int, nargs="+", default=[50, 500, 5000])
     parser.add_argument("--patients", type=int, default=30, help="test patients of a result")
     parser.add_argument("--profile", action="store_true", help="also print where the time goes")
+    parser.add_argument("--separation", action="store_true", help="simulate tables instead")
     options = parser.parse_args()
+    if options.separation:
+        print("rows  patients  all pairs: false  found   leader alone: false  found")
+        for rows, patients in ((2, 20), (5, 20), (10, 20), (27, 20), (10, 32), (27, 32)):
+            false, found, false_alone, found_alone = separation(rows, patients)
+            print(
+                f"{rows:4d} {patients:9d} {false:17.3f} {found:6.3f} {false_alone:21.3f} {found_alone:6.3f}",
+                flush=True,
+            )
+        return
     import scipy.stats  # noqa: F401  # its import is part of the command's time alone
 
     print("results  rows  patients  read s  statistics s  JSON s  together s  command s  its CPU s")

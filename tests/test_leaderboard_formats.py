@@ -176,9 +176,8 @@ def test_latex_compiles(full_board, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
     document = (
-        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
-        + render(full_board, "latex")
-        + "\\end{document}\n"
+        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n"
+        "\\usepackage{graphicx}\n\\begin{document}\n" + render(full_board, "latex") + "\\end{document}\n"
     )
     (tmp_path / "board.tex").write_text(document)
     done = subprocess.run(
@@ -186,6 +185,8 @@ def test_latex_compiles(full_board, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
+    # No table is wider than the page.
+    assert not [line for line in done.stdout.splitlines() if line.startswith("Overfull \\hbox")]
     assert (tmp_path / "board.pdf").stat().st_size > 10_000
 
 

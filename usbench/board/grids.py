@@ -157,7 +157,7 @@ def _table_notes(table: Table) -> list[str]:
             f"{table.split_half_tau:.2f} (mean over {HALVES} splits; 1: the same order, 0: none in common)."
         )
     if any(row.frozen_elsewhere for row in table.rows):
-        notes.append("frozen: parameters of frozen parts that made features, not in the column before it.")
+        notes.append("Parameters leave out frozen parts that made features; those are counted as frozen.")
     if devices := sorted({row.device for row in table.rows if row.device}):
         notes.append(f"Costs were measured on: {'; '.join(devices)}.")
     return notes

@@ -1,4 +1,4 @@
-"""A leaderboard as LaTeX tables to be put into a paper; they need the package booktabs."""
+"""A leaderboard as LaTeX tables to be put into a paper; they need the packages booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _SPECIAL = {
     '"': r"\textquotedbl{}",
 }
 _MARKS = {BEST: r"\textbf{%s}", SECOND: r"\underline{%s}"}
-_HEAD = r"""% Tables of usbench leaderboard. They need \usepackage[T1]{fontenc} and \usepackage{booktabs}.
+_HEAD = r"""% Tables of usbench leaderboard. They need \usepackage[T1]{fontenc} and
+% \usepackage{booktabs,graphicx}.
 % Bold: the best ranked row of a column of scores; underlined: the second best."""
 
 
@@ -55,13 +56,15 @@ def _table(grid: Grid) -> str:
             r"\centering",
             rf"\caption{{{escape(grid.title)}}}",
             r"\small",
+            # Only a table that is wider than the page is made smaller.
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{align}}}",
             r"\toprule",
             " & ".join(escape(name) for name in columns) + r" \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             "",
             r"\medskip\footnotesize\raggedright",
             *(escape(note) + r"\par" for note in notes),

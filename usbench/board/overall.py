@@ -46,11 +46,6 @@ class Overall:
     rows: tuple[OverallRow, ...]
     left_out: tuple[str, ...]
 
-    @property
-    def title(self) -> str:
-        """What the rows share, in words."""
-        return f"{self.kind} data, preset {self.preset}, size {self.size}: {', '.join(self.tasks)}"
-
 
 def across_tasks(tables: Sequence[Table]) -> tuple[Overall, ...]:
     """Mean rank and mean DSC across tasks, for each group of tables of one kind, preset, size and training.
