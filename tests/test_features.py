@@ -184,7 +184,9 @@ def compute(images):
     time.sleep(float(sys.argv[2]))
     return images.mean((2, 3)), None
 feature = Feature("slow", "slow", 1, compute)
-collect_features([feature], "s", task, store, store.case_ids, torch.device("cpu"), 1.0)
+common = ([feature], "s", task, store, store.case_ids, torch.device("cpu"), 1.0)
+made = collect_features(*common)
+collect_views(*common, int(sys.argv[3]) if len(sys.argv) > 3 else 0, False, made)
 """
 
 
@@ -202,6 +204,21 @@ def test_a_killed_precomputation_resumes(store: Store, small_prostate: Path, tmp
     again = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("computing") == 2
+
+
+def test_two_processes_at_once_compute_each_row_once(
+    store: Store, small_prostate: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    command = [sys.executable, str(script), str(small_prostate), "0.3", "1"]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    # Four cases, and a view of each.
+    assert sum(out.count("computing") for out, _ in said) == 8
+    assert not list((tmp_path / "cache").rglob("*.part"))
 
 
 def test_slices_without_extras_give_none() -> None:
