@@ -17,7 +17,7 @@ from usbench.board.reported import printed_rows
 from usbench.board.stats import bootstrap_interval
 from usbench.errors import UsbenchError
 from usbench.metrics import ClassScore
-from usbench.results import cases_csv, write_result
+from usbench.results import cases_csv, read_cases, write_result
 
 PATIENTS = ("p1", "p2", "p3", "p4")
 FOLDS = (("p1", "p2"), ("p3", "p4"))
@@ -390,3 +390,27 @@ def test_paper_table_is_marked_as_reported():
     assert rows["Zeus", "late"]["chaos_dsc"] == "85.80"
     assert rows["MISSFormer", "late"]["params_m"] == "610.88"
     assert rows["U-Net", "early"]["brain_miou"] == "73.08"
+
+
+def test_cases_are_read_as_written_or_refused(tmp_path):
+    file = tmp_path / "cases.csv"
+    written = {"p 1, left": [score("liver", 0.75), score("spleen", math.nan)]}
+    file.write_text(cases_csv(written))
+    liver, spleen = read_cases(file)
+    assert (liver["case"], liver["class"], liver["dsc"], liver["tp"]) == ("p 1, left", "liver", 0.75, 1)
+    assert math.isnan(spleen["dsc"])
+    assert spleen["edge"] == "both-empty"
+    file.write_text(cases_csv({}))
+    assert read_cases(file) == []
+    file.write_text("")
+    assert read_cases(file) == []
+    for broken in (cases_csv(written)[:-12], cases_csv(written).replace("0.75", "much")):
+        file.write_text(broken)
+        with pytest.raises(UsbenchError, match=r"cases\.csv: cannot read the per-case scores"):
+            read_cases(file)
+
+
+def test_results_from_before_remarks_are_read(tmp_path):
+    folder = make_run(tmp_path)
+    assert "remarks" not in json.loads((folder / "result.json").read_text())
+    assert usbench.load_result(folder).path == folder
