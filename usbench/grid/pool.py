@@ -75,20 +75,24 @@ def start_here(cpus: int) -> Any:
     import logging
 
     ray = import_ray()
-    try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100_000_000,  # Jobs and outcomes are small; results go to disk.
-        )
-    except Exception as error:
-        words = " ".join(str(error).split())[:200]
-        raise UsbenchError(
-            f"Ray does not start here ({type(error).__name__}: {words}); --workers 1 does without it"
-        ) from error
+    for last in (False, True):  # A node of Ray now and then hangs while it starts.
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=100_000_000,  # Jobs and outcomes are small; results go to disk.
+            )
+            break
+        except Exception as error:
+            ray.shutdown()
+            if last:
+                words = " ".join(str(error).split())[:200]
+                raise UsbenchError(
+                    f"Ray does not start here ({type(error).__name__}: {words}); --workers 1 does without it"
+                ) from error
     return ray
 
 
