@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,9 @@ def compute_all(stack: ExitStack, layout: Layout, words: Words, place: Place) ->
     workers = place.workers if place.parallel else 1
     with View(todo, before, workers) as drive.view:
         try:
-            drive.all(todo)
+            # Ray says on standard output when a worker dies; that is for results.
+            with redirect_stdout(sys.stderr):
+                drive.all(todo)
         except KeyboardInterrupt:
             say(
                 f"stopped: {drive.view.done} of {drive.view.total} cells are done, {drive.view.failed} failed"
