@@ -110,6 +110,7 @@ class View:
     def _render(self) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         if time.monotonic() - self._looked > _EVERY:
@@ -117,12 +118,13 @@ class View:
             self._running = [line for entry in list(self.left.values()) if (line := _state(entry))]
         counts = f"{self.done} of {self.total} cells done, {len(self._running)} running"
         counts += f", {self.failed} failed" if self.failed else ""
-        lines = [Text(counts + self._remaining())]
-        lines += [Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in self._running[:_SHOWN]]
+        head = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=max(1, self.total), completed=self.done + self.failed, width=24)
+        head.add_row(bar, Text(counts + self._remaining()))
+        lines = [Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in self._running[:_SHOWN]]
         if len(self._running) > _SHOWN:
             lines.append(Text(f"  and {len(self._running) - _SHOWN} more"))
-        bar = ProgressBar(total=max(1, self.total), completed=self.done + self.failed, width=60)
-        return Group(bar, *lines)
+        return Group(head, *lines)
 
 
 def _console() -> Console:
