@@ -34,7 +34,7 @@ from usbench.datasets.slices import Slices
 from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
 from usbench.describe import peak_memory_mb
-from usbench.features import collect_features, fresh_rows
+from usbench.features import FeatureStore, fresh_rows
 from usbench.fusion import build_model
 from usbench.methods.registry import get_method
 from usbench.methods.zeus.image_encoder import load_image_encoder
@@ -86,7 +86,7 @@ def main() -> None:
             features[0] = replace(features[0], compute=random_vit(Path(folder), words.size, device))
         slices = sum(len(store.case(i).mask) for i in store.case_ids)
         start = time.perf_counter()
-        made = collect_features(features, "bench", task, store, store.case_ids, device, 50.0)
+        made = FeatureStore(features, "bench", task, store, device, 50.0).collect(store.case_ids).cases
         each = (time.perf_counter() - start) / slices
         modalities, classes = len(task.modalities), len(task.classes)
         print(

@@ -20,14 +20,7 @@ from usbench.datasets.slices import Slices
 from usbench.datasets.store import Store, prepare
 from usbench.datasets.tasks import get_task
 from usbench.errors import UsbenchError
-from usbench.features import (
-    CaseFeatures,
-    collect_features,
-    collect_views,
-    feature_folder,
-    fresh_rows,
-    stored_bytes,
-)
+from usbench.features import Collected, FeatureStore, fresh_rows, stored_bytes
 from usbench.methods.contract import Feature
 from usbench.views import view_of
 
@@ -58,8 +51,12 @@ class Counting:
         self.freed += 1
 
 
+def feature_store(*countings: Counting, store: Store, gb: float = 1.0, source: str = "s") -> FeatureStore:
+    return FeatureStore([counting.feature for counting in countings], source, TASK, store, CPU, gb)
+
+
 def collect(counting: Counting, store: Store, gb: float = 1.0, source: str = "s") -> Any:
-    return collect_features([counting.feature], source, TASK, store, store.case_ids, CPU, gb)
+    return feature_store(counting, store=store, gb=gb, source=source).collect(store.case_ids).cases
 
 
 def test_rows_are_the_computed_ones_at_half_precision(store: Store) -> None:
@@ -94,7 +91,7 @@ def test_other_keys_are_other_features(other: str, store: Store, small_prostate:
 def test_a_damaged_file_is_made_again(store: Store) -> None:
     first = Counting()
     collect(first, store)
-    folder = feature_folder(first.feature, "s", TASK, store)
+    folder = feature_store(first, store=store).folder(first.feature)
     file = sorted(folder.glob("*/rows.npy"))[0]
     content = bytearray(file.read_bytes())
     content[-1] ^= 0xFF
@@ -141,7 +138,7 @@ def test_what_belongs_to_a_case_is_stored_whatever_the_bound(store: Store) -> No
 def test_wrong_number_of_rows_is_named(store: Store) -> None:
     feature = Feature("odd", "odd", 1, lambda images: (images[:-1], None))
     with pytest.raises(UsbenchError, match=r"feature 'odd' has .* rows for .* slices of case"):
-        collect_features([feature], "s", TASK, store, store.case_ids, CPU, 1.0)
+        FeatureStore([feature], "s", TASK, store, CPU, 1.0).collect(store.case_ids)
 
 
 def test_what_half_precision_cannot_hold_is_named(store: Store) -> None:
@@ -157,7 +154,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(store: Store, monkeypatch: p
     counting = Counting()
     with pytest.raises(UsbenchError, match=r"cannot write \(No space left on device\); free some space"):
         collect(counting, store)
-    folder = feature_folder(counting.feature, "s", TASK, store)
+    folder = feature_store(counting, store=store).folder(counting.feature)
     assert list(folder.iterdir()) == []
 
 
@@ -167,16 +164,8 @@ from pathlib import Path
 from usbench.datasets.preprocess import DataSettings
 from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
-from usbench.features import (
-    CaseFeatures,
-    collect_features,
-    collect_views,
-    feature_folder,
-    fresh_rows,
-    stored_bytes,
-)
+from usbench.features import FeatureStore
 from usbench.methods.contract import Feature
-from usbench.views import view_of
 task = get_task("msd-prostate")
 store = prepare(task, Path(sys.argv[1]), DataSettings(size=16), workers=1)
 def compute(images):
@@ -184,9 +173,9 @@ def compute(images):
     time.sleep(float(sys.argv[2]))
     return images.mean((2, 3)), None
 feature = Feature("slow", "slow", 1, compute)
-common = ([feature], "s", task, store, store.case_ids, torch.device("cpu"), 1.0)
-made = collect_features(*common)
-collect_views(*common, int(sys.argv[3]) if len(sys.argv) > 3 else 0, False, made)
+views = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+features = FeatureStore([feature], "s", task, store, torch.device("cpu"), 1.0)
+features.collect(store.case_ids, store.case_ids, views)
 """
 
 
@@ -252,17 +241,16 @@ def test_views_are_changed_slices_with_foreground(store: Store) -> None:
 def test_training_reaches_every_view_with_its_own_rows(store: Store) -> None:
     """A row is the mean of its image, whichever view, whichever bound, near or far."""
     cases = [store.case(i) for i in store.case_ids]
-    whole = collect(Counting(), store)
     place = "case"
-    belonging = Counting(place, per_slice=False)
-    whole_place = collect(belonging, store)
-    of_slices = {i: CaseFeatures({**whole[i].rows, **whole_place[i].rows}) for i in store.case_ids}
-    extras = [of_slices[i].rows for i in store.case_ids]
-    for gb, resident in ((1.0, True), (1.0, False), (0.0, True)):
-        counting = Counting()
-        features = [counting.feature, belonging.feature]
-        views = collect_views(features, "s", TASK, store, store.case_ids, CPU, gb, 2, True, of_slices)
-        slices = Slices(cases, 1, CPU, extras, fresh_rows(features), resident=resident, views=views)
+    for gb, resident in ((1.0, True), (1.0, False), (0.0, True), (0.0, False)):
+        counting, belonging = Counting(key=gb), Counting(place, per_slice=False)
+        made = feature_store(counting, belonging, store=store, gb=gb).collect(
+            store.case_ids, store.case_ids, 2, True
+        )
+        assert all((rows["means"] is None) == (gb == 0) for _, rows in made.views)
+        extras = [made.cases[i].rows for i in store.case_ids]
+        fresh = fresh_rows([counting.feature])
+        slices = Slices(cases, 1, CPU, extras, fresh, resident=resident, views=made.views)
         assert slices.views == 2
         assert len(slices) == sum(len(case.mask) for case in cases)
         full, empty = np.flatnonzero(slices.foreground), np.flatnonzero(~slices.foreground)
@@ -281,8 +269,10 @@ def test_training_reaches_every_view_with_its_own_rows(store: Store) -> None:
 
 def test_views_are_computed_once(store: Store) -> None:
     first, second = Counting(), Counting()
-    of_slices = collect(first, store)
+    made: list[Collected] = []
     for counting in (first, second):
-        collect_views([counting.feature], "s", TASK, store, store.case_ids[:2], CPU, 1.0, 3, False, of_slices)
+        made.append(feature_store(counting, store=store).collect(store.case_ids, store.case_ids[:2], 3))
     assert len(first.calls) == 4 + 2 * 3
     assert second.calls == []
+    assert first.freed == 1  # After all views: a large model is loaded once.
+    assert [view.case_id for view, _ in made[0].views] == 3 * list(store.case_ids[:2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from usbench.console import say
 from usbench.datasets.slices import Slices
 from usbench.describe import describe
 from usbench.errors import UsbenchError
-from usbench.features import CaseFeatures, collect_features, collect_views, fresh_rows
+from usbench.features import CaseFeatures, FeatureStore, Rows, fresh_rows
 from usbench.figures import PICTURED_CASES
 from usbench.files import atomic_path, os_errors, write_json, write_text
 from usbench.fusion import build_model
@@ -128,7 +128,7 @@ class _Frozen:
 
     cases: dict[str, CaseFeatures]
     fresh: dict[str, Callable[[Tensor], Tensor]]
-    views: list[tuple[View, Mapping[str, np.ndarray | None]]]
+    views: list[tuple[View, Rows]]
     remarks: list[str]
 
     @classmethod
@@ -137,17 +137,18 @@ class _Frozen:
             return cls({}, {}, [], [])
         features = cell.method.features(cell.task, device, **cell.config.method)
         train, test = cell.split.train(cell.fold), cell.split.test(cell.fold)
-        common = (features, cell.source_hash, cell.task, cell.store)
-        cases = collect_features(*common, (*train, *test), device, cache_gb)
+        stored = FeatureStore(features, cell.source_hash, cell.task, cell.store, device, cache_gb)
         settings = cell.config.train
-        count = settings.views if settings.augment == "light" else 0
-        views = collect_views(*common, train, device, cache_gb, count, settings.mirror, cases)
+        views = settings.views if settings.augment == "light" else 0
+        found = stored.collect((*train, *test), train, views, settings.mirror)
         remarks = [
-            remark for f in features for remark in f.remarks([case.notes[f.name] for case in cases.values()])
+            remark
+            for f in features
+            for remark in f.remarks([case.notes[f.name] for case in found.cases.values()])
         ]
-        return cls(cases, fresh_rows(features), views, remarks)
+        return cls(found.cases, fresh_rows(features), found.views, remarks)
 
-    def rows(self, case_ids: Sequence[str]) -> list[Mapping[str, np.ndarray | None]]:
+    def rows(self, case_ids: Sequence[str]) -> list[Rows]:
         return [self.cases[case_id].rows for case_id in case_ids] if self.cases else []
 
     def notes(self) -> dict[str, dict[str, Any]]:

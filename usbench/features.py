@@ -8,6 +8,7 @@ bounded: past the bound, rows that depend on their own slice only are computed a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,112 +32,144 @@ if TYPE_CHECKING:
 # Raise it when the same feature would be stored differently.
 VERSION = 1
 
-Rows = dict[str, dict[str, np.ndarray | None]]
-"""By case, then by feature: an array [Z, ...], or None where it is computed in every batch."""
+Rows = Mapping[str, np.ndarray | None]
+"""By feature: an array [Z, ...], memory-mapped, or None where it is computed in every batch."""
+
+_Found = dict[str, tuple[np.ndarray | None, Any]]  # by case: rows and note of one feature
 
 
 @dataclass(frozen=True)
 class CaseFeatures:
     """What is known of a case beside its images.
 
-    rows: by feature an array [Z, ...], memory-mapped, or None where it is computed in every batch.
     notes: by feature what its computation said of the case (the texts of a language model).
     """
 
-    rows: Mapping[str, np.ndarray | None]
+    rows: Rows
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def collect_features(
-    features: Sequence[Feature],
-    source_hash: str,
-    task: Task,
-    store: Store,
-    case_ids: Sequence[str],
-    device: torch.device,
-    cache_gb: float,
-    view: int = 0,
-    mirror: bool = False,
-) -> dict[str, CaseFeatures]:
-    """The features of some cases: from the store, or computed now, with a progress bar.
+@dataclass(frozen=True)
+class Collected:
+    """The features of cases, and views of some of them, all cases of one view after the other."""
+
+    cases: dict[str, CaseFeatures]
+    views: list[tuple[View, Rows]]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """The stored features of a method on the prepared data of a task.
 
     source_hash: of the method's code; other code has other features. cache_gb: bound on all stored
-    features together, in GB (10^9 bytes); features that do not depend on one slice alone are always
-    stored. view: of the cases themselves, or from 1 of a view of them (`usbench.views`), mirrored
-    in part with `mirror`. One feature after
-    the other is computed for all cases and its models let go, so that two large ones are never in memory
-    together.
-    Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
+    features together, in GB (10^9 bytes); features that do not depend on one slice alone are always stored.
     """
-    rows: Rows = {case_id: {} for case_id in case_ids}
-    notes: dict[str, dict[str, Any]] = {case_id: {} for case_id in case_ids}
-    for feature in features:
-        folder = feature_folder(feature, source_hash, task, store, view, mirror)
-        if not _take(feature, folder, store, case_ids, rows, notes):
-            continue
+
+    features: Sequence[Feature]
+    source_hash: str
+    task: Task
+    store: Store
+    device: torch.device
+    cache_gb: float
+
+    def collect(
+        self, case_ids: Sequence[str], viewed: Sequence[str] = (), views: int = 0, mirror: bool = False
+    ) -> Collected:
+        """Features of `case_ids`, and of `views` views of the cases `viewed`: stored, or computed now.
+
+        mirror: whether views may exchange left and right (`usbench.views`). Features that do not depend on
+        one slice alone (a text on a whole case) are the same for a view. One feature after the other is
+        computed for all cases and views, with a progress bar, and its models let go, so that two large ones
+        are never in memory together. `viewed` is part of `case_ids`.
+        Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
+        """
+        rows: dict[tuple[str, int], dict[str, np.ndarray | None]] = defaultdict(dict)
+        notes: dict[str, dict[str, Any]] = defaultdict(dict)
+        for feature in self.features:
+            absent = 0
+            for view in range(1 + (views if feature.per_slice else 0)):
+                found = self._of(feature, viewed if view else case_ids, view, mirror)
+                for case_id, (array, note) in found.items():
+                    rows[case_id, view][feature.name] = array
+                    absent += array is None
+                    if not view:
+                        notes[case_id][feature.name] = note
+            if absent:
+                say(
+                    f"{feature.what} of {absent} cases{' and views' if views else ''} are computed in every "
+                    f"batch: {features_dir()} holds {stored_bytes() / 1e9:.1f} of {self.cache_gb:g} GB; "
+                    "raise --cache-gb or remove what is old there"
+                )
+            else:
+                feature.free()
+        made: list[tuple[View, Rows]] = []
+        for view in range(1, views + 1):
+            for case_id in viewed:
+                full = np.flatnonzero(self.store.case(case_id).foreground)
+                whole = {
+                    name: array[full]
+                    for name, array in rows[case_id, 0].items()
+                    if name not in rows[case_id, view] and array is not None
+                }
+                changed = view_of(self.task, self.store, case_id, view, mirror)
+                made.append((changed, {**rows[case_id, view], **whole}))
+        return Collected({i: CaseFeatures(rows[i, 0], notes[i]) for i in case_ids}, made)
+
+    def folder(self, feature: Feature, view: int = 0, mirror: bool = False) -> Path:
+        """The folder of a feature on this data, or on a view of it; its cases lie in it."""
+        task, of_view = self.task, view_key(view, mirror) if view else []
+        data = [task.name, task.modality_names, asdict(self.store.settings), of_view]
+        key = digest_of([VERSION, feature.name, feature.key, self.source_hash, data])
+        return features_dir() / f"{feature.name}-{key[:16]}"
+
+    def _of(self, feature: Feature, case_ids: Sequence[str], view: int, mirror: bool) -> _Found:
+        folder = self.folder(feature, view, mirror)
+        found = self._stored(folder, case_ids)
+        if len(found) == len(case_ids):
+            return found
         waiting = f"{folder}: another process is computing {feature.what}; waiting for it"
         with locked(folder.with_name(f".{folder.name}.lock"), waiting):
-            missing = _take(feature, folder, store, case_ids, rows, notes)
-            _make(feature, folder, task, store, missing, device, cache_gb, view, mirror, rows, notes)
-        absent = sum(rows[case_id][feature.name] is None for case_id in case_ids)
-        if absent:
-            say(
-                f"{feature.what} of {absent} cases are computed in every batch: {features_dir()} holds "
-                f"{stored_bytes() / 1e9:.1f} of {cache_gb:g} GB; raise --cache-gb or remove what is old there"
-            )
-        else:
-            feature.free()
-    return {case_id: CaseFeatures(rows[case_id], notes[case_id]) for case_id in case_ids}
+            found = self._stored(folder, case_ids)
+            missing = [case_id for case_id in case_ids if case_id not in found]
+            if missing:
+                self._make(feature, folder, missing, view, mirror, found)
+        return found
 
+    def _stored(self, folder: Path, case_ids: Sequence[str]) -> _Found:
+        loaded = ((case_id, _load(self._place(folder, case_id))) for case_id in case_ids)
+        return {case_id: stored for case_id, stored in loaded if stored is not None}
 
-def _take(
-    feature: Feature,
-    folder: Path,
-    store: Store,
-    case_ids: Sequence[str],
-    rows: Rows,
-    notes: dict[str, dict[str, Any]],
-) -> list[str]:
-    """Put what is stored of a feature into `rows` and `notes`; the cases of which nothing is stored."""
-    missing = []
-    for case_id in case_ids:
-        stored = _load(_place(folder, case_id, store))
-        if stored is None:
-            missing.append(case_id)
-        else:
-            rows[case_id][feature.name], notes[case_id][feature.name] = stored
-    return missing
+    def _make(
+        self,
+        feature: Feature,
+        folder: Path,
+        case_ids: Sequence[str],
+        view: int,
+        mirror: bool,
+        found: _Found,
+    ) -> None:
+        """Compute a feature of some cases into `found`, and store it as far as the bound allows."""
+        bound = self.cache_gb * 1e9
+        with progress() as bar:
+            of_view = f", view {view}" if view else ""
+            line = bar.add_task(f"{self.task.name}: {feature.what}{of_view}", total=len(case_ids))
+            for case_id in case_ids:
+                case = (
+                    view_of(self.task, self.store, case_id, view, mirror)
+                    if view
+                    else self.store.case(case_id)
+                )
+                size = _expected_bytes(found, len(case.mask))
+                found[case_id] = (None, None)
+                if not feature.per_slice or stored_bytes() + size <= bound:
+                    array, note = _compute(feature, case, self.device)
+                    if not feature.per_slice or stored_bytes() + array.nbytes <= bound:
+                        found[case_id] = _save(self._place(folder, case_id), array, note, feature), note
+                bar.advance(line)
 
-
-def _make(
-    feature: Feature,
-    folder: Path,
-    task: Task,
-    store: Store,
-    case_ids: Sequence[str],
-    device: torch.device,
-    cache_gb: float,
-    view: int,
-    mirror: bool,
-    rows: Rows,
-    notes: dict[str, dict[str, Any]],
-) -> None:
-    """Compute a feature of some cases into `rows` and `notes`, and store it as far as the bound allows."""
-    if not case_ids:
-        return
-    with progress() as bar:
-        of_view = f", view {view}" if view else ""
-        line = bar.add_task(f"{task.name}: {feature.what}{of_view}", total=len(case_ids))
-        for case_id in case_ids:
-            case = view_of(task, store, case_id, view, mirror) if view else store.case(case_id)
-            size = _expected_bytes(rows, feature.name, len(case.mask))
-            found: tuple[np.ndarray | None, Any] = (None, None)
-            if not feature.per_slice or stored_bytes() + size <= cache_gb * 1e9:
-                array, note = _compute(feature, case, device)
-                if not feature.per_slice or stored_bytes() + array.nbytes <= cache_gb * 1e9:
-                    found = _save(_place(folder, case_id, store), array, note, feature), note
-            rows[case_id][feature.name], notes[case_id][feature.name] = found
-            bar.advance(line)
+    def _place(self, folder: Path, case_id: str) -> Path:
+        # The content is in the name: a changed case is another case.
+        return folder / f"{case_id}-{digest_of(self.store.contents[case_id])[:12]}"
 
 
 def features_dir() -> Path:
@@ -149,55 +182,9 @@ def stored_bytes() -> int:
     return sum(path.stat().st_size for path in features_dir().glob("*/*/rows.npy"))
 
 
-def collect_views(
-    features: Sequence[Feature],
-    source_hash: str,
-    task: Task,
-    store: Store,
-    case_ids: Sequence[str],
-    device: torch.device,
-    cache_gb: float,
-    views: int,
-    mirror: bool,
-    of_slices: Mapping[str, CaseFeatures],
-) -> list[tuple[View, Mapping[str, np.ndarray | None]]]:
-    """`views` views of each case with their features, all cases of one view after the other.
-
-    of_slices: the features of the cases themselves. Those that do not depend on one slice alone (a text on
-    a whole case) are the same for a view.
-    """
-    alone = [feature for feature in features if feature.per_slice]
-    made: list[tuple[View, Mapping[str, np.ndarray | None]]] = []
-    for number in range(1, views + 1):
-        found = collect_features(alone, source_hash, task, store, case_ids, device, cache_gb, number, mirror)
-        for case_id in case_ids:
-            rows = dict(found[case_id].rows)
-            for name, whole in of_slices[case_id].rows.items():
-                if name not in rows:
-                    assert whole is not None
-                    rows[name] = whole[np.flatnonzero(store.case(case_id).foreground)]
-            made.append((view_of(task, store, case_id, number, mirror), rows))
-    return made
-
-
-def feature_folder(
-    feature: Feature, source_hash: str, task: Task, store: Store, view: int = 0, mirror: bool = False
-) -> Path:
-    """The folder of a feature on data prepared in one way; its cases lie in it."""
-    data = [task.name, task.modality_names, asdict(store.settings), view_key(view, mirror) if view else []]
-    key = digest_of([VERSION, feature.name, feature.key, source_hash, data])
-    return features_dir() / f"{feature.name}-{key[:16]}"
-
-
-def _place(folder: Path, case_id: str, store: Store) -> Path:
-    # The content is in the name: a changed case is another case.
-    return folder / f"{case_id}-{digest_of(store.contents[case_id])[:12]}"
-
-
-def _expected_bytes(rows: Mapping[str, Mapping[str, np.ndarray | None]], name: str, slices: int) -> int:
+def _expected_bytes(found: _Found, slices: int) -> int:
     """What the next case will take, judged by one that is stored; 0 where none is."""
-    for found in rows.values():
-        array = found.get(name)
+    for array, _ in found.values():
         if array is not None and len(array):
             return array.nbytes // len(array) * slices
     return 0

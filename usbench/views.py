@@ -30,14 +30,12 @@ VERSION = 1
 class View:
     """The slices with foreground of a case, each changed once, image and mask alike.
 
-    images: float16 [F, M, S, S]. mask: uint8 [F, S, S]. foreground: bool [F], all true: it is that of the
-    slices before the change.
+    images: float16 [F, M, S, S]. mask: uint8 [F, S, S].
     """
 
     case_id: str
     images: np.ndarray
     mask: np.ndarray
-    foreground: np.ndarray
 
 
 def view_key(number: int, mirror: bool) -> list[int]:
@@ -66,7 +64,7 @@ def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = 
                 stored = load_arrays(place, names)
                 assert stored is not None
     arrays, _ = stored
-    return View(case_id, arrays["images"], arrays["mask"], np.ones(len(arrays["mask"]), dtype=bool))
+    return View(case_id, arrays["images"], arrays["mask"])
 
 
 def changed(case: PreparedCase, seed: int, mirror: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -51,7 +51,7 @@ def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[d
 
     from usbench.datasets.readers import open_reader
     from usbench.datasets.store import prepare
-    from usbench.features import collect_features
+    from usbench.features import FeatureStore
     from usbench.methods.registry import source_hash
     from usbench.methods.zeus.instructions import Instructions
     from usbench.methods.zeus.model import features
@@ -73,9 +73,8 @@ def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[d
     ids = open_reader(plan.task, plan.source.root).case_ids()[:limit] if limit else None
     store = prepare(plan.task, plan.source.root, plan.config.data, case_ids=ids)
     wanted = [f for f in features(plan.task, device, **plan.config.method) if f.name == "instruction"]
-    made = collect_features(
-        wanted, source_hash(plan.method), plan.task, store, store.case_ids, device, cache_gb
-    )
+    stored = FeatureStore(wanted, source_hash(plan.method), plan.task, store, device, cache_gb)
+    made = stored.collect(store.case_ids).cases
     return [
         {"case": case_id, **note} for case_id, found in made.items() for note in found.notes["instruction"]
     ]
