@@ -49,7 +49,7 @@ ROWS = {  # (method, fusion): DSC by case, HD95 and parameters follow
 }
 
 
-def board_data(folder: Path) -> tuple[dict[str, Any], list[Any]]:
+def board_data(folder: Path) -> dict[str, Any]:
     """A leaderboard of two tasks from runs on disk, with the statistics that a board may have."""
     picture = io.BytesIO()
     Image.new("RGB", (300, 200), "#335577").save(picture, "PNG")
@@ -68,8 +68,7 @@ def board_data(folder: Path) -> tuple[dict[str, Any], list[Any]]:
     )
     broken = write_run(folder / "own" / "broken", {"x": {"tumour": 0.5}}, "broken", cell__task="own")
     (broken / "cases.csv").write_text("edited")
-    board = build(folder)
-    data = as_dict(board)
+    data = as_dict(build(folder))
     runs = {(r["hash"]): r for r in runs_of(folder)}
     for table in data["tables"]:
         for row in table["rows"]:
@@ -105,14 +104,14 @@ def board_data(folder: Path) -> tuple[dict[str, Any], list[Any]]:
     }
     data["overall"] = [group]
     data["reported"] = [{"method": "U-Net", "reported_dsc": 86.25, "our_dsc": None}]
-    return data, [[row.patients for row in table.rows] for table in board.tables]
+    return data
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of a leaderboard and of the page of a run."""
     folder = tmp_path_factory.mktemp("pages")
-    (folder / "board.html").write_text(page.html(*board_data(folder / "runs")), encoding="utf-8")
+    (folder / "board.html").write_text(page.html(board_data(folder / "runs")), encoding="utf-8")
     run_page.write_report(folder / "runs" / "chaos" / "3", folder / "run.html")
     return {name: (folder / f"{name}.html").as_uri() for name in ("board", "run")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,11 @@ def settings(data: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def settings_key(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Settings as a key: equal for equal settings, whatever their order."""
+    return tuple((name, repr(value)) for name, value in sorted(values.items()))
+
+
 def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
     """What results must share to stand in one table."""
     return (
@@ -105,7 +111,7 @@ def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
 
 def row_key(data: dict[str, Any]) -> tuple[Any, ...]:
     """What results must share to be averaged in one row of a table: all but fold and seed."""
-    own = tuple((name, repr(value)) for name, value in sorted(settings(data).items()))
+    own = settings_key(settings(data))
     return data["cell"]["method"], data["cell"]["fusion"], str(data["method"]["weights"]), own
 
 

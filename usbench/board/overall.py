@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from usbench.board.collect import settings_key
 from usbench.board.rows import Row, label_rows
 from usbench.board.table import Table
 
@@ -57,7 +58,7 @@ def across_tasks(tables: Sequence[Table]) -> tuple[Overall, ...]:
     """
     groups: dict[tuple[Any, ...], dict[str, Table]] = defaultdict(dict)
     for table in tables:
-        train = tuple(sorted((name, repr(value)) for name, value in table.config["train"].items()))
+        train = settings_key(table.config["train"])
         by_task = groups[table.kind, table.preset, table.config["data"].get("size"), train]
         best = by_task.get(table.task)
         if table.ranked and (best is None or len(table.ranked) > len(best.ranked)):
@@ -113,8 +114,7 @@ def _overall(tables: Sequence[Table]) -> Overall | None:
 
 
 def _identity(row: Row) -> tuple[Any, ...]:
-    own = tuple((name, repr(value)) for name, value in sorted(row.settings.items()))
-    return row.method, row.fusion, row.weights, own
+    return row.method, row.fusion, row.weights, settings_key(row.settings)
 
 
 def _dsc(row: Row) -> float:

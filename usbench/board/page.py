@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from usbench.board.shell import shell
@@ -23,25 +23,15 @@ The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript
 <main id="board"></main>"""
 
 
-def html(data: Mapping[str, Any], patients: Sequence[Sequence[Mapping[str, Any]]] = ()) -> str:
-    """The page of a leaderboard.
+def html(data: Mapping[str, Any]) -> str:
+    """The page of a leaderboard; data: what `usbench.board.render.as_dict` returns.
 
-    data: what `usbench.board.render.as_dict` returns. patients: by table and row the scores of each
-    patient, {case id: {"dsc": ...}}, used where the rows of `data` do not hold "patients" themselves.
     The page needs no other file and asks no host for anything. Pictures of cases are in it where the
-    rows name their "runs".
+    runs of the rows can be read.
     """
     from usbench.board.pictures import table_pictures
 
-    tables = []
-    for t, table in enumerate(data["tables"]):
-        rows = []
-        for r, row in enumerate(table["rows"]):
-            own = row.get("patients")
-            if own is None and patients:
-                own = {case: scores["dsc"] for case, scores in patients[t][r].items()}
-            rows.append({**row, "patients": own or {}})
-        tables.append({**table, "rows": rows})
+    tables = data["tables"]
     content = {**data, "tables": [_compact(table) for table in tables]}
     left = LIMIT - _RESERVE - len(_page(content))
     for i, (table, compact) in enumerate(zip(tables, content["tables"], strict=True)):

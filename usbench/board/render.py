@@ -24,8 +24,7 @@ __all__ = ["FORMATS", "as_dict", "render", "write"]
 
 
 def render(board: Leaderboard, form: str = "table") -> str:
-    """The leaderboard as text in one of `FORMATS`: "table", "md", "csv", "json", "latex" or
-    "html".
+    """The leaderboard as text in one of `FORMATS`: "table", "md", "csv", "json", "latex" or "html".
 
     "table" fits the width of the terminal. CSV holds the rows alone, each with the table it
     belongs to; what was left out then goes to standard error, as it does for LaTeX. Raises

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 class Entry:
     """One cell of the matrix and what is known of it.
 
-    cell, folder: None where the task's data is not prepared yet (a dry run only). result: where it is
+    cell: None where the task's data is not prepared yet (a dry run only). result: where it is
     finished. reason: why it cannot be used as it is: its result was edited, or it failed in this matrix.
     """
 
@@ -51,7 +52,6 @@ class Entry:
     fold: int
     seed: int
     cell: Cell | None = None
-    folder: Path | None = None
     result: Result | None = None
     reason: str = ""
 
@@ -59,6 +59,11 @@ class Entry:
     def name(self) -> str:
         plan = self.plan
         return f"{plan.task.name} {plan.method.name} {plan.fusion}, fold {self.fold}, seed {self.seed}"
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The cell's folder; its name is a digest that is taken once."""
+        return None if self.cell is None else self.cell.folder
 
     def look(self) -> bool:
         """Read the result if it is there; whether the cell is finished. Raises as `load_result` does."""
@@ -177,7 +182,7 @@ def _add_task(
                 digest,
             )
             for cell in cells:
-                entry = Entry(plan, task_dir, cell.fold, seed, cell, cell.folder)
+                entry = Entry(plan, task_dir, cell.fold, seed, cell)
                 layout.entries.append(entry)
                 try:
                     entry.look()
@@ -203,8 +208,7 @@ def _methods(words: Words, layout: Layout) -> list[_Ready]:
     own = {key for key in words.overrides if key.startswith("method.")}
     ready = []
     for method, where in loaded:
-        theirs = {f"method.{key}" for key in method.settings}
-        overrides = {k: v for k, v in words.overrides.items() if k not in own or k in theirs}
+        overrides = words.overrides_for(method)
         # Settings are checked before a phantom is made or data is looked for.
         make_config(words.preset or "quick", method.settings, method.presets, overrides)
         ready.append(_Ready(method, where, source_hash(method), overrides))

@@ -191,8 +191,7 @@ def _job(entry: Entry, words: Words, place: Place) -> Job:
 def _command(entry: Entry, words: Words, device: str) -> tuple[str, ...]:
     """The words of `usbench run` for this cell alone."""
     plan = entry.plan
-    own = {f"method.{key}" for key in plan.method.settings}
-    settings = {k: v for k, v in words.overrides.items() if not k.startswith("method.") or k in own}
+    settings = words.overrides_for(plan.method)
     options: list[tuple[str, object]] = [
         ("--method", plan.method.name),
         ("--fusion", plan.fusion),

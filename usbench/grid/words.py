@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usbench.config import CACHE_GB, flatten, parse_assignments, read_mapping
 from usbench.errors import UsbenchError, unknown
+
+if TYPE_CHECKING:
+    from usbench.methods.contract import Method
 
 Names = str | Sequence[str]
 
@@ -43,6 +46,11 @@ class Words:
     runs_dir: Path = Path("runs")
     limit: int | None = None
     cache_gb: float = CACHE_GB
+
+    def overrides_for(self, method: Method) -> dict[str, Any]:
+        """The settings that a method takes: all but the "method.KEY" of other methods."""
+        theirs = {f"method.{key}" for key in method.settings}
+        return {k: v for k, v in self.overrides.items() if not k.startswith("method.") or k in theirs}
 
 
 def names(value: Names | None, option: str) -> tuple[str, ...] | None:
