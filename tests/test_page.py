@@ -111,7 +111,8 @@ def board_data(folder: Path) -> dict[str, Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of a leaderboard and of the page of a run."""
     folder = tmp_path_factory.mktemp("pages")
-    (folder / "board.html").write_text(page.html(board_data(folder / "runs")), encoding="utf-8")
+    data = board_data(folder / "runs")
+    (folder / "board.html").write_text(page.html(data, data), encoding="utf-8")
     run_page.write_report(folder / "runs" / "chaos" / "3", folder / "run.html")
     return {name: (folder / f"{name}.html").as_uri() for name in ("board", "run")}
 

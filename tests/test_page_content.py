@@ -235,13 +235,13 @@ def test_the_page_is_one_file_of_every_format_and_bounded(tmp_path, monkeypatch)
     data["problems"] = [{"path": EVIL, "reason": EVIL}]
     data["tables"][0]["rows"][0]["label"] = EVIL
     data["tables"][0]["rows"][0]["patients"] = {EVIL: 0.5, "b": None}
-    evil = page.html(data)
+    evil = page.html(data, data)
     assert evil.count("<img") == text.count("<img")
     assert evil.count("</script>") == text.count("</script>")
     # Pictures give way before the page grows past its limit.
     budgets = []
     monkeypatch.setattr(pictures, "table_pictures", lambda table, budget: budgets.append(budget))
-    page.html(data)
+    page.html(data, data)
     assert 0 < budgets[0] <= page.LIMIT - len(text)
 
 

@@ -9,13 +9,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from usbench.board.collect import Problem, collect
+from usbench.board.kept import check
 from usbench.board.overall import across_tasks
-from usbench.board.render import FORMATS, render, write
+from usbench.board.render import FORMATS, render, write, write_kept
 from usbench.board.reported import beside_reported
 from usbench.board.table import Leaderboard, Row, Table, make_tables
 from usbench.errors import UsbenchError, unknown
 
-__all__ = ["FORMATS", "Leaderboard", "Problem", "Row", "Table", "build", "render", "write"]
+__all__ = [
+    "FORMATS",
+    "Leaderboard",
+    "Problem",
+    "Row",
+    "Table",
+    "build",
+    "check",
+    "render",
+    "write",
+    "write_kept",
+]
 
 
 def build(runs_dir: str | Path = "runs", task: str | None = None) -> Leaderboard:

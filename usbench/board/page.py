@@ -23,19 +23,22 @@ The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript
 <main id="board"></main>"""
 
 
-def html(data: Mapping[str, Any]) -> str:
+def html(data: Mapping[str, Any], pictured: Mapping[str, Any] | None) -> str:
     """The page of a leaderboard; data: what `usbench.board.render.as_dict` returns.
 
-    The page needs no other file and asks no host for anything. Pictures of cases are in it where the
-    runs of the rows can be read.
+    The page needs no other file and asks no host for anything. pictured: the same leaderboard, whose
+    rows say where their runs are; pictures of cases are drawn from those that can be read. None for
+    a page without pictures.
     """
     from usbench.board.pictures import table_pictures
 
     tables = data["tables"]
     content = {**data, "tables": [_compact(table) for table in tables]}
     left = LIMIT - _RESERVE - len(_page(content))
-    for i, (table, compact) in enumerate(zip(tables, content["tables"], strict=True)):
-        compact["pictures"] = table_pictures(table, max(0, left) // (len(tables) - i))
+    sources = [None] * len(tables) if pictured is None else pictured["tables"]
+    for i, (source, compact) in enumerate(zip(sources, content["tables"], strict=True)):
+        share = max(0, left) // (len(tables) - i)
+        compact["pictures"] = None if source is None else table_pictures(source, share)
         for case in (compact["pictures"] or {}).get("cases", ()):
             left -= sum(len(panel["src"]) for panel in case["panels"])
     return _page(content)

@@ -40,21 +40,50 @@ def render(board: Leaderboard, form: str = "table") -> str:
     return _RENDERERS[form](board)
 
 
-def write(board: Leaderboard, folder: str | Path) -> list[Path]:
+def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
     """Write leaderboard.md, .csv, .json, .tex, .html and a picture into `folder`; return the paths.
 
-    The picture is left out where no row has a score.
+    pictures: whether the page shows slices of cases. The plot of score against cost is left out where
+    no row has a score.
     """
+    return _write(board, Path(folder), board if pictures else None)
+
+
+def write_kept(
+    board: Leaderboard, runs_dir: str | Path, folder: str | Path, pictures: bool = True
+) -> list[Path]:
+    """As `write`, and keep what the tables were made of in `folder`/results: `usbench.board.kept.check`.
+
+    runs_dir: what `board` was built from. Paths of runs are relative to `folder` then.
+    """
+    from usbench.board.kept import FOLDER, board_of, keep
+
     folder = Path(folder)
+    keep(board, Path(runs_dir), folder)
+    return [*_write(board_of(folder), folder, board if pictures else None), folder / FOLDER]
+
+
+def _write(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
     paths = []
-    for suffix, form in (("md", "md"), ("csv", "csv"), ("json", "json"), ("tex", "latex"), ("html", "html")):
+    for suffix in ("md", "csv", "json", "tex", "html"):
         path = folder / f"leaderboard.{suffix}"
-        write_text(path, _RENDERERS[form](board).rstrip("\n") + "\n")
+        write_text(path, text_of(board, suffix, pictured))
         paths.append(path)
     picture = folder / "leaderboard-cost.png"
     if cost_figure(board.tables, picture):
         paths.append(picture)
     return paths
+
+
+def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None) -> str:
+    """What leaderboard.`suffix` holds: suffix "md", "csv", "json", "tex" or "html".
+
+    pictured: the same leaderboard with paths at which the masks of its runs are found, for the page's
+    pictures; None for none.
+    """
+    form = "latex" if suffix == "tex" else suffix
+    text = _page(board, pictured) if form == "html" else _RENDERERS[form](board)
+    return text.rstrip("\n") + "\n"
 
 
 def _as_markdown(board: Leaderboard) -> str:
@@ -120,9 +149,13 @@ def _as_json(board: Leaderboard) -> str:
 
 
 def _as_html(board: Leaderboard) -> str:
+    return _page(board, board)
+
+
+def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     from usbench.board.page import html
 
-    return html(as_dict(board))
+    return html(as_dict(board), None if pictured is None else as_dict(pictured))
 
 
 _RENDERERS: dict[str, Callable[[Leaderboard], str]] = {
