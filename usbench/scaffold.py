@@ -58,7 +58,7 @@ def run_command(words: str) -> str:
 def _require_free(name: str) -> None:
     from usbench.methods.registry import find_methods
 
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*", name) or len(name) > 64:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*", name) or len(name) > 50:
         raise UsbenchError(
             f"'{name}' cannot name a method; use letters, digits and single hyphens, a letter first"
         )
