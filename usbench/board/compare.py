@@ -34,7 +34,7 @@ CORRECTION = (
 FUSION_CORRECTION = "Holm (1979), over the pairs of fusions of one method"
 
 _FUSIONS = ("early", "hybrid", "late")
-_OF_FUSION = ("fusion.code", "fusion.version")
+_OF_FUSION = ("fusion-code", "fusion-version")
 
 
 @dataclass(frozen=True)
