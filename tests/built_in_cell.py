@@ -1,4 +1,4 @@
-"""A cell of a built-in method by hand: every part of its hash is written here, nothing is computed."""
+"""A cell by hand: every part of its hash is written here, nothing is computed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from usbench.methods.registry import get_method
 
 
 def built_in_cell(fusion: str, task: str = "msd-prostate", **changes: Any) -> Cell:
-    """U-Net on that task with preset smoke, with made-up digests of data and code."""
+    """U-Net on a built-in task with preset smoke, with made-up digests of data and code."""
     method, found = get_method("unet")
-    the_task = get_task(task)
+    the_task = changes.get("task_itself") or get_task(task)
     config = make_config("smoke", method.settings, method.presets, {"train.mirror": the_task.mirrors})
-    ids = the_task.case_ids
+    ids = changes.pop("case_ids", None) or the_task.case_ids
+    changes.pop("task_itself", None)
     store = Store(Path("store"), the_task, config.data, dict.fromkeys(ids, "c" * 64))
     parts: dict[str, Any] = {
         "task": the_task,
