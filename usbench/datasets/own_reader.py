@@ -87,10 +87,13 @@ class OwnReader:
         task = self.task
         if case.case_id != case_id:
             yield f"the reader gives case {case.case_id!r} for it", _MEND
-        for name, array, dtype in (("images", case.images, np.float32), ("mask", case.mask, np.uint8)):
+        for name, array, dtype in (
+            ("the images are", case.images, np.float32),
+            ("the mask is", case.mask, np.uint8),
+        ):
             if not isinstance(array, np.ndarray) or array.dtype != dtype:
                 kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-                yield f"{name} are {kind}, not an array of {np.dtype(dtype)}", "convert in the reader"
+                yield f"{name} {kind}, not an array of {np.dtype(dtype)}", "convert in the reader"
                 return
         wanted = (len(task.modalities), *case.mask.shape)
         if case.mask.ndim != 3 or case.images.shape != wanted:
