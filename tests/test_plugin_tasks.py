@@ -274,6 +274,8 @@ def test_folds_are_the_tasks_own_or_derived(tmp_path: Path) -> None:
             "folds=(('a',), ('b',)), case_ids=('a',),",
             "folds names case b, which case_ids",
         ),
+        ("labels=(2,))", "labels=[2])", "one of its values is a list or a dict; use tuples throughout"),
+        ('Modality("t2", "T2-weighted MRI")', '"t2"', "its modality list is no tuple of usbench.Modality"),
         ("labels=(2,))", "labels=(1,))", None),
     ],
 )

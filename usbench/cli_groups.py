@@ -156,6 +156,7 @@ def zeus() -> None:
 @click.option("--preset", help="paper, quick or smoke, as for run.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@plugin_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
 @click.option("--cache-gb", default=50.0, show_default=True, help="Bound on stored features, as for run.")
 @click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))

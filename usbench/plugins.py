@@ -75,7 +75,7 @@ class Found:
         where = f"{word} '{self.name}' ({self.origin})"
         try:
             thing = self.entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsbenchError(
                 f"{where} cannot be imported: {type(error).__name__}: {error}; "
                 "repair or uninstall that package"

@@ -117,6 +117,9 @@ class Method:
                 f"method '{self.name}' must give build_network or build_segmenter, one of the two; "
                 "see usbench.methods.contract.Method"
             )
+        # It names folders of results.
+        if not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise UsbenchError(f"method '{self.name}' has no sound name; use letters, digits and hyphens")
         for fusion in self.fusions:
             # Only a segmenter has a say in fusions of plugins; what looks like a slip is one.
             own = self.kind == "segmenter" and is_name(fusion)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from usbench.datasets.base import Task
+from usbench.datasets.base import Modality, Structure, Task
 from usbench.errors import UsbenchError
 
 
@@ -20,7 +20,11 @@ def _faults(task: Task) -> Iterator[str]:
 
     if not isinstance(task.name, str) or not task.name or safe_name(task.name) != task.name:
         yield "its name is not safe on a command line; use lower-case letters, digits and hyphens"
-    for word, parts in (("modality", task.modalities), ("class", task.classes)):
+    lists = (("modality", task.modalities, Modality), ("class", task.classes, Structure))
+    for word, parts, kind in lists:
+        if not isinstance(parts, tuple) or not all(isinstance(part, kind) for part in parts):
+            yield f"its {word} list is no tuple of usbench.{kind.__name__}; write ({kind.__name__}(...), ...)"
+            return
         if not parts:
             yield f"it has no {word}; name at least one"
         names = [part.name for part in parts]
@@ -31,6 +35,11 @@ def _faults(task: Task) -> Iterator[str]:
                 yield f"{word} {part.name} has no words; prompts and pictures need them"
         if twice := _twice(names):
             yield f"{word} {twice} is there twice; give each its own name"
+    try:
+        hash(task)
+    except TypeError:
+        yield "one of its values is a list or a dict; use tuples throughout"
+        return
     if task.reader is None:
         if task.layout != "msd":
             yield f"layout '{task.layout}' is for built-in tasks; use layout 'msd', or give a reader"
