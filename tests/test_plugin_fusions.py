@@ -353,10 +353,15 @@ def test_ray_workers_compute_it(words: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_usbench_methods_counts_it(files: dict[str, Path]) -> None:
+def test_usbench_methods_counts_it(files: dict[str, Path], tmp_path: Path) -> None:
     from usbench.catalogue import catalogue
 
-    rows = {row["name"]: row for row in catalogue("msd-prostate", "smoke", [files["mean"], files["tiny"]])}
+    broken = tmp_path / "broken.py"
+    broken.write_text("import usbench\nFUSION = usbench.Fusion('broken', 'p', lambda *_: 1 / 0)\n")
+    rows = {row["name"]: row for row in catalogue("msd-prostate", "smoke", [*files.values(), broken])}
     assert rows["tiny"]["costs"]["mean-image"]["parameters"] > 0
     assert rows["zeus"]["costs"]["mean-image"] is None
+    # One that does not build breaks no method's row.
+    assert all(row["error"] is None for row in rows.values() if row["name"] != "zeus")
+    assert rows["tiny"]["costs"]["broken"] is None
     assert rows["zeus"]["costs"]["late"] is not None

@@ -30,7 +30,6 @@ def catalogue(
     """
     from usbench.config import make_config
     from usbench.datasets.tasks import get_task
-    from usbench.fusion import applies
     from usbench.methods.registry import find_methods
 
     the_task = get_task(task, plugins)
@@ -50,8 +49,7 @@ def catalogue(
                 "licence": method.licence(config.method),
                 "size": config.data.size,
                 "costs": {
-                    name: cost(method, the_task, fusion, config) if applies(method, fusion) else None
-                    for name, fusion in fusions.items()
+                    name: _cost_if(method, the_task, fusion, config) for name, fusion in fusions.items()
                 },
             }
         except UsbenchError as error:
@@ -74,6 +72,22 @@ def _fusions(plugins: Sequence[Path]) -> dict[str, str | Fusion]:
         except UsbenchError as error:
             say(str(error))
     return fusions
+
+
+def _cost_if(method: Method, task: Task, fusion: str | Fusion, config: Config) -> dict[str, Any] | None:
+    """The cost, None where the fusion does not apply, or a plugin's does not build (then it is said why)."""
+    from usbench.console import say
+    from usbench.fusion import applies
+
+    if not applies(method, fusion):
+        return None
+    try:
+        return cost(method, task, fusion, config)
+    except Exception as error:
+        if isinstance(fusion, str):
+            raise
+        say(f"fusion '{fusion.name}', method '{method.name}': {error}")
+        return None
 
 
 def cost(method: Method, task: Task, fusion: str | Fusion, config: Config) -> dict[str, Any]:

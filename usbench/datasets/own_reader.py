@@ -96,7 +96,7 @@ class OwnReader:
                 yield f"{name} {kind}, not an array of {np.dtype(dtype)}", "convert in the reader"
                 return
         wanted = (len(task.modalities), *case.mask.shape)
-        if case.mask.ndim != 3 or case.images.shape != wanted:
+        if case.mask.ndim != 3 or not case.mask.size or case.images.shape != wanted:
             yield (
                 (
                     f"images {case.images.shape} and mask {case.mask.shape}, expected [M, X, Y, Z] with M = "
@@ -113,10 +113,10 @@ class OwnReader:
                     f"{broken} voxels of {modality.name} are NaN or infinite",
                     "replace them, or drop the case",
                 )
-            elif volume.size and volume.min() == volume.max():
+            elif volume.min() == volume.max():
                 yield f"constant image, every voxel of {modality.name} is {volume.flat[0]:g}", "drop the case"
         values = [int(value) for value in np.unique(case.mask)]
-        if values and values[-1] > len(task.classes):
+        if values[-1] > len(task.classes):
             yield (
                 (
                     f"the mask holds {values[-1]}, but the task has {len(task.classes)} "
