@@ -96,12 +96,18 @@ def test_source_hash_follows_the_files_of_the_package(
 def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "goodpackage", PLUGIN, "tiny")
     install(tmp_path, "badpackage", "raise RuntimeError('no licence server')", "broken")
+    install(tmp_path, "leavingpackage", "import sys; sys.exit('bye')", "leaving")
+    install(tmp_path, "liarpackage", PLUGIN, "other-name")
     monkeypatch.syspath_prepend(tmp_path)
     found = find_methods()
     assert found["tiny"].origin == "package goodpackage 1.2"
     assert found["tiny"].load().name == "tiny"
     with pytest.raises(UsbenchError, match=r"'broken' \(package badpackage 1.2\).*no licence server"):
         found["broken"].load()
+    with pytest.raises(UsbenchError, match=r"'leaving' .* cannot be imported: SystemExit: bye"):
+        found["leaving"].load()
+    with pytest.raises(UsbenchError, match="calls itself 'tiny'; give the entry point that name"):
+        found["other-name"].load()
     assert get_method("unet")[0].name == "unet"
 
 
@@ -128,6 +134,8 @@ def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pyte
             "'none'",
         ),
         (PLUGIN.replace('"tiny"', '"unet"'), "'unet' is there already (built in)"),
+        (PLUGIN.replace('"tiny"', '"../up"'), "method '../up' has no sound name; use letters, digits"),
+        (PLUGIN + "METHODS = METHOD", "METHODS is a Method; make it a list"),
     ],
 )
 def test_bad_plugin_files(tmp_path: Path, code: str, message: str) -> None:

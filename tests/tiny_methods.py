@@ -41,8 +41,8 @@ def build_fragile(task, fusion: str) -> nn.Module:
     return build(task, fusion)
 
 
-FUSIONS = ("early", "late")
+DECLARED = ("early", "late")
 METHODS = [
-    Method("tiny", "no paper", build_segmenter=build, fusions=FUSIONS),
-    Method("fragile", "no paper", build_segmenter=build_fragile, fusions=FUSIONS),
+    Method("tiny", "no paper", build_segmenter=build, fusions=DECLARED),
+    Method("fragile", "no paper", build_segmenter=build_fragile, fusions=DECLARED),
 ]

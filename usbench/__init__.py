@@ -17,17 +17,24 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.board import build as leaderboard
+    from usbench.datasets.base import Case, Modality, Reader, Structure, Task
     from usbench.grid.command import matrix
-    from usbench.methods.contract import EncoderDecoder, Feature, Method
+    from usbench.methods.contract import EncoderDecoder, Feature, Fusion, Method
     from usbench.results import load_result
     from usbench.running import run
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Case",
     "EncoderDecoder",
     "Feature",
+    "Fusion",
     "Method",
+    "Modality",
+    "Reader",
+    "Structure",
+    "Task",
     "UsbenchError",
     "__version__",
     "leaderboard",
@@ -37,9 +44,15 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Case": ("usbench.datasets.base", "Case"),
     "EncoderDecoder": ("usbench.methods.contract", "EncoderDecoder"),
     "Feature": ("usbench.methods.contract", "Feature"),
+    "Fusion": ("usbench.methods.contract", "Fusion"),
     "Method": ("usbench.methods.contract", "Method"),
+    "Modality": ("usbench.datasets.base", "Modality"),
+    "Reader": ("usbench.datasets.base", "Reader"),
+    "Structure": ("usbench.datasets.base", "Structure"),
+    "Task": ("usbench.datasets.base", "Task"),
     "leaderboard": ("usbench.board", "build"),
     "load_result": ("usbench.results", "load_result"),
     "matrix": ("usbench.grid.command", "matrix"),

@@ -12,7 +12,7 @@ from usbench.errors import UsbenchError
 if TYPE_CHECKING:
     from usbench.config import Config
     from usbench.datasets.base import Task
-    from usbench.methods.contract import Method
+    from usbench.methods.contract import Fusion, Method
 
 
 def catalogue(
@@ -22,17 +22,18 @@ def catalogue(
 
     Keys: name, origin, version, kind, paper, fusions, weights (what it starts from under the preset),
     licence (of those weights), size (pixels of the preset), error (None, or why it cannot be used; the
-    keys from kind on are then absent), and costs: for each fusion protocol its parameters, trainable
+    keys from kind on are then absent), and costs: for each fusion (early, hybrid, late and what plugins
+    bring; one of these that cannot be used is named on standard error) its parameters, trainable
     (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it
     cannot be counted), or None where the protocol does not apply. Networks are built without memory
     for their weights.
     """
     from usbench.config import make_config
     from usbench.datasets.tasks import get_task
-    from usbench.methods.contract import FUSIONS
     from usbench.methods.registry import find_methods
 
-    the_task = get_task(task)
+    the_task = get_task(task, plugins)
+    fusions = _fusions(plugins)
     rows = []
     for name, found in sorted(find_methods(plugins).items()):
         row: dict[str, Any] = {"name": name, "origin": found.origin, "version": found.version, "error": None}
@@ -48,15 +49,48 @@ def catalogue(
                 "licence": method.licence(config.method),
                 "size": config.data.size,
                 "costs": {
-                    f: cost(method, the_task, f, config) if f in method.fusions else None for f in FUSIONS
+                    name: _cost_if(method, the_task, fusion, config) for name, fusion in fusions.items()
                 },
             }
         except UsbenchError as error:
             row["error"] = str(error)
+        except Exception as error:  # A plugin's code raises what it likes, and breaks its own row alone.
+            words = " ".join(str(error).split()) or "no message"
+            row["error"] = f"cannot be built: {type(error).__name__}: {words}; repair it"
     return rows
 
 
-def cost(method: Method, task: Task, fusion: str, config: Config) -> dict[str, Any]:
+def _fusions(plugins: Sequence[Path]) -> dict[str, str | Fusion]:
+    """Every fusion that can be used, by name, as `usbench.fusion.build_model` takes it."""
+    from usbench.console import say
+    from usbench.methods.fusions import PROTOCOLS, find_fusions
+
+    fusions: dict[str, str | Fusion] = {name: name for name in PROTOCOLS}
+    for name, found in sorted(find_fusions(plugins).items()):
+        try:
+            fusions[name] = found.load()
+        except UsbenchError as error:
+            say(str(error))
+    return fusions
+
+
+def _cost_if(method: Method, task: Task, fusion: str | Fusion, config: Config) -> dict[str, Any] | None:
+    """The cost, None where the fusion does not apply, or a plugin's does not build (then it is said why)."""
+    from usbench.console import say
+    from usbench.fusion import applies
+
+    if not applies(method, fusion):
+        return None
+    try:
+        return cost(method, task, fusion, config)
+    except Exception as error:
+        if isinstance(fusion, str):
+            raise
+        say(f"fusion '{fusion.name}', method '{method.name}': {error}")
+        return None
+
+
+def cost(method: Method, task: Task, fusion: str | Fusion, config: Config) -> dict[str, Any]:
     """Parameters, trainable parameters and GFLOPs a slice of a method under a fusion protocol."""
     import dataclasses
 

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from usbench.datasets.base import Task
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
-    from usbench.methods.contract import Method
-    from usbench.methods.registry import Found
+    from usbench.methods.contract import Fusion, Method
+    from usbench.methods.fusions import Brought
+    from usbench.plugins import Found
 
 
 @dataclass(frozen=True)
 class Cell:
     """All that decides the outcome of a cell, and where it goes.
 
-    It pickles without its method, which the process that reads it loads for itself.
+    brought: the fusion, where a plugin brings it; None for early, hybrid and late. A cell pickles without
+    its method, which the process that reads it loads for itself.
     """
 
     task: Task
@@ -41,6 +43,12 @@ class Cell:
     precision: str
     devices: int
     runs_dir: Path
+    brought: Brought | None = None
+
+    @property
+    def the_fusion(self) -> str | Fusion:
+        """The fusion as `usbench.fusion.build_model` takes it."""
+        return self.fusion if self.brought is None else self.brought.fusion
 
     @property
     def protocol(self) -> str:
@@ -57,6 +65,9 @@ class Cell:
             "limit": self.limit,
             "precision": self.precision,
         }
+        # Those of built-in tasks are fixed, and those of folders are all the same.
+        if self.task.source is not None:
+            shared["nsd_tolerance_mm"] = self.task.nsd_tolerance_mm
         return digest_of(shared)[:12]
 
     @property
@@ -75,8 +86,22 @@ class Cell:
                 "config": self.config.as_dict(),
                 "weights": self.method.weights(self.config.method),
                 "devices": self.devices,
+                **self._of_plugins(),
             }
         )
+
+    def _of_plugins(self) -> dict[str, Any]:
+        """What changes the outcome of a cell whose task or fusion a plugin brings; else nothing."""
+        extra: dict[str, Any] = {}
+        if self.brought is not None:
+            extra["fusion_source"] = self.brought.source_hash
+            extra["fusion_package"] = self.brought.found.version
+        if self.task.source is not None:
+            extra["words"] = [
+                [modality.words for modality in self.task.modalities],
+                [structure.words for structure in self.task.classes],
+            ]
+        return extra
 
     @property
     def folder(self) -> Path:

@@ -11,8 +11,9 @@ import click
 
 from usbench import __version__
 from usbench.cli_groups import data, weights, zeus
+from usbench.cli_new import new
 from usbench.errors import UsbenchError
-from usbench.options import cell_options, debug_option, split_names, words_of_file
+from usbench.options import cell_options, debug_option, plugin_option, split_names, words_of_file
 from usbench.process import settle
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -26,8 +27,8 @@ def main() -> None:
 
 @main.command()
 @click.option("--method", default="unet", show_default=True, help="Name of a method.")
-@click.option("--fusion", default="late", show_default=True, help="early, hybrid or late.")
-@click.option("--task", help="Name of a task: chaos, msd-prostate, msd-brain.")
+@click.option("--fusion", default="late", show_default=True, help="early, hybrid, late, or one of a plugin.")
+@click.option("--task", help="Name of a task: chaos, msd-prostate, msd-brain, or one of a plugin.")
 @click.option(
     "--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout, instead of --task."
 )
@@ -91,7 +92,7 @@ def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **o
     callback=words_of_file,
 )
 @click.option("--methods", default="all", show_default=True, help="all, or names such as unet,zeus.")
-@click.option("--fusions", default="all", show_default=True, help="all, or early, hybrid, late.")
+@click.option("--fusions", default="all", show_default=True, help="all three, or names.")
 @click.option(
     "--tasks", help="all, or names such as chaos,msd-brain (default: all, or none with --task-dir)."
 )
@@ -216,9 +217,7 @@ def report(folder: Path, out: Path | None) -> None:
 @click.option(
     "--preset", default="paper", show_default=True, help="Count at the size and settings of this preset."
 )
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
-)
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
@@ -233,6 +232,7 @@ def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) ->
 
 for group in (data, weights, zeus):
     main.add_command(group)
+main.add_command(new)
 
 
 def entry() -> None:

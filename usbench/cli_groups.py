@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from usbench.errors import UsbenchError
-from usbench.options import debug_option, split_names
+from usbench.options import debug_option, plugin_option, split_names
 
 
 @click.group()
@@ -24,12 +24,13 @@ data_dir_option = click.option(
 
 @data.command("list")
 @data_dir_option
+@plugin_option
 @debug_option
-def data_list(data_dir: Path | None) -> None:
+def data_list(data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
     """Show every task: modalities, classes, cases, licence, size, and whether its data is here."""
     from usbench.datasets.commands import list_tasks
 
-    list_tasks(data_dir)
+    list_tasks(data_dir, plugins)
 
 
 @data.command("download")
@@ -49,14 +50,19 @@ def data_download(task: str, data_dir: Path | None, url: str | None) -> None:
 @task_option
 @data_dir_option
 @click.option("--modalities", help="Check only these, comma-separated.")
+@plugin_option
 @debug_option
 def data_check(
-    task: str | None, task_dir: Path | None, data_dir: Path | None, modalities: str | None
+    task: str | None,
+    task_dir: Path | None,
+    data_dir: Path | None,
+    modalities: str | None,
+    plugins: tuple[Path, ...],
 ) -> None:
     """Walk a data set and report everything that is wrong in it; exit code 1 if anything is."""
     from usbench.datasets.commands import check_task
 
-    check_task(task, task_dir, data_dir, split_names(modalities))
+    check_task(task, task_dir, data_dir, split_names(modalities), plugins)
 
 
 @data.command("prepare")
@@ -69,6 +75,7 @@ def data_check(
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a data setting.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
 @click.option("--overwrite", is_flag=True, help="Prepare again what is there.")
+@plugin_option
 @debug_option
 def data_prepare(modalities: str | None, **options: Any) -> None:
     """Prepare a data set for training; `run` does this by itself when it is needed."""
@@ -149,6 +156,7 @@ def zeus() -> None:
 @click.option("--preset", help="paper, quick or smoke, as for run.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@plugin_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
 @click.option("--cache-gb", default=50.0, show_default=True, help="Bound on stored features, as for run.")
 @click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))

@@ -159,7 +159,7 @@ class _Frozen:
 
 def _train(cell: Cell, fabric: Fabric, frozen: _Frozen) -> tuple[nn.Module, History]:
     torch.manual_seed(cell.seed * 7919 + cell.fold)
-    network = build_model(cell.method, cell.task, cell.fusion, cell.config)
+    network = build_model(cell.method, cell.task, cell.the_fusion, cell.config)
     train_ids = cell.split.train(cell.fold)
     cases = [cell.store.case(i) for i in train_ids]
     slices = Slices(

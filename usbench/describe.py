@@ -54,6 +54,7 @@ def describe(
             "modalities": list(cell.task.modality_names),
             "classes": list(cell.task.class_names),
             "merge_labels": cell.merge_labels,
+            **_origin_of_task(cell),
         },
         "data": {
             "kind": cell.kind,
@@ -85,6 +86,7 @@ def describe(
             "licence": cell.method.licence(cell.config.method),
             "pretraining_overlap": cell.method.pretraining_overlap,
         },
+        "fusion": _fusion(cell),
         "cost": {
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
@@ -99,6 +101,39 @@ def describe(
         },
         "provenance": provenance(),
         "protocol": cell.protocol,
+    }
+
+
+def _origin_of_task(cell: Cell) -> dict[str, str]:
+    from usbench.datasets.tasks import task_names
+
+    if cell.task.source is not None:
+        return {"origin": cell.task.source.origin, "version": cell.task.source.version}
+    if cell.task.name in task_names():
+        return {"origin": "built in", "version": __version__}
+    return {"origin": "folder", "version": ""}
+
+
+def _fusion(cell: Cell) -> dict[str, str]:
+    if cell.brought is None:
+        paper = (
+            "Guo et al.: Deep learning-based image segmentation on multimodal medical imaging. "
+            "IEEE TRPMS 2019."
+        )
+        return {
+            "name": cell.fusion,
+            "origin": "built in",
+            "version": __version__,
+            "source_hash": "",
+            "paper": paper,
+        }
+    found = cell.brought.found
+    return {
+        "name": cell.fusion,
+        "origin": found.origin,
+        "version": found.version,
+        "source_hash": cell.brought.source_hash,
+        "paper": cell.brought.fusion.paper,
     }
 
 

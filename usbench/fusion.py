@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench.errors import UsbenchError
-from usbench.methods.contract import FUSIONS, Method
+from usbench.methods.contract import FUSIONS, Fusion, Method
 
 if TYPE_CHECKING:
     from usbench.config import Config
@@ -179,28 +179,45 @@ class Padded(nn.Module):
         return logits[..., top : top + height, left : left + width]
 
 
-def require_fusion(method: Method, fusion: str) -> None:
+def applies(method: Method, fusion: str | Fusion) -> bool:
+    """Whether the method runs under the fusion: a protocol by name, or a fusion that a plugin brings.
+
+    An encoder and a decoder run under every fusion of a plugin, a segmenter under those that it declares.
+    """
+    if isinstance(fusion, Fusion):
+        return method.build_network is not None or fusion.name in method.fusions
+    return fusion in method.fusions
+
+
+def require_fusion(method: Method, fusion: str | Fusion) -> None:
     """Raise `UsbenchError` where the method does not support the fusion protocol."""
-    if fusion not in FUSIONS:
+    name = fusion if isinstance(fusion, str) else fusion.name
+    if isinstance(fusion, str) and fusion not in (*FUSIONS, *method.fusions):
         from usbench.errors import unknown
 
         raise unknown("fusion", fusion, FUSIONS)
-    if fusion not in method.fusions:
+    if not applies(method, fusion):
         raise UsbenchError(
-            f"method '{method.name}' does not apply to {fusion} fusion; choose {' or '.join(method.fusions)}"
+            f"method '{method.name}' does not apply to {name} fusion; choose {' or '.join(method.fusions)}"
         )
 
 
-def build_model(method: Method, task: Task, fusion: str, config: Config) -> nn.Module:
-    """The network of a run: images [B, M, H, W] -> logits [B, K, H, W], any H and W."""
+def build_model(method: Method, task: Task, fusion: str | Fusion, config: Config) -> nn.Module:
+    """The network of a run: images [B, M, H, W] -> logits [B, K, H, W], any H and W.
+
+    fusion: the name of a protocol, or a fusion that a plugin brings.
+    """
     require_fusion(method, fusion)
     modalities, classes = len(task.modalities), len(task.classes)
     settings = config.method
     network: nn.Module
     if method.build_segmenter is not None:
-        network = method.build_segmenter(task, fusion, **settings)
+        name = fusion if isinstance(fusion, str) else fusion.name
+        network = method.build_segmenter(task, name, **settings)
         if fusion == "late":
             network = Merged(network, modalities, classes, config.fusion.merge)
+    elif isinstance(fusion, Fusion):
+        network = _brought(fusion, method, task, settings)
     elif fusion == "early":
         network = Early(method, modalities, classes, settings)
     elif fusion == "hybrid":
@@ -208,3 +225,21 @@ def build_model(method: Method, task: Task, fusion: str, config: Config) -> nn.M
     else:
         network = Late(method, modalities, classes, settings, config.fusion.merge)
     return Padded(network, method.size_multiple)
+
+
+def _brought(fusion: Fusion, method: Method, task: Task, settings: dict[str, Any]) -> nn.Module:
+    """What the fusion of a plugin builds; whatever it raises is an error that names it."""
+    try:
+        network = fusion.build(method, task, dict(settings))
+    except UsbenchError:
+        raise
+    except Exception as error:
+        raise UsbenchError(
+            f"fusion '{fusion.name}' cannot be built for method '{method.name}': {type(error).__name__}: "
+            f"{error}; mend it (--debug shows where)"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UsbenchError(
+            f"fusion '{fusion.name}' built a {type(network).__name__}, not a network; return an nn.Module"
+        )
+    return network

@@ -24,6 +24,15 @@ debug_option = click.option(
 )
 
 
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Python file with a METHOD, TASK or FUSION.",
+)
+
+
 def split_names(text: str | None) -> list[str] | None:
     """Comma-separated names as a list, None where nothing was given."""
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
@@ -54,13 +63,7 @@ _CELL_OPTIONS = (
     click.option(
         "--config", type=click.Path(path_type=Path), help="YAML file of settings; --set wins over it."
     ),
-    click.option(
-        "--plugin",
-        "plugins",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="Python file with a METHOD.",
-    ),
+    plugin_option,
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option("--precision", default="32", show_default=True, help="32, bf16 or 16."),
     click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path)),

@@ -113,7 +113,8 @@ def print_plan(plan: Plan, folds: Any) -> None:
     case_ids = open_reader(plan.task, plan.source.root).case_ids()
     split = make_split(plan.task, case_ids)
     chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
-    parameters = list(build_model(plan.method, plan.task, plan.fusion, plan.config).parameters())
+    fusion = plan.fusion if plan.brought is None else plan.brought.fusion
+    parameters = list(build_model(plan.method, plan.task, fusion, plan.config).parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     lines = [
         f"task: {plan.task.name} ({plan.source.kind}), {len(case_ids)} cases in {plan.source.root}",

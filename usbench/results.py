@@ -27,7 +27,7 @@ SCHEMA: dict[str, Any] = {
     "cell": {
         "task": "name of the task",
         "method": "name of the method",
-        "fusion": "early, hybrid or late",
+        "fusion": "early, hybrid, late, or one that a plugin brings",
         "fold": "test fold, from 0",
         "seed": "seed of every random draw",
         "hash": "digest of everything that changes the outcome; names the folder",
@@ -38,6 +38,8 @@ SCHEMA: dict[str, Any] = {
         "modalities": "the modalities used, in the task's order",
         "classes": "the foreground classes, in the order of mask values from 1",
         "merge_labels": "name of the class that all labels were merged into, or null",
+        "origin": "built in, folder, package or file",
+        "version": "version of the package that the task comes from",
     },
     "data": {
         "kind": "phantom, sample (less than the full data set, or a user's own) or real (the full data set)",
@@ -65,6 +67,13 @@ SCHEMA: dict[str, Any] = {
         "licence": "licence of those weights, or none",
         "pretraining_overlap": "what is known of test cases in the pretraining data",
     },
+    "fusion": {
+        "name": "name of the fusion",
+        "origin": "built in, package or file",
+        "version": "version of the package that the fusion comes from",
+        "source_hash": "SHA-256 of the code of a fusion that a plugin brings, else empty",
+        "paper": "reference of the fusion",
+    },
     "remarks": "what of frozen features fell back or was cut, a line each",
     "scores": "macro means over classes within a case, then over cases; see docs/metrics.md",
     "paper_style": "slice-wise numbers as the Zeus paper prints them; never ranked",
@@ -89,7 +98,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 # Keys that this schema got while results without them were there; those are read all the same.
-_SINCE = {"remarks"}
+_SINCE = {"remarks", "fusion"}
 
 
 @dataclass(frozen=True)

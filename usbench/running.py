@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from usbench.datasets.splits import Split
     from usbench.datasets.store import DataSettings, Store
     from usbench.methods.contract import Method
-    from usbench.methods.registry import Found
+    from usbench.methods.fusions import Brought
+    from usbench.plugins import Found
     from usbench.results import Result
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -29,7 +30,10 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do, before any data is prepared."""
+    """What a run is about to do, before any data is prepared.
+
+    brought: the fusion, where a plugin brings it.
+    """
 
     method: Method
     found: Found
@@ -38,6 +42,7 @@ class Plan:
     source: DataSource
     config: Config
     device: str
+    brought: Brought | None = None
 
 
 @dataclass(frozen=True)
@@ -76,14 +81,14 @@ def run(
 ) -> list[Result]:
     """Compute cells of the benchmark, one for each fold, and return their results in order of fold.
 
-    task: the name of a task, or task_dir: a folder in the layout of the Medical Segmentation
-    Decathlon. data: "real" (absence is an error), "phantom", or "auto" (real data where data_dir or
-    USBENCH_DATA has it, else the phantom). modalities: a subset by name. merge_labels: one
-    foreground class of that name. folds: "all", "0,2" or numbers; by default what the preset says.
-    preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU, else paper.
-    settings: {"train.epochs": 5}; config: a YAML file of such; settings win. device: "auto", "cpu"
-    or "cuda"; devices: how many of them on each of `nodes` machines, on all of which the same call is
-    made; precision: "32", "bf16" or "16". limit: use the first so many cases only. A finished cell is
+    task: the name of a task, or task_dir: a folder in the layout of the Medical Segmentation Decathlon.
+    data: "real" (absence is an error), "phantom", or "auto" (real data where data_dir or USBENCH_DATA
+    has it, else the phantom). plugins: Python files with methods, tasks or fusions. modalities: a subset
+    by name. merge_labels: one foreground class of that name. folds: "all", "0,2" or numbers; by default
+    what the preset says. preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU,
+    else paper. settings: {"train.epochs": 5}; config: a YAML file of such; settings win. device: "auto",
+    "cpu" or "cuda"; devices: how many of them on each of `nodes` machines, on all of which the same call
+    is made; precision: "32", "bf16" or "16". limit: use the first so many cases only. A finished cell is
     returned, not computed again, unless overwrite; a stopped one goes on from its last epoch. On a CPU
     torch is set to deterministic algorithms, for the process.
 
@@ -142,20 +147,23 @@ def make_plan(
 ) -> Plan:
     """Resolve the words of `run` without preparing or training anything; the same errors."""
     from usbench.fusion import require_fusion
+    from usbench.methods.fusions import get_fusion
     from usbench.methods.registry import get_method
 
     if (task is None) == (task_dir is None):
         raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
-    the_method, found = get_method(method, [Path(p) for p in plugins])
-    require_fusion(the_method, fusion)
-    the_task = make_task(task, task_dir, modalities, merge_labels)
+    files = [Path(p) for p in plugins]
+    the_method, found = get_method(method, files)
+    brought = get_fusion(fusion, files)
+    require_fusion(the_method, fusion if brought is None else brought.fusion)
+    the_task = make_task(task, task_dir, modalities, merge_labels, files)
     check_words(data, preset)
     chosen = choose_device(device)
     overrides = read_overrides(config, settings)
     # Settings are checked before a phantom is made or data is looked for.
     make_config(preset or "quick", the_method.settings, the_method.presets, overrides)
     source = find_source(the_task, data_dir, data, task_dir)
-    return plan_of(the_method, found, fusion, the_task, source, preset, overrides, chosen)
+    return plan_of(the_method, found, fusion, the_task, source, preset, overrides, chosen, brought)
 
 
 def make_task(
@@ -163,11 +171,12 @@ def make_task(
     task_dir: str | Path | None,
     modalities: Sequence[str] | None,
     merge_labels: str | None,
+    plugins: Sequence[Path] = (),
 ) -> Task:
     """The task of that name or folder, with some of its modalities, and its labels merged."""
     from usbench.datasets.tasks import get_task, task_from_folder
 
-    the_task = get_task(task) if task is not None else task_from_folder(Path(task_dir or "."))
+    the_task = get_task(task, plugins) if task is not None else task_from_folder(Path(task_dir or "."))
     return the_task.with_modalities(modalities).merged(merge_labels)
 
 
@@ -219,12 +228,13 @@ def plan_of(
     preset: str | None,
     overrides: Mapping[str, Any],
     device: str,
+    brought: Brought | None = None,
 ) -> Plan:
     """The plan of a method under a fusion protocol, once task, data and device are known."""
     name = preset or ("quick" if source.kind == "phantom" or device == "cpu" else "paper")
     own = {"train.mirror": task.mirrors, **overrides}
     effective = make_config(name, method.settings, method.presets, own)
-    return Plan(method, found, fusion, task, source, effective, device)
+    return Plan(method, found, fusion, task, source, effective, device, brought)
 
 
 def prepare_data(task: Task, source: DataSource, settings: DataSettings, limit: int | None) -> Prepared:
@@ -294,6 +304,7 @@ def make_cells(
             precision=precision,
             devices=devices,
             runs_dir=runs_dir,
+            brought=plan.brought,
         )
         for fold in chosen
     ]

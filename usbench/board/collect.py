@@ -89,6 +89,10 @@ def settings(data: dict[str, Any]) -> dict[str, Any]:
     flat["version"] = "" if method["origin"] == "built in" else str(method["version"])
     flat["code"] = str(method["source_hash"])[:10]
     flat["devices"] = data["cost"].get("devices", 1)
+    fusion = data.get("fusion", {})
+    if fusion.get("origin", "built in") != "built in":
+        flat["fusion-code"] = str(fusion["source_hash"])[:10]
+        flat["fusion-version"] = str(fusion["version"])
     return flat
 
 

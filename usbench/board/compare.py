@@ -34,6 +34,7 @@ CORRECTION = (
 FUSION_CORRECTION = "Holm (1979), over the pairs of fusions of one method"
 
 _FUSIONS = ("early", "hybrid", "late")
+_OF_FUSION = ("fusion-code", "fusion-version")
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,21 @@ def too_few(pairs: int, family: int) -> str:
     return f"{pairs} patient{'s' * (pairs != 1)}: the smallest two-sided exact p is {least:.3g}{after}"
 
 
+def _order(row: Row) -> tuple[Any, ...]:
+    """The three protocols in their order, then the fusions of plugins by name and code."""
+    known = _FUSIONS.index(row.fusion) if row.fusion in _FUSIONS else len(_FUSIONS)
+    return known, row.fusion, *(str(row.settings.get(name, "")) for name in _OF_FUSION)
+
+
 def _fusion_effects(rows: Sequence[Row]) -> list[FusionEffect]:
-    groups: dict[tuple[Any, ...], dict[str, Row]] = defaultdict(dict)
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row.method, row.weights, settings_key(row.settings)][row.fusion] = row
+        # The code of a plugin's fusion is part of the fusion, not a setting that two fusions must share.
+        shared = {name: value for name, value in row.settings.items() if name not in _OF_FUSION}
+        groups[row.method, row.weights, settings_key(shared)].append(row)
     effects = []
-    for _, by_fusion in sorted(groups.items()):
-        members = [by_fusion[fusion] for fusion in _FUSIONS if fusion in by_fusion]
+    for _, members in sorted(groups.items()):
+        members.sort(key=_order)
         # The fullest name: a label shows only settings in which rows of one fusion differ.
         method = max((row.label for row in members), key=len, default="")
         scores = _matrix(members)

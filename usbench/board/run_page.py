@@ -63,6 +63,7 @@ def html(result: Result) -> str:
         _cost(data),
         _pairs("Configuration", _flat(data["config"])),
         _pairs("Method", data["method"]),
+        _pairs("Fusion", data["fusion"]) if "fusion" in data else "",
         _pairs("Data", _flat({name: data[name] for name in ("task", "data", "split", "protocol")})),
         _pairs("Provenance", {**_flat(data["provenance"]), "hash": cell["hash"], "digest": data["digest"]}),
         _pairs("Slice by slice, as the Zeus paper prints scores; never ranked", _paper_style(data)),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from usbench.errors import UsbenchError, unknown
+from usbench.plugins import Found
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Download:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A union-segmentation task: M aligned modalities in, a mask with K foreground classes out.
 
@@ -62,21 +63,39 @@ class Task:
     set (empty for a user's own folder): data that holds fewer is a sample. `nsd_tolerance_mm` is
     the tolerance of the normalised surface distance, in mm. `mirrors`: no class has a side, so that training
     may exchange left and right.
+
+    For tasks of plugins: `reader` reads another layout, `(task, folder of the cases) -> Reader`, a class or
+    a function at the top level of the plugin; `layout` says nothing then. `folds` are fixed folds by case
+    id; without them the folds follow from the case ids. `source` is filled in by usbench: where the task
+    was found, by which other processes load its reader.
     """
 
     name: str
     title: str
-    layout: Literal["chaos", "msd"]
-    folder: str
+    layout: Literal["chaos", "msd"] = "msd"
+    folder: str = "."
     modalities: tuple[Modality, ...]
     classes: tuple[Structure, ...]
-    case_ids: tuple[str, ...]
+    case_ids: tuple[str, ...] = ()
     nsd_tolerance_mm: float
     licence: str
     citation: str
-    homepage: str
+    homepage: str = ""
     download: Download | None = None
     mirrors: bool = False
+    reader: Callable[[Task, Path], Reader] | None = None
+    folds: tuple[tuple[str, ...], ...] = ()
+    source: Found | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The module of a plugin file has no name under which another process could import it.
+        return {**self.__dict__, "reader": self.reader if self.source is None else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        source: Found | None = state["source"]
+        self.__dict__.update(state)
+        if source is not None:
+            self.__dict__["reader"] = source.load().reader
 
     @property
     def modality_names(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from usbench.datasets.base import Reader, Task
 from usbench.datasets.chaos import SERIES, ChaosReader
 from usbench.datasets.grid import natural_key
 from usbench.datasets.msd import MsdReader
+from usbench.datasets.own_reader import OwnReader
 from usbench.datasets.problems import DataError, Problem
 from usbench.datasets.readers import open_reader
 from usbench.errors import UsbenchError
@@ -40,16 +41,20 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[Problem]:
         reader = open_reader(task, Path(root))
     except UsbenchError as error:
         return [_as_problem(error)]
-    assert isinstance(reader, ChaosReader | MsdReader)
+    assert isinstance(reader, ChaosReader | MsdReader | OwnReader)
     problems: list[Problem] = []
-    names = reader.survey(problems.append)
+    try:
+        names = reader.survey(problems.append)
+    except UsbenchError as error:
+        return [_as_problem(error)]
     absent = absent_cases(task, names)
     if absent and names:
         shown = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
         here = f"{len(names)} of the {len(task.case_ids)} cases of {task.name} are here"
         say(f"{here}; absent, which is no problem: {shown}")
     seen: dict[str, tuple[str, str]] = {}
-    threads = workers or min(_MOST_THREADS, os.cpu_count() or 1)
+    # A reader that a plugin brings need not bear threads.
+    threads = 1 if task.reader is not None else workers or min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         looked = pool.map(lambda case_id: _look(reader, case_id), names)
         for case_id, (found, digests) in zip(
@@ -60,7 +65,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[Problem]:
     return sorted(dict.fromkeys(problems), key=lambda p: natural_key(p.case_id or ""))
 
 
-def _look(reader: ChaosReader | MsdReader, case_id: str) -> tuple[list[Problem], dict[str, str]]:
+def _look(reader: ChaosReader | MsdReader | OwnReader, case_id: str) -> tuple[list[Problem], dict[str, str]]:
     """The problems of one case, and the digest of each of its images."""
     found: list[Problem] = []
     try:
@@ -81,7 +86,7 @@ def _look(reader: ChaosReader | MsdReader, case_id: str) -> tuple[list[Problem],
 
 
 def _mask_place(reader: Reader, case_id: str) -> Path:
-    if reader.task.layout == "chaos":
+    if reader.task.layout == "chaos" and reader.task.reader is None:
         return reader.root / case_id / SERIES[reader.task.modality_names[0]][1]
     return reader.files(case_id)[-1]
 

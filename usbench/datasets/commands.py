@@ -11,7 +11,7 @@ import click
 
 from usbench.console import say
 from usbench.datasets.base import Task
-from usbench.datasets.tasks import get_task, task_from_folder, task_names
+from usbench.datasets.tasks import find_tasks, get_task, task_from_folder, task_names
 from usbench.errors import UsbenchError
 
 
@@ -21,33 +21,52 @@ def data_folder(data_dir: Path | None) -> Path | None:
     return data_dir or (Path(named) if named else None)
 
 
-def _chosen_task(task: str | None, task_dir: Path | None, modalities: Sequence[str] | None) -> Task:
+def _chosen_task(
+    task: str | None,
+    task_dir: Path | None,
+    modalities: Sequence[str] | None,
+    plugins: Sequence[Path],
+) -> Task:
     if (task is None) == (task_dir is None):
         raise UsbenchError("name a task or --task-dir, one of the two")
-    the_task = get_task(task) if task else task_from_folder(Path(task_dir or "."))
+    the_task = get_task(task, plugins) if task else task_from_folder(Path(task_dir or "."))
     return the_task.with_modalities(modalities)
 
 
-def list_tasks(data_dir: Path | None) -> None:
-    """Print every task with its facts and whether its data is below the data folder."""
+def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
+    """Print every task with its facts and whether its data is below the data folder.
+
+    plugins: Python files with tasks. A task of a package that cannot be used, or whose name is taken, is
+    named with the reason on standard error.
+    """
+    from usbench import plugins as brought
     from usbench.datasets.readers import locate, open_reader
 
     folder = data_folder(data_dir)
-    for name in task_names():
-        task = get_task(name)
-        state = "no data folder given (--data-dir or USBENCH_DATA): runs use the phantom"
+    for name in (*task_names(), *sorted(find_tasks(plugins))):
+        try:
+            task = get_task(name, plugins)
+        except UsbenchError as error:
+            click.echo(str(error), err=True)
+            continue
+        without = "runs use the phantom" if task.source is None else "no run is possible, there is no phantom"
+        state = f"no data folder given (--data-dir or USBENCH_DATA): {without}"
         if folder is not None:
             root = locate(task, folder)
-            state = f"not found in {folder}: runs use the phantom"
+            state = f"not found in {folder}: {without}"
             if root is not None:
                 try:
                     state = f"{len(open_reader(task, folder).case_ids())} cases in {root}"
                 except UsbenchError as error:
                     state = f"in {root}, but: {error}"
         click.echo(f"{task.name}: {task.title}")
+        if task.source is not None:
+            click.echo(f"  from        {task.source.origin}")
         click.echo(f"  modalities  {', '.join(task.modality_names)}")
         click.echo(f"  classes     {', '.join(task.class_names)}")
-        click.echo(f"  cases       {len(task.case_ids)} with public masks")
+        click.echo(
+            f"  cases       {f'{len(task.case_ids)} with public masks' if task.case_ids else 'not stated'}"
+        )
         click.echo(f"  licence     {task.licence}")
         click.echo(f"  citation    {task.citation}")
         click.echo(f"  homepage    {task.homepage}")
@@ -55,6 +74,8 @@ def list_tasks(data_dir: Path | None) -> None:
             size = f"{task.download.bytes:,} bytes" if task.download.bytes else "size stated by the server"
             click.echo(f"  download    {task.download.url} ({size})")
         click.echo(f"  here        {state}")
+    for line in brought.shadowed(brought.TASK, task_names()):
+        click.echo(line, err=True)
 
 
 def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
@@ -71,13 +92,17 @@ def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
 
 
 def check_task(
-    task: str | None, task_dir: Path | None, data_dir: Path | None, modalities: Sequence[str] | None
+    task: str | None,
+    task_dir: Path | None,
+    data_dir: Path | None,
+    modalities: Sequence[str] | None,
+    plugins: Sequence[Path] = (),
 ) -> None:
     """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
     from usbench.datasets.check import check
     from usbench.datasets.resolve import find_data
 
-    the_task = _chosen_task(task, task_dir, modalities)
+    the_task = _chosen_task(task, task_dir, modalities, plugins)
     # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
     root = task_dir or data_folder(data_dir) or find_data(the_task).root
     problems = check(the_task, root)
@@ -98,6 +123,7 @@ def prepare_task(
     assignments: Sequence[str],
     workers: int | None,
     overwrite: bool,
+    plugins: Sequence[Path] = (),
 ) -> None:
     """Prepare a data set and say where it is and how well two annotations agree, where there are two."""
     from usbench.config import make_config, parse_assignments
@@ -106,7 +132,7 @@ def prepare_task(
 
     settings: dict[str, Any] = parse_assignments(assignments)
     config = make_config(preset, {}, {}, settings)
-    the_task = _chosen_task(task, task_dir, modalities).merged(merge_labels)
+    the_task = _chosen_task(task, task_dir, modalities, plugins).merged(merge_labels)
     source = find_data(the_task, data_dir, "auto", task_dir)
     say(source.notice)
     store = prepare(the_task, source.root, config.data, workers=workers, overwrite=overwrite)

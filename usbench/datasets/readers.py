@@ -9,6 +9,7 @@ from pathlib import Path
 from usbench.datasets.base import Reader, Task
 from usbench.datasets.chaos import SERIES, ChaosReader
 from usbench.datasets.msd import MsdReader
+from usbench.datasets.own_reader import OwnReader
 from usbench.errors import UsbenchError
 
 # Folders that people keep the data sets in, below their data folder.
@@ -40,10 +41,13 @@ def open_reader(task: Task, root: Path) -> Reader:
     if folder is None:
         places = ", ".join(str(place) for place in _candidates(task, root))
         fetch = f", or fetch it with: {download_command(task, root)}" if task.download else ""
+        layout = "what its own reader reads" if task.reader is not None else _LAYOUTS[task.layout]
         raise UsbenchError(
             f"{root}: no data of task {task.name} (looked in {places}); its folder {task.folder} "
-            f"must hold {_LAYOUTS[task.layout]}{fetch}"
+            f"must hold {layout}{fetch}"
         )
+    if task.reader is not None:
+        return OwnReader(task, folder)
     return ChaosReader(task, folder) if task.layout == "chaos" else MsdReader(task, folder)
 
 
@@ -61,6 +65,9 @@ def _candidates(task: Task, data_dir: Path) -> list[Path]:
     ]
     # The folder of another Decathlon task may hold the same modalities: it is never taken for this one's.
     name = data_dir.resolve().name
+    if task.reader is not None:
+        # Any folder would do for a layout that usbench does not know: only the named one is taken.
+        return list(dict.fromkeys([*places, *([data_dir] if name == Path(task.folder).name else [])]))
     if task.layout == "chaos" or name == Path(task.folder).name or not re.match(r"Task[0-9]+_", name):
         places.append(data_dir)
     return list(dict.fromkeys(places))
@@ -68,6 +75,8 @@ def _candidates(task: Task, data_dir: Path) -> list[Path]:
 
 def _holds_layout(task: Task, folder: Path) -> bool:
     try:
+        if task.reader is not None:
+            return folder.is_dir()
         if task.layout == "msd":
             return (folder / "dataset.json").is_file()
         tops = {Path(images).parts[0] for images, _ in SERIES.values()}

@@ -101,6 +101,8 @@ def _on_disk(task: Task, folder: Path, mode: str) -> DataSource:
 
 def _is_phantom(reader: Reader) -> bool:
     """Whether the data says of itself that usbench simulated it (someone may have copied a phantom)."""
+    if reader.task.reader is not None:
+        return False
     if reader.task.layout == "msd":
         described = read_json(reader.root / "dataset.json", "the data set's description", "extract it again")
         return isinstance(described, dict) and described.get("reference") == "usbench phantom"
@@ -119,6 +121,11 @@ def _is_phantom(reader: Reader) -> bool:
 def _phantom(task: Task, why: str) -> DataSource:
     from usbench.datasets.phantom import phantom_root
 
+    if task.source is not None:
+        raise UsbenchError(
+            f"{task.name}: {why}, and this task ({task.source.origin}) has no phantom; "
+            f"give the folder of its data with --data-dir{_fetch(task)}"
+        )
     notice = f"{task.name}: {why}, using its phantom: scores say nothing about real patients"
     return DataSource("phantom", phantom_root(task), notice)
 

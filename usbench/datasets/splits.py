@@ -54,8 +54,9 @@ class Split:
 def make_split(task: Task, case_ids: Sequence[str]) -> Split:
     """The split of `task` for the cases at hand.
 
-    The task's fixed folds are used, restricted to `case_ids`, if they know every case and each keeps
-    at least half of its cases. Else min(5, n) folds of even size are derived from the case ids.
+    The task's fixed folds (`Task.folds`, or those stored for a built-in one), restricted to `case_ids`,
+    are used if they know every case and each keeps at least half of its cases. Else min(5, n) folds of
+    even size are derived from the case ids.
     Raises `UsbenchError` for fewer than two cases: nothing would be left to train on.
     """
     present = set(case_ids)
@@ -63,7 +64,7 @@ def make_split(task: Task, case_ids: Sequence[str]) -> Split:
         raise UsbenchError(
             f"{task.name}: {len(present)} case(s) cannot be split into training and test; give at least 2"
         )
-    fixed = fixed_folds().get(task.name, ())
+    fixed = fixed_folds().get(task.name, ()) if task.source is None else task.folds
     kept = tuple(tuple(case for case in fold if case in present) for fold in fixed)
     halves = all(2 * len(some) >= len(whole) for some, whole in zip(kept, fixed, strict=True))
     if kept and halves and sum(map(len, kept)) == len(present):

@@ -33,6 +33,7 @@ from usbench.files import (
     sha256_file,
     write_json,
 )
+from usbench.plugins import code_hash
 
 __all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
 
@@ -225,6 +226,9 @@ def _key(reader: Reader, settings: DataSettings) -> str:
         "settings": settings.to_json(),
         "root": str(reader.root.resolve()),
     }
+    if task.reader is not None:
+        # The code of a task's own reader decides what is in a case; that of usbench has its version.
+        key["reader"] = code_hash(task.reader.__module__)
     return digest_of(key)[:12]
 
 

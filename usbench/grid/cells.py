@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from usbench.datasets.base import Task
     from usbench.datasets.resolve import DataSource
     from usbench.methods.contract import Method
-    from usbench.methods.registry import Found
+    from usbench.methods.fusions import Brought
+    from usbench.plugins import Found
     from usbench.results import Result
 
 
@@ -127,12 +128,13 @@ def lay_out(words: Words, device: str, prepare: bool = True) -> Layout:
         plans = []
         for ready in methods:
             for fusion in fusions:
-                if fusion not in ready.method.fusions:
-                    reason = _not_applicable(ready.method, fusion)
-                    layout.absent.append(Absent(task.name, ready.method.name, fusion, reason))
+                name, brought = fusion
+                if reason := _not_applicable(ready.method, name, brought):
+                    layout.absent.append(Absent(task.name, ready.method.name, name, reason))
                     continue
-                facts = (ready.method, ready.found, fusion, task, source)
-                plans.append((plan_of(*facts, words.preset, ready.overrides, device), ready.digest))
+                facts = (ready.method, ready.found, name, task, source)
+                plan = plan_of(*facts, words.preset, ready.overrides, device, brought)
+                plans.append((plan, ready.digest))
         if plans:
             _add_task(layout, words, plans, task_dir, prepare)
     if not (layout.entries or layout.broken):
@@ -222,41 +224,41 @@ def _methods(words: Words, layout: Layout) -> list[_Ready]:
     return ready
 
 
-def _fusions(words: Words) -> tuple[str, ...]:
-    from usbench.methods.contract import FUSIONS
+def _fusions(words: Words) -> list[tuple[str, Brought | None]]:
+    """The fusions by name; "all" are the three protocols, those of plugins are named."""
+    from usbench.methods.fusions import PROTOCOLS, get_fusion
 
-    for fusion in words.fusions or ():
-        if fusion not in FUSIONS:
-            raise unknown("fusion", fusion, FUSIONS)
-    return words.fusions or FUSIONS
+    return [(name, get_fusion(name, words.plugins)) for name in words.fusions or PROTOCOLS]
 
 
-def _not_applicable(method: Method, fusion: str) -> str:
+def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str:
+    """Why the method does not run under the fusion; "" if it does."""
     from usbench.fusion import require_fusion
 
     try:
-        require_fusion(method, fusion)
+        require_fusion(method, fusion if brought is None else brought.fusion)
     except UsbenchError as error:
         return str(error)
-    raise AssertionError(f"{method.name} applies to {fusion} fusion")
+    return ""
 
 
 def _tasks(words: Words, layout: Layout) -> list[tuple[Task, DataSource, Path | None]]:
-    from usbench.datasets.tasks import task_names
+    from usbench.datasets.tasks import find_tasks, task_names
 
     named: Sequence[str] = words.tasks or ()
-    every = words.tasks is None and not words.task_dirs
+    every = words.tasks == ("all",) or (words.tasks is None and not words.task_dirs)
+    there = [*task_names(), *sorted(find_tasks(words.plugins))] if every else []
     places: list[tuple[str | None, Path | None]] = [
-        *((name, None) for name in (task_names() if every else named)),
+        *((name, None) for name in (there if every else named)),
         *((None, folder) for folder in words.task_dirs),
     ]
     found = []
     for name, folder in places:
         try:
-            task = make_task(name, folder, words.modalities, words.merge_labels)
+            task = make_task(name, folder, words.modalities, words.merge_labels, words.plugins)
             found.append((task, find_source(task, words.data_dir, words.data, folder), folder))
         except UsbenchError as error:
-            if not every:
+            if not every or folder is not None:
                 raise
             layout.absent.append(Absent(str(name), "", "", str(error)))
     return found

@@ -78,8 +78,9 @@ def matrix(
 ) -> Matrix:
     """Compute the cells methods x fusions x tasks x folds x seeds that are not finished yet.
 
-    methods, fusions, tasks: names, or "all"; tasks are all by default, none where task_dirs names folders
-    in MSD layout. What "all" names and does not apply is left out and listed. The words from folds to
+    methods, fusions, tasks: names, or "all"; tasks are all by default, none where task_dirs names
+    folders in MSD layout. All methods and tasks are those of plugins too, all fusions are early, hybrid
+    and late. What "all" names and does not apply is left out and listed. The words from folds to
     cache_gb are those of `usbench.run`, and so are the cells; a setting "method.KEY" goes to the methods
     that have it. address: of a Ray cluster. workers: how many cells at once; by default as many as fit
     with cpus_per_run cores (default 1) and, on a GPU, gpus_per_run of one (default 0.5); with one, or
@@ -88,7 +89,6 @@ def matrix(
     What fails is told in `Matrix.failed` and in matrix-failures.json, and stops nothing else.
     Raises `UsbenchError` for words that are wrong, before anything is computed.
     """
-    from usbench.datasets.tasks import task_names
     from usbench.grid.cells import lay_out
     from usbench.grid.drive import compute_all
     from usbench.grid.estimate import key_of_entry, measure
@@ -97,7 +97,7 @@ def matrix(
 
     chosen = names(tasks, "--tasks")
     if tasks is not None and chosen is None and task_dirs:
-        chosen = tuple(task_names())
+        chosen = ("all",)
     words = Words(
         methods=names(methods, "--methods"),
         fusions=names(fusions, "--fusions"),

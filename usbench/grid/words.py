@@ -22,7 +22,8 @@ _REPEATED = ("task-dir", "plugin")
 
 @dataclass(frozen=True)
 class Words:
-    """What decides which cells a matrix has. methods, fusions and tasks are None for all there are.
+    """What decides which cells a matrix has. methods, fusions and tasks are None for all there are; tasks
+    are ("all",) where task_dirs names folders besides.
 
     overrides: settings by name, those of the configuration file among them. The others are as for
     `usbench.running.run`.

@@ -115,6 +115,7 @@ def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
 def _require_shared(cell: Cell) -> None:
     """A node that does not see the folders would say something misleading."""
     from usbench.methods.registry import source_hash
+    from usbench.plugins import code_hash
 
     for what, path in (("runs", cell.runs_dir), ("prepared data", cell.store.path)):
         if not path.is_dir():
@@ -122,11 +123,16 @@ def _require_shared(cell: Cell) -> None:
                 f"{path}: node {platform.node()} does not see this folder ({what}); keep --runs-dir and "
                 "USBENCH_CACHE on a file system that all nodes share"
             )
-    if source_hash(cell.method) != cell.source_hash:
-        raise UsbenchError(
-            f"method '{cell.method.name}': its code on node {platform.node()} is not that of the machine "
-            "that started the matrix; install the same on all nodes"
-        )
+    codes = [(f"method '{cell.method.name}'", source_hash(cell.method), cell.source_hash)]
+    if cell.brought is not None:
+        here = code_hash(cell.brought.fusion.builder_module)
+        codes.append((f"fusion '{cell.fusion}'", here, cell.brought.source_hash))
+    for what, here, there in codes:
+        if here != there:
+            raise UsbenchError(
+                f"{what}: its code on node {platform.node()} is not that of the machine "
+                "that started the matrix; install the same on all nodes"
+            )
 
 
 def _failed(error: BaseException, seconds: float) -> Outcome:

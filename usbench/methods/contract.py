@@ -7,15 +7,21 @@ foreground class, at the size of the input.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from usbench.errors import UsbenchError
+from usbench.methods.fusions import PROTOCOLS
 
-FUSIONS = ("early", "hybrid", "late")
+if TYPE_CHECKING:
+    from usbench.datasets.base import Task
+
+FUSIONS = PROTOCOLS
 
 
 class EncoderDecoder(nn.Module):
@@ -70,7 +76,8 @@ class Feature:
 class Method:
     """A segmentation method, as the registry and a run see it.
 
-    name: as on the command line. paper: a full reference. fusions: the protocols it supports.
+    name: as on the command line. paper: a full reference. fusions: the protocols it supports; a segmenter
+    may also name fusions of plugins (`Fusion`), under which an encoder and a decoder always run.
     build_network: `(in_channels, classes, **settings) -> EncoderDecoder`, or
     build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
     [B, K, H, W]; exactly one of the two is given. Under late fusion a segmenter may give the masks of
@@ -110,8 +117,13 @@ class Method:
                 f"method '{self.name}' must give build_network or build_segmenter, one of the two; "
                 "see usbench.methods.contract.Method"
             )
+        # It names folders of results.
+        if not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise UsbenchError(f"method '{self.name}' has no sound name; use letters, digits and hyphens")
         for fusion in self.fusions:
-            if fusion not in FUSIONS:
+            # Only a segmenter has a say in fusions of plugins; what looks like a slip is one.
+            own = self.kind == "segmenter" and is_name(fusion)
+            if fusion not in FUSIONS and (not own or difflib.get_close_matches(fusion.lower(), FUSIONS, n=1)):
                 raise UsbenchError(
                     f"method '{self.name}' declares fusion '{fusion}'; choose from {', '.join(FUSIONS)}"
                 )
@@ -124,3 +136,36 @@ class Method:
     def builder_module(self) -> str:
         """The module in which the builder is written."""
         return (self.build_network or self.build_segmenter).__module__
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A fusion protocol that a plugin brings, beside early, hybrid and late.
+
+    name: as on the command line: letters, digits and hyphens. paper: a full reference.
+    build: `(method, task, settings) -> nn.Module` from images [B, M, H, W] to logits [B, K, H, W], for any
+    method of kind encoder-decoder: `method.build_network(in_channels, classes, **settings)` makes as many
+    networks as are wanted. H and W are multiples of `method.size_multiple`; M is `len(task.modalities)`
+    and K `len(task.classes)`. settings: those of the method. A segmenter runs under the fusion only if
+    it declares its name, and does then by itself what that means: its `build_segmenter` gets the name.
+    """
+
+    name: str
+    paper: str
+    build: Callable[[Method, Task, Mapping[str, Any]], nn.Module]
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise UsbenchError(f"fusion '{self.name}' has no sound name; use letters, digits and hyphens")
+        if not callable(self.build):
+            raise UsbenchError(f"fusion '{self.name}': build is no function; see usbench.Fusion")
+
+    @property
+    def builder_module(self) -> str:
+        """The module in which `build` is written."""
+        return self.build.__module__
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` is a sound name for a command line and a folder: letters, digits and hyphens."""
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", text) is not None
