@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,58 @@ if TYPE_CHECKING:
     from usbench.datasets.store import Store
     from usbench.methods.contract import Method
     from usbench.methods.registry import Found
+
+
+def protocol_of(
+    task: str,
+    modalities: Sequence[str],
+    classes: Sequence[str],
+    config: Mapping[str, Any],
+    split_digest: str,
+    limit: int | None,
+    precision: str,
+) -> str:
+    """Digest of all that two rows must share to be compared; config: as in result.json."""
+    shared = {
+        "version": PROTOCOL_VERSION,
+        "task": task,
+        "modalities": modalities,
+        "classes": classes,
+        "data": config["data"],
+        "train": config["train"],
+        "split": split_digest,
+        "limit": limit,
+        "precision": precision,
+    }
+    return digest_of(shared)[:12]
+
+
+def key_of(
+    protocol: str,
+    fingerprint: str,
+    method: Mapping[str, Any],
+    fusion: str,
+    fold: int,
+    seed: int,
+    config: Mapping[str, Any],
+    devices: int,
+) -> str:
+    """Digest of everything that changes the outcome of a cell; method, config: as in result.json."""
+    return digest_of(
+        {
+            "protocol": protocol,
+            "data": fingerprint,
+            "method": method["name"],
+            "source": method["source_hash"],
+            "package": "" if method["origin"] == "built in" else method["version"],
+            "fusion": fusion,
+            "fold": fold,
+            "seed": seed,
+            "config": config,
+            "weights": method["weights"],
+            "devices": devices,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -45,37 +98,34 @@ class Cell:
     @property
     def protocol(self) -> str:
         """Digest of all that two rows must share to be compared."""
-        config = self.config.as_dict()
-        shared = {
-            "version": PROTOCOL_VERSION,
-            "task": self.task.name,
-            "modalities": self.task.modality_names,
-            "classes": self.task.class_names,
-            "data": config["data"],
-            "train": config["train"],
-            "split": self.split.digest,
-            "limit": self.limit,
-            "precision": self.precision,
-        }
-        return digest_of(shared)[:12]
+        return protocol_of(
+            self.task.name,
+            self.task.modality_names,
+            self.task.class_names,
+            self.config.as_dict(),
+            self.split.digest,
+            self.limit,
+            self.precision,
+        )
 
     @property
     def key(self) -> str:
         """Digest of everything that changes the outcome."""
-        return digest_of(
+        return key_of(
+            self.protocol,
+            self.store.fingerprint,
             {
-                "protocol": self.protocol,
-                "data": self.store.fingerprint,
-                "method": self.method.name,
-                "source": self.source_hash,
-                "package": "" if self.found.origin == "built in" else self.found.version,
-                "fusion": self.fusion,
-                "fold": self.fold,
-                "seed": self.seed,
-                "config": self.config.as_dict(),
+                "name": self.method.name,
+                "origin": self.found.origin,
+                "version": self.found.version,
+                "source_hash": self.source_hash,
                 "weights": self.method.weights(self.config.method),
-                "devices": self.devices,
-            }
+            },
+            self.fusion,
+            self.fold,
+            self.seed,
+            self.config.as_dict(),
+            self.devices,
         )
 
     @property

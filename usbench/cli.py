@@ -11,6 +11,7 @@ import click
 
 from usbench import __version__
 from usbench.cli_groups import data, weights, zeus
+from usbench.cli_submissions import submit, verify
 from usbench.errors import UsbenchError
 from usbench.options import cell_options, debug_option, split_names, words_of_file
 from usbench.process import settle
@@ -231,7 +232,7 @@ def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) ->
         click.echo(line, err=True)
 
 
-for group in (data, weights, zeus):
+for group in (data, weights, zeus, submit, verify):
     main.add_command(group)
 
 

@@ -64,7 +64,7 @@ def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
             continue
         try:
             result = load_result(folder)
-            run = _checked(result)
+            run = checked(result)
             key = cell_key(run.data)
         except UsbenchError as error:
             problems.append(Problem(folder, str(error).replace(f"{folder}{os.sep}", "")))
@@ -132,8 +132,12 @@ def _run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
     return sorted(folders.items())
 
 
-def _checked(result: Result) -> Run:
-    """The run of a result; raises where it has not what the tables need."""
+def checked(result: Result) -> Run:
+    """The run of a result.
+
+    Raises `UsbenchError`, or what a value of another type makes it raise, where it has not what the
+    tables need: numbers, and every case of its test fold with every class.
+    """
     data = result.data
     for part, names in _NUMBERS.items():
         for name in names:
