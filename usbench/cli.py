@@ -160,9 +160,16 @@ def matrix(
     metavar="FOLDER",
     help="Only compute what --out FOLDER --keep-results wrote anew from its results, and compare.",
 )
+@click.option(
+    "--submissions",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Archives of usbench submit: verified ones are ranked, others listed apart.",
+)
 @debug_option
 def leaderboard(
     runs_dir: Path,
+    submissions: Path | None,
     task: str | None,
     form: str,
     out: Path | None,
@@ -178,6 +185,11 @@ def leaderboard(
     from usbench.board import build, check, render, write, write_kept
     from usbench.errors import UsbenchError
 
+    if submissions is not None and (folders or keep_results):
+        raise UsbenchError(
+            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
+            "drop one of the two"
+        )
     for folder in folders:
         check(folder)
         click.echo(f"{folder}: every number follows from its results")
@@ -185,7 +197,7 @@ def leaderboard(
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
-    board = build(runs_dir, task)
+    board = build(runs_dir, task, submissions)
     click.echo(render(board, form))
     if out is not None:
         pictures = not no_pictures

@@ -53,7 +53,8 @@ function tied() {
 
 function methodCell(row) {
   const small = (text, where) => make("span", { class: `status ${where}` }, text);
-  return [row.label, small(row.fusion, "narrow"), row.status ? small(row.status, "") : null];
+  return [row.label, small(row.fusion, "narrow"), row.verified ? small(`verified ${row.verified}`, "") : null,
+    row.status ? small(row.status, "") : null];
 }
 
 function dscCell(row, table) {
@@ -334,6 +335,7 @@ function build() {
     ...data.tables.map(buildSection),
     extra("overall", "Across tasks", "Rows that are complete on every task of a group, ranked anew on each."),
     extra("reported", "Reported elsewhere", "Numbers from publications. They were not computed here and are never ranked."),
+    extra("claims", "Reported, not verified", "Submissions whose masks nobody has scored anew here. They are never ranked."),
     data.problems.length ? make("section", { id: "left-out" }, make("h2", {}, `Left out (${data.problems.length})`),
       make("ul", { class: "notes" }, data.problems.map((one) => make("li", {}, make("span", { class: "code" }, one.path),
         `: ${one.reason}`)))) : null,

@@ -36,17 +36,27 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A submission that other people's runs come from. name: of the entry; verified: the day, or ""."""
+
+    name: str
+    verified: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run as the tables need it.
 
     data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
-    of `usbench.metrics.SCORES`, the mean over the classes that have one, NaN where none has.
+    of `usbench.metrics.SCORES`, the mean over the classes that have one, NaN where none has. entry: the
+    submission it comes from, None for a run of one's own.
     """
 
     path: Path
     data: dict[str, Any]
     cases: tuple[str, ...]
     scores: np.ndarray
+    entry: Entry | None = None
 
 
 def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from usbench.board.collect import settings_key
-from usbench.board.rows import Row
+from usbench.board.rows import Row, entry_key
 from usbench.board.stats import (
     ALPHA,
     SignedRank,
@@ -157,7 +157,7 @@ def too_few(pairs: int, family: int) -> str:
 def _fusion_effects(rows: Sequence[Row]) -> list[FusionEffect]:
     groups: dict[tuple[Any, ...], dict[str, Row]] = defaultdict(dict)
     for row in rows:
-        groups[row.method, row.weights, settings_key(row.settings)][row.fusion] = row
+        groups[row.method, row.weights, settings_key(row.settings), entry_key(row)][row.fusion] = row
     effects = []
     for _, by_fusion in sorted(groups.items()):
         members = [by_fusion[fusion] for fusion in _FUSIONS if fusion in by_fusion]

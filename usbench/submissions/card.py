@@ -33,12 +33,12 @@ CARD_SCHEMA: dict[str, str] = {
 }
 OPTIONAL = ("notes",)
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_CONTROL = re.compile(r"\]\(|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _LONGEST = {"entry": 60, "notes": 4000}
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text has no control characters, which could disguise what a reader sees."""
+    """Whether a text has no control characters and no Markdown link, which disguise what a reader sees."""
     return _CONTROL.search(text) is None
 
 
@@ -112,7 +112,9 @@ def _wrong(key: str, value: Any) -> str:
         if len(text) > _LONGEST.get(key, 1000):
             return f"is longer than {_LONGEST.get(key, 1000)} characters"
         if not is_plain(text.replace("\n", " ") if key == "notes" else text):
-            return "has control characters or line breaks"
+            return "has control characters, line breaks or a link in Markdown"
+        if key == "entry" and set(text) & set("[]<>|`*\\"):
+            return "has one of [ ] < > | ` * \\"
     return ""
 
 

@@ -186,7 +186,7 @@ def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} {str(value)[:20]} is out of range"
     values = list(_values(data))
     if not all(is_plain(value) for value in values if isinstance(value, str)):
-        yield "holds control characters"
+        yield "holds control characters or a link in Markdown"
     if not all(abs(value) < 2**63 for value in values if isinstance(value, int | float)):
         yield "holds a number that is out of range"
 
