@@ -229,7 +229,7 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
         "card.yaml: is not plain YAML",
     ),
     "alias in the card": (card(b"notes:", b"x: &a [1, 1]\ny: [*a, *a]\nnotes:"), "uses an alias"),
-    "endless card": (card(b"notes:", b"notes: " + b"x" * (64 << 10) + b"\nx:"), "at most 65,536 are read"),
+    "endless card": (card(b"notes:", b"notes: " + b"x" * (64 << 10) + b"\nx:"), "at most 16,384 are read"),
     "unknown key in the card": (card(b"notes:", b"note:"), "unknown key 'note', did you mean 'notes'?"),
     "card without authors": (card(b"authors:", b"paper:"), "'authors' is missing"),
     "escape in the card": (card(b"entry: ", b'entry: "\\e[2J"  # '), "'entry' has control characters"),
@@ -283,8 +283,12 @@ def test_zip_bombs_are_refused(refuse: Any, tmp_path: Path) -> None:
     )
     assert bomb.stat().st_size < 1_000_000
     refuse(bomb, "is compressed")
-    members[f"{folder}/history.csv"] = bytes(9 << 20)
-    refuse(members, "at most 8,388,608 are read")
+    members[f"{folder}/history.csv"] = bytes(3 << 20)
+    refuse(members, "at most 2,097,152 are read")
+    for fold in range(20):
+        members[f"runs/a/b/{fold}/result.json"] = bytes(2 << 20)
+    del members[f"{folder}/history.csv"]
+    refuse(members, "bytes of text, at most 33,554,432 are read")
 
 
 def test_members_that_share_their_bytes_are_refused(refuse: Any, tmp_path: Path) -> None:

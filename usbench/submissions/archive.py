@@ -16,6 +16,7 @@ from typing import IO, Any
 from usbench import __version__
 from usbench.errors import UsbenchError
 from usbench.files import atomic_path, os_errors
+from usbench.submissions.card import LARGEST
 
 MANIFEST, CARD = "manifest.json", "card.yaml"
 MANIFEST_VERSION = 1
@@ -34,13 +35,14 @@ MAX_BYTES = 1 << 30
 # The largest file of each kind; a real one is a hundredth of it.
 _LARGEST = {
     MANIFEST: 8 << 20,
-    CARD: 64 << 10,
+    CARD: LARGEST,
     "result.json": 2 << 20,
-    "cases.csv": 8 << 20,
-    "history.csv": 8 << 20,
+    "cases.csv": 4 << 20,
+    "history.csv": 2 << 20,
     ".nii.gz": 64 << 20,
 }
 _MAX_DIRECTORY = 16 << 20
+_MAX_TEXT = 32 << 20  # all files but the masks, which are all held at once
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}"
 _MEMBER = re.compile(
@@ -222,6 +224,11 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     for info in infos:
         if why := _wrong_name(info.orig_filename) or _wrong_kind(info):
             raise refused(path, f"member {shown(info.orig_filename)} {why}")
+    text = sum(info.file_size for info in infos if not info.filename.endswith(".nii.gz"))
+    if text > _MAX_TEXT:
+        raise refused(
+            path, f"has {text:,} bytes of text, at most {_MAX_TEXT:,} are read", "submit fewer runs"
+        )
     seen: set[str] = set()
     for info in infos:
         # Names that differ in case alone are one file on some systems.

@@ -12,7 +12,10 @@ from usbench.errors import UsbenchError, unknown
 from usbench.files import os_errors, write_text
 
 CARD_VERSION = 1
-LARGEST = 64 << 10
+LARGEST = 16 << 10
+"""Bytes of a card; the time that YAML takes grows with the square of what it nests."""
+
+_MOST_BRACKETS = 200
 
 # Every key of a card and what it says; all but those in OPTIONAL must be there and say something.
 CARD_SCHEMA: dict[str, str] = {
@@ -64,6 +67,8 @@ def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
         raise UsbenchError(f"{where}: has {len(content):,} bytes, at most {LARGEST:,} are read; shorten it")
     try:
         text = content.decode("utf-8")
+        if sum(map(text.count, "[{")) > _MOST_BRACKETS:
+            raise UsbenchError(f"{where}: has more than {_MOST_BRACKETS} brackets; write plain text")
         # Aliases let a short text stand for an endless one.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise UsbenchError(f"{where}: uses an alias (*name), which a card may not; write it out")
