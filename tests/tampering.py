@@ -22,7 +22,7 @@ from usbench.metrics import ClassScore, summarise
 from usbench.results import cases_csv, parse_cases
 from usbench.submissions.checks import archive_folder
 
-EXAMPLE = Path(__file__).parents[1] / "leaderboards" / "submissions" / "unext-small-phantom.zip"
+EXAMPLE = Path(__file__).parents[1] / "leaderboards" / "submissions" / "phantoms" / "unext-small.zip"
 
 Members = dict[str, bytes]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tampering import EXAMPLE, Members, change_cases, change_result, put_together, taken_apart
 from test_leaderboard_formats import same_keys
+from test_page import CHROMIUM, DRIVER, browser, reader  # noqa: F401
 from test_submissions import lay_out
 
 from usbench.board import build, render, write
@@ -190,3 +191,31 @@ def test_the_command_merges_them_and_refuses_what_does_not_go_together(
     done = command("leaderboard", "--runs-dir", runs, "--submissions", tmp_path / "nowhere")
     assert done.returncode == 1
     assert "no such folder of submissions; check --submissions" in done.stderr
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
+def test_the_page_shows_the_mark_and_the_section(
+    places: tuple[Path, Path], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    shown = request.getfixturevalue("reader")
+    runs, submissions = places
+    page = tmp_path / "board.html"
+    page.write_text(render(build(runs, submissions=submissions), "html"), encoding="utf-8")
+    shown.open(page.as_uri())
+    marks = [one.text for one in shown.all("#table-1 .board .status") if one.text.startswith("verified")]
+    assert marks == [MARK]
+    first = shown.all("#table-1 .board tbody tr")[0]
+    assert "good: unext-small" in first.text
+    assert "submitters' own account" in shown.text("#table-1 .notes")
+    assert "Reported, not verified" in shown.text("#claims")
+    assert "no record of a verification" in shown.text("#claims")
+    assert "changed since it was verified" in shown.text("#claims")
+    assert len(shown.all("#table-1 .board tbody tr")) == 2
+    shown.check_quiet()
+    only = tmp_path / "only"
+    entry(only, "new")
+    page.write_text(render(build(tmp_path / "none", submissions=only), "html"), encoding="utf-8")
+    shown.open(page.as_uri())
+    assert "no record of a verification" in shown.text("#claims")
+    assert shown.all("#table-1") == []
+    shown.check_quiet()

@@ -181,6 +181,9 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
     "key absent": (lambda m: change_result(m, lambda d: d.pop("cost"), rehash=False), "lacks 'cost'"),
     "value of another type": (result(task__classes=["a", {}]), "'task.classes' is not a list of names"),
     "result edited": (edited_result, "was edited after the run (its digest does not fit)"),
+    "codes for a terminal": (result(**{"\x1b[2Jx": 1}), "has the key '\ufffd[2Jx'"),
+    "endless word": (result(preset="x" * 10**6), "holds a text of more than 2000 characters"),
+    "endless version": (result(schema="9" * 10**6), "has schema version 999"),
     "hash of other settings": (
         lambda m: change_result(m, lambda data: data["config"]["method"].update(depth=9), rehash=False),
         "its hash is not the digest of its settings",

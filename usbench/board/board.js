@@ -133,6 +133,9 @@ function statistics(table) {
   if (!missing(table.split_half_tau)) {
     lines.push(`Split-half agreement of the ranking (Kendall's tau): ${number(table.split_half_tau, 2)}.`);
   }
+  if (table.rows.some((row) => row.verified)) {
+    lines.push("Verified: a submission whose masks were all scored anew on that day; its costs are the submitters' own account.");
+  }
   const unranked = table.rows.filter((row) => row.status).length;
   if (unranked) lines.push(`Not ranked: ${unranked} of ${table.rows.length} rows; each says why under its name.`);
   return make("ul", { class: "notes" }, lines.map((line) => make("li", {}, line)));

@@ -49,6 +49,7 @@ _MEMBER = re.compile(
     rf"(manifest\.json|card\.yaml|runs/{_PART}/{_PART}/{_PART}/"
     rf"(result\.json|cases\.csv|history\.csv|predictions/{_PART}\.nii\.gz))"
 )
+_LONGEST_REASON = 800
 _AGAIN = "make it anew with usbench submit"
 _END = "<4s4H2LH"  # the end record of a zip archive, PKWARE APPNOTE 4.3.16
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -158,7 +159,21 @@ def opened(path: str | Path) -> Iterator[Archive]:
     no member; a manifest that does not fit.
     """
     path = Path(path)
-    with os_errors(path, "read the submission"), open(path, "rb") as stream:
+    if path.exists() and not path.is_file():
+        raise refused(path, "is no file", "name the .zip of a submission")
+    try:
+        yield from _opened(path)
+    except UsbenchError as error:
+        # A line, not a page of what a submission says of itself.
+        if len(str(error)) <= _LONGEST_REASON:
+            raise
+        raise UsbenchError(f"{str(error)[:_LONGEST_REASON]}...") from error
+
+
+def _opened(path: Path) -> Iterator[Archive]:
+    with os_errors(path, "read the submission"):
+        stream = open(path, "rb")  # noqa: SIM115
+    with stream:
         size = stream.seek(0, 2)
         _check_end(path, stream, size)
         stream.seek(0)

@@ -187,6 +187,8 @@ def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
     values = list(_values(data))
     if not all(is_plain(value) for value in values if isinstance(value, str)):
         yield "holds control characters or a link in Markdown"
+    if any(len(value) > 2000 for value in values if isinstance(value, str)):
+        yield "holds a text of more than 2000 characters"
     if not all(abs(value) < 2**63 for value in values if isinstance(value, int | float)):
         yield "holds a number that is out of range"
 
