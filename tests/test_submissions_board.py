@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tampering import EXAMPLE, Members, change_cases, change_result, put_together, taken_apart
+from tampering import EXAMPLE, Members, accept, change_cases, change_result, put_together, taken_apart
 from test_leaderboard_formats import same_keys
 from test_page import CHROMIUM, DRIVER, browser, reader  # noqa: F401
 from test_submissions import lay_out
@@ -17,20 +17,10 @@ from test_submissions import lay_out
 from usbench.board import build, render, write
 from usbench.board.asdict import BOARD_SCHEMA, SUBMISSIONS_SCHEMA, as_dict
 from usbench.errors import UsbenchError
-from usbench.submissions.verify import read_record, record_path
+from usbench.submissions.verify import record_path
 
 MARK = "verified 2026-11-25"
 FORMATS = ("table", "md", "csv", "json", "latex", "html")
-
-
-def accept(path: Path, date: str = "2026-11-25") -> None:
-    """Put the example's record, with another day and the digest of `path`, beside it."""
-    import hashlib
-
-    record = read_record(EXAMPLE)
-    assert record is not None
-    record |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "date": date}
-    record_path(path).write_text(json.dumps(record))
 
 
 def entry(folder: Path, name: str, change: Any = None) -> Path:

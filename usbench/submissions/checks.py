@@ -6,7 +6,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +16,7 @@ from usbench.errors import UsbenchError, unknown
 from usbench.results import CASE_COLUMNS, SCHEMA, Result, run_folder
 from usbench.submissions.card import is_plain
 
-_Number = (int, float)
+_NUMBER = (int, float)
 # The types of what is read of a result.json; a tuple is a choice.
 _TYPES: dict[str, dict[str, Any]] = {
     "cell": {"task": str, "method": str, "fusion": str, "fold": int, "seed": int, "hash": str},
@@ -41,11 +41,11 @@ _TYPES: dict[str, dict[str, Any]] = {
         "parameters": int,
         "trainable": int,
         "frozen_elsewhere": int,
-        "gflops_per_slice": (*_Number, type(None)),
-        "ms_per_slice": _Number,
-        "peak_memory_mb": _Number,
-        "train_seconds": _Number,
-        "seconds": _Number,
+        "gflops_per_slice": (*_NUMBER, type(None)),
+        "ms_per_slice": _NUMBER,
+        "peak_memory_mb": _NUMBER,
+        "train_seconds": _NUMBER,
+        "seconds": _NUMBER,
         "epochs": int,
         "device": str,
         "devices": int,
@@ -103,6 +103,7 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _shape_problems(data)
     if not _fits(data):
         return
+    yield from _config_problems(data["config"])
     cell, task, method = data["cell"], data["task"], data["method"]
     if cell["task"] != task["name"] or cell["method"] != method["name"]:
         yield (
@@ -116,6 +117,23 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
     if data["data"]["limit"] is not None:
         yield f"was computed with --limit {data['data']['limit']}; run it with all cases"
     yield from _hash_problems(data)
+
+
+def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Whether settings have the keys and the types that they have in `usbench.config`."""
+    from usbench.config import FusionSettings, TrainSettings
+    from usbench.datasets.preprocess import DataSettings
+
+    for part, kind in (("data", DataSettings), ("train", TrainSettings), ("fusion", FusionSettings)):
+        defaults = asdict(kind())
+        if odd := sorted(set(config[part]) ^ set(defaults)):
+            yield f"lacks the setting {part}.{odd[0][:60]}, or has it without need"
+            continue
+        for name, default in defaults.items():
+            value = config[part][name]
+            number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
+            if type(value) is not type(default) and not number:
+                yield f"has a setting {part}.{name} of another type than {default!r}"
 
 
 def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
@@ -162,11 +180,11 @@ def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(block, dict):
             yield f"'{part}' is not a mapping"
             continue
-        if isinstance(SCHEMA[part], dict):
-            if missing := sorted(set(SCHEMA[part]) - set(block)):
-                yield f"lacks '{part}.{missing[0]}'"
-            if more := sorted(set(block) - set(SCHEMA[part])):
-                yield f"has the key '{part}.{more[0][:60]}', which results do not have"
+        known = SCHEMA[part] if isinstance(SCHEMA[part], dict) else types
+        if missing := sorted(set(known) - set(block)):
+            yield f"lacks '{part}.{missing[0]}'"
+        if known and (more := sorted(set(block) - set(known))):
+            yield f"has the key '{part}.{more[0][:60]}', which results do not have"
         for name, kind in types.items():
             value = block.get(name)
             if name in block and (not isinstance(value, kind) or isinstance(value, bool)):

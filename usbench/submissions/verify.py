@@ -85,9 +85,11 @@ def verify(
         for one in submission.runs:
             groups[one.reference].append(one)
         notes = _method_notes(submission)
+        # All data is found before any of it is read.
+        located = [_located(submission.path, runs[0], data_dir, task_dirs) for runs in groups.values()]
         references = []
-        for runs in groups.values():
-            reference = _reference(submission.path, runs[0], data_dir, task_dirs)
+        for (the_task, source), runs in zip(located, groups.values(), strict=True):
+            reference = _reference(the_task, source)
             for one in runs:
                 notes += _check_data(submission.path, one, reference)
             references.append((reference, runs))
@@ -178,12 +180,20 @@ def _rescored(
         raise refused(path, str(error), "not accepted") from error
 
 
-def _reference(
-    path: Path, one: Submitted, data_dir: str | Path | None, task_dirs: Sequence[str | Path]
-) -> _Reference:
-    """The task of a run, its data here, the prepared masks and the splits."""
+def _reference(task: Task, source: DataSource) -> _Reference:
+    """The masks of a task's data and its splits."""
     from usbench.datasets.splits import make_split
     from usbench.datasets.store import DataSettings, prepare
+
+    # The smallest slices there are: only the masks and the digests of the cases are used.
+    store = prepare(task, source.root, DataSettings(size=16))
+    return _Reference(task, source, store, make_split(task, store.case_ids))
+
+
+def _located(
+    path: Path, one: Submitted, data_dir: str | Path | None, task_dirs: Sequence[str | Path]
+) -> tuple[Task, DataSource]:
+    """The task of a run and where its data is here."""
     from usbench.datasets.tasks import get_task, task_from_folder, task_names
 
     said, kind = one.data["task"], one.data["data"]["kind"]
@@ -218,9 +228,7 @@ def _reference(
             f"{one.folder}: was computed on {kind} data of {task.name}, {source.root} holds {source.kind}",
             "give --data-dir with the data of the runs",
         )
-    # The smallest slices there are: only the masks and the digests of the cases are used.
-    store = prepare(task, source.root, DataSettings(size=16))
-    return _Reference(task, source, store, make_split(task, store.case_ids))
+    return task, source
 
 
 def _source(
