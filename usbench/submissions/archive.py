@@ -8,6 +8,7 @@ import re
 import stat
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,23 @@ def is_member_name(name: str) -> bool:
 def largest(name: str) -> int:
     """How many bytes a file of this name may have."""
     return next(size for end, size in _LARGEST.items() if name.endswith(end))
+
+
+def set_problem(sizes: Mapping[str, int]) -> str:
+    """Why files of these names and sizes are no submission together, or ""."""
+    text = sum(size for name, size in sizes.items() if not name.endswith(".nii.gz"))
+    if len(sizes) >= MAX_MEMBERS:
+        return f"has {len(sizes):,} files, at most {MAX_MEMBERS:,} are read"
+    if text > _MAX_TEXT:
+        return f"has {text:,} bytes of text, at most {_MAX_TEXT:,} are read"
+    if (total := sum(sizes.values())) > MAX_BYTES - _MAX_DIRECTORY:
+        return f"has {total:,} bytes, at most {MAX_BYTES - _MAX_DIRECTORY:,} are read"
+    seen: dict[str, str] = {}
+    for name in sizes:
+        # Names that differ in case alone are one file on some systems.
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            return f"has {other} and {name}, whose names differ in case alone"
+    return ""
 
 
 def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
@@ -239,17 +257,10 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     for info in infos:
         if why := _wrong_name(info.orig_filename) or _wrong_kind(info):
             raise refused(path, f"member {shown(info.orig_filename)} {why}")
-    text = sum(info.file_size for info in infos if not info.filename.endswith(".nii.gz"))
-    if text > _MAX_TEXT:
-        raise refused(
-            path, f"has {text:,} bytes of text, at most {_MAX_TEXT:,} are read", "submit fewer runs"
-        )
-    seen: set[str] = set()
-    for info in infos:
-        # Names that differ in case alone are one file on some systems.
-        if info.filename.lower() in seen:
-            raise refused(path, f"member {info.filename} is there twice")
-        seen.add(info.filename.lower())
+    if repeated := [name for name, count in Counter(info.filename for info in infos).items() if count > 1]:
+        raise refused(path, f"member {repeated[0]} is there twice")
+    if why := set_problem({info.filename: info.file_size for info in infos}):
+        raise refused(path, why, "submit fewer runs")
     place = 0
     for info in sorted(infos, key=lambda one: one.header_offset):
         if info.header_offset != place:

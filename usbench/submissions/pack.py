@@ -12,7 +12,7 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.files import os_errors
 from usbench.results import Result, load_result
-from usbench.submissions.archive import CARD, is_member_name, largest, write_archive
+from usbench.submissions.archive import CARD, is_member_name, largest, set_problem, write_archive
 from usbench.submissions.card import dump_card, load_card
 from usbench.submissions.checks import (
     Submitted,
@@ -80,6 +80,8 @@ def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Pat
     if reasons or the_card is None:
         raise Incomplete(reasons)
     members[CARD] = dump_card(the_card)
+    if problem := set_problem({name: len(content) for name, content in members.items()}):
+        raise Incomplete([f"{out}: {problem}; make several submissions of it"])
     write_archive(out, members)
     return out
 
