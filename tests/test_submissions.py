@@ -79,7 +79,7 @@ def reasons(*words: Any) -> list[str]:
 def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder in MSD layout of which one patient lacks a class and one has an empty mask, and its runs.
 
-    Once with everything, once with one modality of the two and all labels merged. Every run is written by `usbench run`.
+    Once with everything, once with one modality of the two and all labels merged; by `usbench run`.
     """
     folder = tmp_path_factory.mktemp("own")
     data = write_msd(folder / "Gland", ("case_1", "case_2", "case_10"))
@@ -150,6 +150,19 @@ def test_one_submission_may_hold_several_tasks(own: tuple[Path, Path], tmp_path:
     found = verify(made, task_dirs=[data])
     assert (found.runs, found.predictions) == (11, 16)
     assert set(found.fingerprints) == {"gland (sample)", "msd-prostate (phantom)"}
+
+
+def test_several_seeds_are_each_held_to_all_folds(tmp_path: Path, card: Path) -> None:
+    members, second = taken_apart(), taken_apart()
+    change_result(second, lambda data: data["cell"].update(seed=1), fold=None)
+    made = submit(
+        [lay_out(members, tmp_path / "a"), lay_out(second, tmp_path / "b")], card, tmp_path / "a.zip"
+    )
+    found = verify(made)
+    assert (found.runs, found.predictions) == (10, 20)
+    shutil.rmtree(tmp_path / "b" / folder_of_fold(second, 4))
+    (problem,) = reasons([tmp_path / "a", tmp_path / "b"], card, tmp_path / "b.zip")
+    assert "seed 1: lacks fold 4 of 5" in problem
 
 
 def test_the_same_runs_make_the_same_bytes(runs: Path, card: Path, tmp_path: Path) -> None:
