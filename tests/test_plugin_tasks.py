@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 from built_in_cell import built_in_cell
+from test_submissions import CARD
 
 import usbench
 from usbench.board import build
@@ -27,6 +28,10 @@ from usbench.datasets.tasks import find_tasks, get_task, task_from_folder
 from usbench.errors import UsbenchError
 from usbench.files import digest_of
 from usbench.methods.registry import shadowed
+from usbench.submissions.card import dump_card
+from usbench.submissions.checks import result_problems
+from usbench.submissions.pack import submit
+from usbench.submissions.verify import verify
 
 OWN = Path(__file__).resolve().parents[1] / "examples" / "own_task.py"
 TINY = Path(__file__).with_name("tiny_methods.py")
@@ -141,6 +146,32 @@ def test_it_runs_and_stands_on_the_leaderboard(data: Path, tmp_path: Path) -> No
     from usbench.board.run_page import html
 
     assert "two-scans" in html(result)
+
+
+def test_a_submission_on_it_under_a_fusion_of_a_plugin_verifies(data: Path, tmp_path: Path) -> None:
+    """By whoever has the task's plugin; the fusion's code is needed by nobody."""
+    words = cell_words(data, tmp_path / "runs", OWN, OWN.with_name("gated_late.py"))
+    results = usbench.run("unext-small", "gated-late", folds="all", **words)
+    (tmp_path / "card.yaml").write_bytes(dump_card(CARD))
+    made = submit([tmp_path / "runs"], tmp_path / "card.yaml", tmp_path / "own.zip")
+    found = verify(made, data_dir=data, plugins=[OWN])
+    assert (found.runs, found.predictions) == (4, 4)
+    assert found.fingerprints == {"two-scans (sample)": results[0].data["data"]["fingerprint"]}
+    with pytest.raises(UsbenchError, match=r"'two-scans', which is not built in; .* --plugin"):
+        verify(made, data_dir=data)
+    other = changed(tmp_path, ('"liver lesion"', '"metastasis"'))
+    with pytest.raises(UsbenchError, match="its words for prompts are not those of the task"):
+        verify(made, data_dir=data, plugins=[other])
+    # Whoever makes all digests anew but leaves the hash is found by it.
+    for change, message in (
+        (lambda result: result["fusion"].update(source_hash="0" * 64), "its hash is not the digest"),
+        (lambda result: result["task"].update(nsd_tolerance_mm=50), "its protocol is not the digest"),
+        (lambda result: result["fusion"].update(origin="built in"), "unknown fusion 'gated-late'"),
+        (lambda result: result["task"].pop("words"), "lacks 'task.words'"),
+    ):
+        result = json.loads(json.dumps(results[0].data))
+        change(result)
+        assert any(message in problem for problem in result_problems(result)), message
 
 
 def _but(name: str, words: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,84 @@ if TYPE_CHECKING:
     from usbench.methods.contract import Fusion, Method
     from usbench.methods.fusions import Brought
     from usbench.plugins import Found
+
+
+def protocol_of(
+    task: str,
+    modalities: Sequence[str],
+    classes: Sequence[str],
+    config: Mapping[str, Any],
+    split_digest: str,
+    limit: int | None,
+    precision: str,
+    nsd_tolerance_mm: float | None = None,
+) -> str:
+    """Digest of all that two rows must share to be compared; config: as in result.json.
+
+    nsd_tolerance_mm: of the task of a plugin, None for other tasks.
+    """
+    shared = {
+        "version": PROTOCOL_VERSION,
+        "task": task,
+        "modalities": modalities,
+        "classes": classes,
+        "data": config["data"],
+        "train": config["train"],
+        "split": split_digest,
+        "limit": limit,
+        "precision": precision,
+    }
+    if nsd_tolerance_mm is not None:
+        shared["nsd_tolerance_mm"] = nsd_tolerance_mm
+    return digest_of(shared)[:12]
+
+
+def key_of(
+    protocol: str,
+    fingerprint: str,
+    method: Mapping[str, Any],
+    fusion: str,
+    fold: int,
+    seed: int,
+    config: Mapping[str, Any],
+    devices: int,
+    of_plugins: Mapping[str, Any],
+) -> str:
+    """Digest of everything that changes the outcome of a cell; method, config: as in result.json.
+
+    of_plugins: what `of_plugins` gives.
+    """
+    return digest_of(
+        {
+            "protocol": protocol,
+            "data": fingerprint,
+            "method": method["name"],
+            "source": method["source_hash"],
+            "package": "" if method["origin"] == "built in" else method["version"],
+            "fusion": fusion,
+            "fold": fold,
+            "seed": seed,
+            "config": config,
+            "weights": method["weights"],
+            "devices": devices,
+            **of_plugins,
+        }
+    )
+
+
+def of_plugins(fusion: Mapping[str, Any] | None, words: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What changes the outcome of a cell whose fusion or task a plugin brings; for others nothing.
+
+    fusion: that of the plugin, as in result.json, None for the three protocols. words: those of the task of
+    the plugin, as in result.json, None for other tasks.
+    """
+    extra: dict[str, Any] = {}
+    if fusion is not None:
+        extra["fusion_source"] = fusion["source_hash"]
+        extra["fusion_package"] = fusion["version"]
+    if words is not None:
+        extra["words"] = [words["modalities"], words["classes"]]
+    return extra
 
 
 @dataclass(frozen=True)
@@ -53,55 +132,45 @@ class Cell:
     @property
     def protocol(self) -> str:
         """Digest of all that two rows must share to be compared."""
-        config = self.config.as_dict()
-        shared = {
-            "version": PROTOCOL_VERSION,
-            "task": self.task.name,
-            "modalities": self.task.modality_names,
-            "classes": self.task.class_names,
-            "data": config["data"],
-            "train": config["train"],
-            "split": self.split.digest,
-            "limit": self.limit,
-            "precision": self.precision,
-        }
-        # Those of built-in tasks are fixed, and those of folders are all the same.
-        if self.task.source is not None:
-            shared["nsd_tolerance_mm"] = self.task.nsd_tolerance_mm
-        return digest_of(shared)[:12]
+        return protocol_of(
+            self.task.name,
+            self.task.modality_names,
+            self.task.class_names,
+            self.config.as_dict(),
+            self.split.digest,
+            self.limit,
+            self.precision,
+            # Those of built-in tasks are fixed, and those of folders are all the same.
+            None if self.task.source is None else self.task.nsd_tolerance_mm,
+        )
 
     @property
     def key(self) -> str:
         """Digest of everything that changes the outcome."""
-        return digest_of(
+        return key_of(
+            self.protocol,
+            self.store.fingerprint,
             {
-                "protocol": self.protocol,
-                "data": self.store.fingerprint,
-                "method": self.method.name,
-                "source": self.source_hash,
-                "package": "" if self.found.origin == "built in" else self.found.version,
-                "fusion": self.fusion,
-                "fold": self.fold,
-                "seed": self.seed,
-                "config": self.config.as_dict(),
+                "name": self.method.name,
+                "origin": self.found.origin,
+                "version": self.found.version,
+                "source_hash": self.source_hash,
                 "weights": self.method.weights(self.config.method),
-                "devices": self.devices,
-                **self._of_plugins(),
-            }
+            },
+            self.fusion,
+            self.fold,
+            self.seed,
+            self.config.as_dict(),
+            self.devices,
+            self._of_plugins(),
         )
 
     def _of_plugins(self) -> dict[str, Any]:
-        """What changes the outcome of a cell whose task or fusion a plugin brings; else nothing."""
-        extra: dict[str, Any] = {}
-        if self.brought is not None:
-            extra["fusion_source"] = self.brought.source_hash
-            extra["fusion_package"] = self.brought.found.version
-        if self.task.source is not None:
-            extra["words"] = [
-                [modality.words for modality in self.task.modalities],
-                [structure.words for structure in self.task.classes],
-            ]
-        return extra
+        brought = self.brought
+        fusion = None
+        if brought is not None:
+            fusion = {"source_hash": brought.source_hash, "version": brought.found.version}
+        return of_plugins(fusion, None if self.task.source is None else self.task.words)
 
     @property
     def folder(self) -> Path:

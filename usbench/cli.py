@@ -12,6 +12,7 @@ import click
 from usbench import __version__
 from usbench.cli_groups import data, weights, zeus
 from usbench.cli_new import new
+from usbench.cli_submissions import submit, verify
 from usbench.errors import UsbenchError
 from usbench.options import cell_options, debug_option, plugin_option, split_names, words_of_file
 from usbench.process import settle
@@ -160,9 +161,16 @@ def matrix(
     metavar="FOLDER",
     help="Only compute what --out FOLDER --keep-results wrote anew from its results, and compare.",
 )
+@click.option(
+    "--submissions",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Archives of usbench submit: verified ones are ranked, others listed apart.",
+)
 @debug_option
 def leaderboard(
     runs_dir: Path,
+    submissions: Path | None,
     task: str | None,
     form: str,
     out: Path | None,
@@ -178,6 +186,11 @@ def leaderboard(
     from usbench.board import build, check, render, write, write_kept
     from usbench.errors import UsbenchError
 
+    if submissions is not None and (folders or keep_results):
+        raise UsbenchError(
+            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
+            "drop one of the two"
+        )
     for folder in folders:
         check(folder)
         click.echo(f"{folder}: every number follows from its results")
@@ -185,7 +198,7 @@ def leaderboard(
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
-    board = build(runs_dir, task)
+    board = build(runs_dir, task, submissions)
     click.echo(render(board, form))
     if out is not None:
         pictures = not no_pictures
@@ -230,9 +243,8 @@ def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) ->
         click.echo(line, err=True)
 
 
-for group in (data, weights, zeus):
-    main.add_command(group)
-main.add_command(new)
+for command in (data, weights, zeus, new, submit, verify):
+    main.add_command(command)
 
 
 def entry() -> None:

@@ -54,6 +54,8 @@ def describe(
             "modalities": list(cell.task.modality_names),
             "classes": list(cell.task.class_names),
             "merge_labels": cell.merge_labels,
+            "words": cell.task.words,
+            "nsd_tolerance_mm": cell.task.nsd_tolerance_mm,
             **_origin_of_task(cell),
         },
         "data": {

@@ -14,7 +14,9 @@ class UsbenchError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+        text = " ".join(str(message).split())
+        # Names of others may hold codes that a terminal would obey.
+        super().__init__("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def unknown(kind: str, value: str, choices: Iterable[str], remedy: str = "") -> UsbenchError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,11 @@ def module_of(path: Path) -> ModuleType:
                 "repair it (--debug shows where)"
             ) from error
     return sys.modules[name]
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` is a sound name for a command line and a folder: letters, digits and hyphens."""
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", text) is not None
 
 
 def code_hash(module: str) -> str:

@@ -38,6 +38,8 @@ SCHEMA: dict[str, Any] = {
         "modalities": "the modalities used, in the task's order",
         "classes": "the foreground classes, in the order of mask values from 1",
         "merge_labels": "name of the class that all labels were merged into, or null",
+        "words": "words for prompts and pictures, of the modalities and of the classes",
+        "nsd_tolerance_mm": "tolerance of the normalised surface distance, mm",
         "origin": "built in, folder, package or file",
         "version": "version of the package that the task comes from",
     },
@@ -98,7 +100,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 # Keys that this schema got while results without them were there; those are read all the same.
-_SINCE = {"remarks", "fusion"}
+SINCE = {"remarks", "fusion", "task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"}
 
 
 @dataclass(frozen=True)
@@ -158,14 +160,25 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
     """The rows of a cases.csv, NaN where a score is undefined."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
-            header, *rows = [row for row in csv.reader(stream) if row] or [[]]
+            text = stream.read()
+    except (OSError, ValueError) as error:
+        raise UsbenchError(
+            f"{path}: cannot read the per-case scores ({error}); run the cell again"
+        ) from error
+    return parse_cases(text, str(path))
+
+
+def parse_cases(text: str, where: str) -> list[dict[str, Any]]:
+    """The rows of the text of a cases.csv; errors name `where` it is from."""
+    try:
+        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
         if any(len(row) != len(header) for row in rows):
             raise ValueError("a row is cut off")
         columns = [_values(name, texts) for name, texts in zip(header, zip(*rows, strict=True), strict=False)]
         return [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
-    except (OSError, ValueError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise UsbenchError(
-            f"{path}: cannot read the per-case scores ({error}); run the cell again"
+            f"{where}: cannot read the per-case scores ({error}); run the cell again"
         ) from error
 
 
@@ -207,6 +220,23 @@ def write_result(folder: Path, data: dict[str, Any]) -> Result:
     return load_result(folder)
 
 
+_REMEDY = "compute it again with usbench run --overwrite, or remove its folder"
+
+
+def check_result(data: Any, where: str, remedy: str = _REMEDY) -> None:
+    """Raise `UsbenchError`, naming `where` it is, for what is no result, of another schema, or edited."""
+    if not isinstance(data, dict) or "schema" not in data or "cell" not in data:
+        raise UsbenchError(f"{where}: is not a result of usbench; {remedy}")
+    if data["schema"] != SCHEMA_VERSION:
+        raise UsbenchError(
+            f"{where}: has schema version {data['schema']}, this usbench reads {SCHEMA_VERSION}; {remedy}"
+        )
+    if missing := sorted(set(SCHEMA) - set(data) - SINCE):
+        raise UsbenchError(f"{where}: lacks '{missing[0]}'; {remedy}")
+    if data["digest"] != digest_of({key: value for key, value in data.items() if key != "digest"}):
+        raise UsbenchError(f"{where}: was edited after the run (its digest does not fit); {remedy}")
+
+
 def load_result(path: str | Path) -> Result:
     """Read a finished cell from its folder or its result.json, and check that nobody changed it.
 
@@ -215,23 +245,13 @@ def load_result(path: str | Path) -> Result:
     """
     path = Path(path)
     file = path / "result.json" if path.is_dir() or path.suffix != ".json" else path
-    remedy = "compute it again with usbench run --overwrite, or remove its folder"
-    data = read_json(file, "a result", remedy)
-    if not isinstance(data, dict) or "schema" not in data or "cell" not in data:
-        raise UsbenchError(f"{file}: is not a result of usbench; {remedy}")
-    if data["schema"] != SCHEMA_VERSION:
-        raise UsbenchError(
-            f"{file}: has schema version {data['schema']}, this usbench reads {SCHEMA_VERSION}; {remedy}"
-        )
-    if missing := sorted(set(SCHEMA) - set(data) - _SINCE):
-        raise UsbenchError(f"{file}: lacks '{missing[0]}'; {remedy}")
-    if data["digest"] != digest_of({key: value for key, value in data.items() if key != "digest"}):
-        raise UsbenchError(f"{file}: was edited after the run (its digest does not fit); {remedy}")
+    data = read_json(file, "a result", _REMEDY)
+    check_result(data, str(file))
     cases = file.parent / "cases.csv"
     if not cases.is_file():
-        raise UsbenchError(f"{cases}: missing beside its result; {remedy}")
+        raise UsbenchError(f"{cases}: missing beside its result; {_REMEDY}")
     if sha256_file(cases) != data["files"].get("cases.csv"):
-        raise UsbenchError(f"{cases}: was edited after the run (its digest does not fit); {remedy}")
+        raise UsbenchError(f"{cases}: was edited after the run (its digest does not fit); {_REMEDY}")
     return Result(file.parent, data, read_cases(cases))
 
 

@@ -151,14 +151,55 @@ BOARD_SCHEMA: dict[str, Any] = {
     "problems": [{"path": "folder that was left out", "reason": "why"}],
 }
 
+# What a leaderboard with --submissions has besides: keys of each row, and a list beside the tables.
+SUBMISSIONS_SCHEMA: dict[str, Any] = {
+    "rows": {
+        "entry": "name of the submission that the row comes from, null for one's own runs",
+        "verified": "day on which every mask of the submission was scored anew, null for one's own runs",
+    },
+    "claims": [
+        {
+            "entry": "name of a submission that is not verified, or of its file",
+            "file": "its archive",
+            "reason": "why it is not verified",
+            "task": "name of the task, empty where the archive cannot be read",
+            "data": "kind of data",
+            "method": "name of the method",
+            "fusion": "early, hybrid or late",
+            "claimed_dsc": "mean DSC over patients by its own account; never ranked",
+            "claimed_cases": "number of patients behind it",
+        }
+    ],
+}
+
 
 def as_dict(board: Leaderboard) -> dict[str, Any]:
-    """The leaderboard as JSON-like values, every number unrounded; `BOARD_SCHEMA` explains each key."""
+    """The leaderboard as JSON-like values, every number unrounded.
+
+    `BOARD_SCHEMA` explains each key, and `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
+    besides.
+    """
     from usbench import __version__
 
+    found = _as_dict(board, __version__)
+    if board.claims is None:
+        return found
+    for table, shown in zip(board.tables, found["tables"], strict=True):
+        for row, values in zip(table.rows, shown["rows"], strict=True):
+            values |= entry_dict(row)
+    return {**found, "claims": [asdict(claim) for claim in board.claims]}
+
+
+def entry_dict(row: Row) -> dict[str, Any]:
+    """The submission of a row, null for one's own runs."""
+    entry = row.entry
+    return {"entry": entry.name if entry else None, "verified": entry.verified if entry else None}
+
+
+def _as_dict(board: Leaderboard, version: str) -> dict[str, Any]:
     return {
         "schema": BOARD_SCHEMA_VERSION,
-        "usbench": __version__,
+        "usbench": version,
         "tables": [_table_dict(table) for table in board.tables],
         "overall": [asdict(group) for group in board.overall],
         "reported": [asdict(one) for one in board.reported],

@@ -53,7 +53,8 @@ function tied() {
 
 function methodCell(row) {
   const small = (text, where) => make("span", { class: `status ${where}` }, text);
-  return [row.label, small(row.fusion, "narrow"), row.status ? small(row.status, "") : null];
+  return [row.label, small(row.fusion, "narrow"), row.verified ? small(`verified ${row.verified}`, "") : null,
+    row.status ? small(row.status, "") : null];
 }
 
 function dscCell(row, table) {
@@ -131,6 +132,9 @@ function statistics(table) {
   }
   if (!missing(table.split_half_tau)) {
     lines.push(`Split-half agreement of the ranking (Kendall's tau): ${number(table.split_half_tau, 2)}.`);
+  }
+  if (table.rows.some((row) => row.verified)) {
+    lines.push("Verified: a submission whose masks were all scored anew on that day; its costs are the submitters' own account.");
   }
   const unranked = table.rows.filter((row) => row.status).length;
   if (unranked) lines.push(`Not ranked: ${unranked} of ${table.rows.length} rows; each says why under its name.`);
@@ -334,6 +338,7 @@ function build() {
     ...data.tables.map(buildSection),
     extra("overall", "Across tasks", "Rows that are complete on every task of a group, ranked anew on each."),
     extra("reported", "Reported elsewhere", "Numbers from publications. They were not computed here and are never ranked."),
+    extra("claims", "Reported, not verified", "Submissions whose masks nobody has scored anew here. They are never ranked."),
     data.problems.length ? make("section", { id: "left-out" }, make("h2", {}, `Left out (${data.problems.length})`),
       make("ul", { class: "notes" }, data.problems.map((one) => make("li", {}, make("span", { class: "code" }, one.path),
         `: ${one.reason}`)))) : null,

@@ -36,17 +36,27 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A submission that other people's runs come from. name: of the entry; verified: the day, or ""."""
+
+    name: str
+    verified: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run as the tables need it.
 
     data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
-    of `usbench.metrics.SCORES`, the mean over the classes that have one, NaN where none has.
+    of `usbench.metrics.SCORES`, the mean over the classes that have one, NaN where none has. entry: the
+    submission it comes from, None for a run of one's own.
     """
 
     path: Path
     data: dict[str, Any]
     cases: tuple[str, ...]
     scores: np.ndarray
+    entry: Entry | None = None
 
 
 def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
@@ -64,7 +74,7 @@ def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
             continue
         try:
             result = load_result(folder)
-            run = _checked(result)
+            run = checked(result)
             key = cell_key(run.data)
         except UsbenchError as error:
             problems.append(Problem(folder, str(error).replace(f"{folder}{os.sep}", "")))
@@ -136,8 +146,12 @@ def _run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
     return sorted(folders.items())
 
 
-def _checked(result: Result) -> Run:
-    """The run of a result; raises where it has not what the tables need."""
+def checked(result: Result) -> Run:
+    """The run of a result.
+
+    Raises `UsbenchError`, or what a value of another type makes it raise, where it has not what the
+    tables need: numbers, and every case of its test fold with every class.
+    """
     data = result.data
     for part, names in _NUMBERS.items():
         for name in names:

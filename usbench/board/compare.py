@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from usbench.board.collect import settings_key
-from usbench.board.rows import Row
+from usbench.board.rows import Row, entry_key
 from usbench.board.stats import (
     ALPHA,
     SignedRank,
@@ -166,7 +166,7 @@ def _fusion_effects(rows: Sequence[Row]) -> list[FusionEffect]:
     for row in rows:
         # The code of a plugin's fusion is part of the fusion, not a setting that two fusions must share.
         shared = {name: value for name, value in row.settings.items() if name not in _OF_FUSION}
-        groups[row.method, row.weights, settings_key(shared)].append(row)
+        groups[row.method, row.weights, settings_key(shared), entry_key(row)].append(row)
     effects = []
     for _, members in sorted(groups.items()):
         members.sort(key=_order)

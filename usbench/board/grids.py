@@ -11,10 +11,11 @@ from usbench.board.overall import Overall
 from usbench.board.reported import Reported
 from usbench.board.rows import Row
 from usbench.board.stats import ALPHA, HALVES, RESAMPLES
+from usbench.board.submitted import Claim
 from usbench.board.table import Leaderboard, Table
 
 BEST, SECOND = "best", "second"
-WRAPPED = ("method", "our row", "note", "weights")
+WRAPPED = ("method", "our row", "note", "weights", "entry", "why not")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def grids(board: Leaderboard) -> list[Grid]:
     found += [_overall_grid(group) for group in board.overall]
     if board.reported:
         found.append(_reported_grid(board.reported))
+    if board.claims:
+        found.append(_claims_grid(board.claims))
     return found
 
 
@@ -87,7 +90,7 @@ def _ranks(row: Row) -> str:
 _CELLS: dict[str, Callable[[Row], str]] = {
     "rank": lambda row: str(row.rank) if row.rank else row.status.partition(":")[0],
     "tier": lambda row: str(row.tier or "-"),
-    "method": lambda row: row.label,
+    "method": lambda row: row.label + (f" (verified {row.entry.verified})" if row.entry else ""),
     "fusion": lambda row: row.fusion,
     "DSC [95% CI]": _dsc,
     "p": lambda row: p_value(row.p_leader),
@@ -158,6 +161,11 @@ def _table_notes(table: Table) -> list[str]:
         )
     if any(row.frozen_elsewhere for row in table.rows):
         notes.append("Parameters leave out frozen parts that made features; those are counted as frozen.")
+    if any(row.entry for row in table.rows):
+        notes.append(
+            "Verified: a submission whose masks were all scored anew on that day; its parameters, times and "
+            "memory are the submitters' own account."
+        )
     if devices := sorted({row.device for row in table.rows if row.device}):
         notes.append(f"Costs were measured on: {'; '.join(devices)}.")
     return notes
@@ -270,4 +278,28 @@ def _reported_grid(entries: Sequence[Reported]) -> Grid:
         rows=rows,
         notes=["The paper states neither its splits nor how it averages over slices, classes and patients."],
         dispensable=("reported mIoU %", "note", "our row"),
+    )
+
+
+def _claims_grid(claims: Sequence[Claim]) -> Grid:
+    rows = [
+        {
+            "entry": claim.entry,
+            "task": claim.task + (f" ({claim.data})" if claim.data not in ("", "real") else "") or "-",
+            "method": claim.method or "-",
+            "fusion": claim.fusion or "-",
+            "claimed DSC": number(claim.claimed_dsc, 3),
+            "cases": "-" if claim.claimed_cases is None else str(claim.claimed_cases),
+            "why not": claim.reason,
+        }
+        for claim in claims
+    ]
+    return Grid(
+        title="Reported, not verified",
+        facts="submissions whose masks nobody has scored anew here; never part of a ranking",
+        columns=tuple(rows[0]),
+        words=("entry", "task", "method", "fusion", "why not"),
+        rows=rows,
+        notes=["What is claimed is the submitters' own account; usbench verify --record checks it."],
+        dispensable=("cases",),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from usbench.board.collect import settings_key
-from usbench.board.rows import Row, label_rows
+from usbench.board.rows import Row, entry_key, label_rows
 from usbench.board.table import Table
 
 
@@ -114,7 +114,7 @@ def _overall(tables: Sequence[Table]) -> Overall | None:
 
 
 def _identity(row: Row) -> tuple[Any, ...]:
-    return row.method, row.fusion, row.weights, settings_key(row.settings)
+    return row.method, row.fusion, row.weights, settings_key(row.settings), entry_key(row)
 
 
 def _dsc(row: Row) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usbench.board.asdict import as_dict, row_dict
+from usbench.board.asdict import as_dict, entry_dict, row_dict
 from usbench.board.grids import Grid, grids
 from usbench.board.latex import as_latex
 from usbench.board.plot import cost_figure
@@ -136,7 +136,11 @@ def _as_csv(board: Leaderboard) -> str:
             del values["patients"]
             values["settings"] = " ".join(f"{name}={value}" for name, value in row.settings.items())
             values["runs"] = ";".join(run["path"] for run in row.runs)
+            if board.claims is not None:
+                values |= entry_dict(row)
             rows.append({**dict(zip(shared, facts, strict=True)), **values})
+    if not rows:
+        return ""
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

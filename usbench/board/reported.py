@@ -67,7 +67,9 @@ def beside_reported(tables: Sequence[Table]) -> tuple[Reported, ...]:
                 (table, row)
                 for table in of_task
                 for row in table.rows
-                if (row.method, row.fusion) == (method, printed["fusion"]) and row.scores["dsc"] is not None
+                if (row.method, row.fusion) == (method, printed["fusion"])
+                and row.scores["dsc"] is not None
+                and row.entry is None
             ]
             found += [_beside(task, printed, method, table, row) for table, row in ours]
             if not ours:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.board.collect import Run, row_key, settings
+from usbench.board.collect import Entry, Run, row_key, settings
 from usbench.board.stats import bootstrap_interval, mean
 from usbench.metrics import SCORES
 
@@ -28,7 +28,8 @@ class Row:
     all of its folds. cases: how many patients the mean DSC is over. seeds: the fewest and the most
     seeds of a fold. Of cost, parameters and memory_mb are the largest of its runs, the others medians,
     None where no run states them. patients: what the means are over. runs: what is behind it, a
-    mapping a run. tier, p_raw, p_leader, rank_interval (median, low, high): see `usbench.board.compare`.
+    mapping a run. entry: the submission that it comes from, None for a row of one's own runs. tier,
+    p_raw, p_leader, rank_interval (median, low, high): see `usbench.board.compare`.
     """
 
     rank: int | None
@@ -60,6 +61,7 @@ class Row:
     p_raw: float | None = None
     p_leader: float | None = None
     rank_interval: tuple[int, int, int] | None = None
+    entry: Entry | None = None
 
     @property
     def name(self) -> str:
@@ -68,11 +70,19 @@ class Row:
 
 
 def make_rows(runs: Sequence[Run]) -> list[Row]:
-    """The rows of comparable runs: ranked ones first, in order of rank, then the others."""
+    """The rows of comparable runs: ranked ones first, in order of rank, then the others.
+
+    Runs of a submission are a row of their own, whatever else there is of the same method.
+    """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[row_key(run.data)].append(run)
+        groups[*row_key(run.data), run.entry.name if run.entry else ""].append(run)
     return _rank(label_rows([_make_row(group) for _, group in sorted(groups.items())]))
+
+
+def entry_key(row: Row) -> str:
+    """What keeps the rows of a submission apart from one's own; submissions have names of their own."""
+    return row.entry.name if row.entry else ""
 
 
 def per_patient(runs: Sequence[Run]) -> tuple[list[str], np.ndarray]:
@@ -103,6 +113,8 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
     named = []
     for row in rows:
         label = row.method if row.weights == "none" else f"{row.method} [{row.weights}]"
+        if row.entry is not None:
+            label = f"{row.entry.name}: {label}"
         named.append(replace(row, label=label))
         namesakes[label, row.fusion].append(row.settings)
     return [
@@ -162,6 +174,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
             for name, scores in zip(names, values.tolist(), strict=True)
         },
         runs=tuple(sorted((_origin(run) for run in runs), key=lambda one: (one["fold"], one["seed"]))),
+        entry=runs[0].entry,
     )
 
 

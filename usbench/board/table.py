@@ -14,6 +14,7 @@ from usbench.board.rows import Row, differences, make_rows
 if TYPE_CHECKING:
     from usbench.board.overall import Overall
     from usbench.board.reported import Reported
+    from usbench.board.submitted import Claim
 
 __all__ = ["Leaderboard", "Row", "Table", "make_tables"]
 
@@ -61,12 +62,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The tables, the runs that were left out of them, and what is said across tables."""
+    """The tables, the runs that were left out of them, and what is said across tables.
+
+    claims: of submissions that are not verified, never part of a table; None without submissions.
+    """
 
     tables: tuple[Table, ...]
     problems: list[Problem]
     overall: tuple[Overall, ...] = ()
     reported: tuple[Reported, ...] = ()
+    claims: tuple[Claim, ...] | None = None
 
 
 def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:

@@ -105,6 +105,14 @@ class Task:
     def class_names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.classes)
 
+    @property
+    def words(self) -> dict[str, list[str]]:
+        """The words of its modalities and classes, of which prompts are made."""
+        return {
+            "modalities": [modality.words for modality in self.modalities],
+            "classes": [structure.words for structure in self.classes],
+        }
+
     def with_modalities(self, names: Sequence[str] | None) -> Task:
         """This task restricted to some modalities, in the task's own order; all for None."""
         if not names:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from usbench.errors import UsbenchError
 from usbench.methods.fusions import PROTOCOLS
+from usbench.plugins import is_name
 
 if TYPE_CHECKING:
     from usbench.datasets.base import Task
@@ -164,8 +165,3 @@ class Fusion:
     def builder_module(self) -> str:
         """The module in which `build` is written."""
         return self.build.__module__
-
-
-def is_name(text: object) -> bool:
-    """Whether `text` is a sound name for a command line and a folder: letters, digits and hyphens."""
-    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", text) is not None

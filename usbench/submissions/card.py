@@ -1,0 +1,182 @@
+"""The method card of a submission: who made it, from what, and where to read more."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from usbench.errors import UsbenchError, unknown
+from usbench.files import os_errors, write_text
+
+CARD_VERSION = 1
+LARGEST = 16 << 10
+"""Bytes of a card; the time that YAML takes grows with the square of what it nests."""
+
+_MOST_BRACKETS = 200
+
+# Every key of a card and what it says; all but those in OPTIONAL must be there and say something.
+CARD_SCHEMA: dict[str, str] = {
+    "schema": f"version of this layout, {CARD_VERSION}",
+    "entry": "name of the entry on the leaderboard, at most 60 characters",
+    "authors": "list of names",
+    "contact": "e-mail address or web page where the authors can be asked",
+    "paper": "full reference of the paper, or: unpublished",
+    "code": "link to the code, or: not public",
+    "commit": "commit, tag or version of that code, or: none",
+    "code_licence": "licence of the code",
+    "weights": "what the network starts from and where that is to be had, or: none",
+    "weights_data": "the data that those weights were trained on, or: none",
+    "weights_licence": "licence of those weights, or: none",
+    "hardware": "what the runs were computed on",
+    "hours": "hours of computing of all runs together, a number",
+    "notes": "anything else a reader should know (may be left out)",
+}
+OPTIONAL = ("notes",)
+
+_CONTROL = re.compile(r"\]\(|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_LONGEST = {"entry": 60, "notes": 4000}
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text has no control characters and no Markdown link, which disguise what a reader sees."""
+    return _CONTROL.search(text) is None
+
+
+def load_card(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The card in a YAML file, and what is wrong with it, a line each; None where it cannot be read."""
+    with os_errors(path, "read the card"):
+        content = path.read_bytes()
+    try:
+        return parse_card(content, str(path))
+    except UsbenchError as error:
+        return None, [str(error)]
+
+
+def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
+    """The card of some YAML, and what is wrong with it, a line each that names `where` it is from.
+
+    Raises `UsbenchError` where it is not YAML, too large, or no mapping.
+    """
+    import yaml
+
+    remedy = "usbench submit --template CARD.yaml writes one to fill in"
+    if len(content) > LARGEST:
+        raise UsbenchError(f"{where}: has {len(content):,} bytes, at most {LARGEST:,} are read; shorten it")
+    try:
+        text = content.decode("utf-8")
+        if sum(map(text.count, "[{")) > _MOST_BRACKETS:
+            raise UsbenchError(f"{where}: has more than {_MOST_BRACKETS} brackets; write plain text")
+        # Aliases let a short text stand for an endless one.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise UsbenchError(f"{where}: uses an alias (*name), which a card may not; write it out")
+        card = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise UsbenchError(f"{where}: is not UTF-8 text ({error.reason}); {remedy}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise UsbenchError(f"{where}: is not plain YAML{line}; {remedy}") from error
+    if not isinstance(card, dict):
+        raise UsbenchError(f"{where}: holds a {type(card).__name__}, not a card; {remedy}")
+    return card, _problems(card, where)
+
+
+def _problems(card: Mapping[Any, Any], where: str) -> list[str]:
+    found = [
+        f"{where}: {unknown('key', str(key)[:80], CARD_SCHEMA)}" for key in card if key not in CARD_SCHEMA
+    ]
+    for key, meaning in CARD_SCHEMA.items():
+        value = card.get(key)
+        if value is None or value in ("", []):
+            if key not in OPTIONAL:
+                state = "is empty" if key in card else "is missing"
+                found.append(f"{where}: '{key}' {state}; write the {meaning}")
+        elif why := _wrong(key, value):
+            found.append(f"{where}: '{key}' {why}; write the {meaning}")
+    return found
+
+
+def _wrong(key: str, value: Any) -> str:
+    """What is wrong with the value of a key, or ""."""
+    if key == "schema":
+        return "" if value == CARD_VERSION and not isinstance(value, bool) else f"is {str(value)[:40]}"
+    if key == "hours":
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        return "" if good and math.isfinite(value) and 0 <= value < 1e7 else "is not a number of hours"
+    if key == "authors" and not isinstance(value, list):
+        return "is not a list of names"
+    if key == "commit" and isinstance(value, int) and not isinstance(value, bool):
+        return "is read as a number, quote it"
+    texts = value if key == "authors" else [value]
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            return "is not text" if key != "authors" else "is not a list of names"
+        if len(text) > _LONGEST.get(key, 1000):
+            return f"is longer than {_LONGEST.get(key, 1000)} characters"
+        if not is_plain(text.replace("\n", " ") if key == "notes" else text):
+            return "has control characters, line breaks or a link in Markdown"
+        if key == "entry" and set(text) & set("[]<>|`*\\"):
+            return "has one of [ ] < > | ` * \\"
+    return ""
+
+
+def dump_card(card: Mapping[str, Any]) -> bytes:
+    """A card as YAML, in the order of `CARD_SCHEMA`; equal cards give equal bytes."""
+    import yaml
+
+    ordered = {key: card[key] for key in CARD_SCHEMA if card.get(key) not in (None, "", [])}
+    text: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
+    return text.encode()
+
+
+def write_template(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write a card to fill in, with a comment a key, and what `results` (result.json of runs) know.
+
+    Raises `UsbenchError` where `path` is there already.
+    """
+    if path.exists():
+        raise UsbenchError(f"{path}: is there already; remove it or name another file")
+    import yaml
+
+    known = _known(results)
+    lines = ["# The card of a submission to usbench. Fill in what is empty; every line is shown to readers."]
+    for key, meaning in CARD_SCHEMA.items():
+        value = known.get(key)
+        lines += ["", f"# {meaning}"]
+        if value is None:
+            lines.append(f"{key}: []" if key == "authors" else f"{key}:")
+        else:
+            lines.append(yaml.safe_dump({key: value}, allow_unicode=True, width=10_000).rstrip("\n"))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _known(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the results of runs say of a card's keys; nothing where they do not agree."""
+    known: dict[str, Any] = {"schema": CARD_VERSION}
+    if not results:
+        return known
+    methods = [data["method"] for data in results]
+
+    def common(key: str) -> str | None:
+        values = {str(method[key]) for method in methods}
+        return values.pop() if len(values) == 1 else None
+
+    if name := common("name"):
+        fusions = {data["cell"]["fusion"] for data in results}
+        known["entry"] = f"{name}, {fusions.pop()}" if len(fusions) == 1 else name
+    for key, source in (("paper", "paper"), ("weights", "weights"), ("weights_licence", "licence")):
+        known[key] = common(source)
+    if known["weights"] == "none":
+        known["weights_data"] = "none"
+    if common("origin") == "built in":
+        commits = {str(data["provenance"].get("commit") or "") for data in results}
+        known["code"] = f"built into usbench {results[0]['usbench']}"
+        known["commit"] = (commits.pop() if len(commits) == 1 else None) or None
+        known["code_licence"] = "Apache-2.0"
+    known["hardware"] = "; ".join(sorted({str(data["cost"].get("device")) for data in results}))
+    seconds = math.fsum(float(data["cost"].get("seconds") or 0) for data in results)
+    known["hours"] = round(seconds / 3600, 3)
+    return known

@@ -1,0 +1,335 @@
+"""What must hold within a submission, whatever the data: checked before it is packed and when it is read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from usbench.board.collect import Run, cell_key, checked, row_key, table_key
+from usbench.cell import key_of, of_plugins, protocol_of
+from usbench.errors import UsbenchError, unknown
+from usbench.methods.fusions import PROTOCOLS
+from usbench.plugins import is_name
+from usbench.results import CASE_COLUMNS, SCHEMA, SINCE, Result, run_folder
+from usbench.submissions.card import is_plain
+
+_NUMBER = (int, float)
+# The types of what is read of a result.json; a tuple is a choice.
+_TYPES: dict[str, dict[str, Any]] = {
+    "cell": {"task": str, "method": str, "fusion": str, "fold": int, "seed": int, "hash": str},
+    "task": {
+        "name": str,
+        "title": str,
+        "modalities": list,
+        "classes": list,
+        "merge_labels": (str, type(None)),
+        "words": dict,
+        "nsd_tolerance_mm": _NUMBER,
+        "origin": str,
+        "version": str,
+    },
+    "data": {
+        "kind": str,
+        "fingerprint": str,
+        "cases": int,
+        "limit": (int, type(None)),
+        "agreement": dict,
+    },
+    "split": {"folds": int, "rule": str, "digest": str, "train": list, "test": list},
+    "config": {"data": dict, "train": dict, "fusion": dict, "method": dict},
+    "method": dict.fromkeys(SCHEMA["method"], str),
+    "fusion": dict.fromkeys(SCHEMA["fusion"], str),
+    "cost": {
+        "parameters": int,
+        "trainable": int,
+        "frozen_elsewhere": int,
+        "gflops_per_slice": (*_NUMBER, type(None)),
+        "ms_per_slice": _NUMBER,
+        "peak_memory_mb": _NUMBER,
+        "train_seconds": _NUMBER,
+        "seconds": _NUMBER,
+        "epochs": int,
+        "device": str,
+        "devices": int,
+        "precision": str,
+    },
+    "paper_style": {},
+    "scores": {},
+    "provenance": {},
+    "files": {},
+}
+_TEXTS = ("usbench", "preset", "protocol")
+_KINDS = ("phantom", "sample", "real")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run of a submission. folder: its name in the archive. run: as the leaderboard reads it."""
+
+    folder: str
+    data: dict[str, Any]
+    cases: list[dict[str, Any]]
+    run: Run
+
+    @property
+    def reference(self) -> tuple[Any, ...]:
+        """What runs share whose predictions have the same reference masks."""
+        task = self.data["task"]
+        return task["name"], tuple(task["modalities"]), task["merge_labels"], self.data["data"]["kind"]
+
+
+def archive_folder(data: Mapping[str, Any]) -> str:
+    """The folder of a run in the archive, as `usbench run` names it below runs/."""
+    cell, kind = data["cell"], data["data"]["kind"]
+    folder = run_folder(
+        Path("runs"),
+        cell["task"],
+        kind,
+        cell["method"],
+        cell["fusion"],
+        cell["fold"],
+        cell["seed"],
+        cell["hash"],
+    )
+    return folder.as_posix()
+
+
+def prediction_name(case_id: str) -> str:
+    """The name of the predicted mask of a case within the folder of its run."""
+    return f"predictions/{case_id}.nii.gz"
+
+
+def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong within a result.json that fits its own digest, a line each."""
+    yield from _shape_problems(data)
+    if not _fits(data):
+        return
+    yield from _config_problems(data["config"])
+    cell, task, method = data["cell"], data["task"], data["method"]
+    if cell["task"] != task["name"] or cell["method"] != method["name"]:
+        yield (
+            f"names the cell {cell['task']}, {cell['method']}, but its task is {task['name']} and its method "
+            f"{method['name']}"
+        )
+    yield from _fusion_problems(cell["fusion"], _plugin_fusion(data))
+    if data["data"]["kind"] not in _KINDS:
+        yield str(unknown("kind of data", data["data"]["kind"], _KINDS))
+    if data["data"]["limit"] is not None:
+        yield f"was computed with --limit {data['data']['limit']}; run it with all cases"
+    yield from _hash_problems(data)
+
+
+def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Whether settings have the keys and the types that they have in `usbench.config`."""
+    from usbench.config import FusionSettings, TrainSettings
+    from usbench.datasets.preprocess import DataSettings
+
+    for part, kind in (("data", DataSettings), ("train", TrainSettings), ("fusion", FusionSettings)):
+        defaults = asdict(kind())
+        if odd := sorted(set(config[part]) ^ set(defaults)):
+            yield f"lacks the setting {part}.{odd[0][:60]}, or has it without need"
+            continue
+        for name, default in defaults.items():
+            value = config[part][name]
+            number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
+            if type(value) is not type(default) and not number:
+                yield f"has a setting {part}.{name} of another type than {default!r}"
+
+
+def _plugin_fusion(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a result says of its fusion where a plugin brings it; None for the three protocols."""
+    fusion = data.get("fusion")
+    return None if fusion is None or fusion["origin"] == "built in" else fusion
+
+
+def _fusion_problems(name: str, brought: Mapping[str, Any] | None) -> Iterator[str]:
+    if brought is None and name not in PROTOCOLS:
+        yield str(unknown("fusion", name, PROTOCOLS))
+    if brought is not None and (name in PROTOCOLS or not is_name(name)):
+        yield f"has a fusion of a plugin called '{name[:60]}', which no plugin's fusion can be called"
+
+
+def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Whether protocol and hash are what the settings give: another name or setting is another cell."""
+    cell, task, cost = data["cell"], data["task"], data["cost"]
+    plugin_task = task.get("origin", "folder") not in ("built in", "folder")
+    protocol = protocol_of(
+        task["name"],
+        task["modalities"],
+        task["classes"],
+        data["config"],
+        data["split"]["digest"],
+        data["data"]["limit"],
+        cost["precision"],
+        task["nsd_tolerance_mm"] if plugin_task else None,
+    )
+    if data["protocol"] != protocol:
+        yield (
+            "its protocol is not the digest of its settings: they were edited, or are of another version of "
+            "usbench's protocol"
+        )
+        return
+    key = key_of(
+        protocol,
+        data["data"]["fingerprint"],
+        data["method"],
+        cell["fusion"],
+        cell["fold"],
+        cell["seed"],
+        data["config"],
+        cost["devices"],
+        of_plugins(_plugin_fusion(data), task["words"] if plugin_task else None),
+    )
+    if cell["hash"] != key:
+        yield "its hash is not the digest of its settings: method, settings, fold or data were edited"
+
+
+def _fits(data: Mapping[str, Any]) -> bool:
+    return next(_shape_problems(data), None) is None
+
+
+def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    if more := sorted(set(data) - set(SCHEMA)):
+        yield f"has the key '{more[0][:60]}', which results do not have"
+    for part, types in _TYPES.items():
+        if part in SINCE and part not in data:
+            continue
+        block = data.get(part)
+        if not isinstance(block, dict):
+            yield f"'{part}' is not a mapping"
+            continue
+        known = SCHEMA[part] if isinstance(SCHEMA[part], dict) else types
+        since = {name.partition(".")[2] for name in SINCE if name.startswith(f"{part}.")}
+        if missing := sorted(set(known) - set(block) - (set() if since & set(block) else since)):
+            yield f"lacks '{part}.{missing[0]}'"
+        if known and (more := sorted(set(block) - set(known))):
+            yield f"has the key '{part}.{more[0][:60]}', which results do not have"
+        for name, kind in types.items():
+            value = block.get(name)
+            if name in block and (not isinstance(value, kind) or isinstance(value, bool)):
+                yield f"'{part}.{name}' is of another type than results have"
+    for name in _TEXTS:
+        if not isinstance(data.get(name), str):
+            yield f"'{name}' is not text"
+    lists = [("task", "modalities"), ("task", "classes"), ("split", "train"), ("split", "test")]
+    for part, name in lists:
+        block = data.get(part)
+        values = block.get(name) if isinstance(block, dict) else None
+        if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
+            yield f"'{part}.{name}' is not a list of names"
+    task = data.get("task")
+    words = task.get("words") if isinstance(task, dict) else None
+    if isinstance(words, dict) and not all(isinstance(words.get(n), list) for n in ("modalities", "classes")):
+        yield "'task.words' is not a list of words for the modalities and one for the classes"
+    for part, name in (("split", "folds"), ("cell", "fold"), ("cell", "seed")):
+        block = data.get(part)
+        value = block.get(name) if isinstance(block, dict) else None
+        if isinstance(value, int) and not 0 <= value < (10_000 if name != "seed" else 2**31):
+            yield f"{name} {str(value)[:20]} is out of range"
+    values = list(_values(data))
+    if not all(is_plain(value) for value in values if isinstance(value, str)):
+        yield "holds control characters or a link in Markdown"
+    if any(len(value) > 2000 for value in values if isinstance(value, str)):
+        yield "holds a text of more than 2000 characters"
+    if not all(abs(value) < 2**63 for value in values if isinstance(value, int | float)):
+        yield "holds a number that is out of range"
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """Every text and number in a JSON-like value, keys too; texts without their line breaks and tabs."""
+    if isinstance(value, str):
+        yield value.replace("\n", " ").replace("\t", " ")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _values(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values(inner)
+    elif value is not None:
+        yield value
+
+
+def run_of(folder: str, data: dict[str, Any], cases: list[dict[str, Any]], path: Path) -> Submitted:
+    """A run whose cases.csv holds every case of its test fold with every class, once.
+
+    data: passed by `result_problems`. path: what the leaderboard shows. Raises `UsbenchError`.
+    """
+    if cases and tuple(cases[0]) != CASE_COLUMNS:
+        raise UsbenchError(f"cases.csv: its columns are not {', '.join(CASE_COLUMNS)}; compute the run again")
+    try:
+        return Submitted(folder, data, cases, checked(Result(path, data, cases)))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UsbenchError(f"{folder}: cases.csv or result.json does not fit the schema ({error})") from error
+
+
+def file_problems(data: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[str]:
+    """What of a run's files is absent, changed or too much, a line each.
+
+    digests: SHA-256 by name of what is there besides result.json; names are relative to its folder.
+    """
+    wanted = ["cases.csv", "history.csv", *(prediction_name(case) for case in data["split"]["test"])]
+    for name in wanted:
+        what = f"the mask {name}" if name.endswith(".nii.gz") else name
+        if name not in digests:
+            yield f"{what} is absent"
+        elif data["files"].get(name) != digests[name]:
+            yield f"{what} is not what the run wrote (its digest does not fit)"
+    for name in sorted(set(digests) - set(wanted)):
+        yield f"{name} is no file of this run: its fold does not test that case"
+
+
+def check_history(text: str) -> None:
+    """Raise `ValueError` unless the text of a history.csv is a header and rows of numbers."""
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    if not rows or not all(cell.isidentifier() for cell in rows[0]):
+        raise ValueError("its first line names no columns")
+    for row in rows[1:]:
+        if len(row) != len(rows[0]):
+            raise ValueError("a row is cut off")
+        for cell in row:
+            float(cell)
+
+
+def set_problems(runs: Sequence[Submitted]) -> Iterator[str]:
+    """What is wrong with the runs of one submission taken together, a line each."""
+    methods = sorted({one.data["cell"]["method"] for one in runs})
+    if len(methods) > 1:
+        yield f"has runs of {len(methods)} methods ({', '.join(methods)}); a card describes one, submit each"
+    cells: dict[tuple[Any, ...], Submitted] = {}
+    for one in runs:
+        other = cells.setdefault(cell_key(one.data), one)
+        if other is not one:
+            yield f"{one.run.path}: is the same cell as {other.run.path}, with other content; keep one"
+    rows: dict[tuple[Any, ...], list[Submitted]] = defaultdict(list)
+    for one in runs:
+        rows[*table_key(one.data), *row_key(one.data), one.data["cell"]["seed"]].append(one)
+    for members in rows.values():
+        data = members[0].data
+        absent = sorted(set(range(data["split"]["folds"])) - {one.data["cell"]["fold"] for one in members})
+        if absent:
+            cell = data["cell"]
+            yield (
+                f"{cell['task']}, {cell['method']}, {cell['fusion']}, seed {cell['seed']}: lacks fold "
+                f"{', '.join(map(str, absent[:10]))} of {data['split']['folds']}; "
+                "compute them with usbench run --folds all"
+            )
+
+
+def weights_problem(card: Mapping[str, Any], runs: Sequence[Submitted]) -> str:
+    """Why the card's weights are not those that the runs name, or ""."""
+    named = sorted({one.data["method"]["weights"] for one in runs} - {"none"})
+    if named and str(card["weights"]).strip().lower() == "none":
+        return f"the card says weights: none, but runs started from {', '.join(named)}"
+    return ""
+
+
+def folder_of(name: str) -> tuple[str, str]:
+    """A member of the archive below runs/ as the folder of its run and its name in there."""
+    parts = PurePosixPath(name).parts
+    return "/".join(parts[:4]), "/".join(parts[4:])

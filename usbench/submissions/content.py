@@ -1,0 +1,104 @@
+"""A submission as it lies in its archive, with every check that needs no data."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usbench.errors import UsbenchError
+from usbench.results import check_result, parse_cases
+from usbench.submissions.archive import CARD, Archive, read_json, refused
+from usbench.submissions.card import parse_card
+from usbench.submissions.checks import (
+    Submitted,
+    archive_folder,
+    check_history,
+    file_problems,
+    folder_of,
+    result_problems,
+    run_of,
+    set_problems,
+    weights_problem,
+)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What an archive holds. sha256: of the archive. card: see `CARD_SCHEMA`. runs: in order of folder."""
+
+    path: Path
+    sha256: str
+    card: dict[str, Any]
+    runs: tuple[Submitted, ...]
+
+    @property
+    def entry(self) -> str:
+        """The name on the leaderboard."""
+        return str(self.card["entry"])
+
+    @property
+    def method(self) -> str:
+        return str(self.runs[0].data["cell"]["method"])
+
+
+def read_submission(archive: Archive) -> Submission:
+    """The card and the runs of an open archive.
+
+    Raises `UsbenchError`, one line for the first thing that is wrong: the card, the schema, a digest, a
+    hash that is not that of the settings, rows of cases.csv, absent folds.
+    """
+    path = archive.path
+    folders: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in archive.names:
+        if name != CARD:
+            folder, inner = folder_of(name)
+            folders[folder][inner] = archive.digest(name)
+    if not folders:
+        raise refused(path, "holds no run")
+    try:
+        card, problems = parse_card(archive.read(CARD), f"{path}: {CARD}")
+        if problems:
+            raise UsbenchError(problems[0])
+        runs = tuple(_run(archive, folder, digests) for folder, digests in sorted(folders.items()))
+    except RecursionError as error:
+        raise refused(path, "holds values nested too deeply") from error
+    for problem in set_problems(runs):
+        raise refused(path, problem)
+    if problem := weights_problem(card, runs):
+        raise refused(path, problem)
+    return Submission(path, archive.sha256, card, runs)
+
+
+def _run(archive: Archive, folder: str, digests: dict[str, str]) -> Submitted:
+    path = archive.path
+    where = f"{path}: {folder}"
+    if "result.json" not in digests:
+        raise refused(path, f"{folder} holds no result.json")
+    data = read_json(archive.read(f"{folder}/result.json"), path, f"{folder}/result.json")
+    check_result(data, f"{where}/result.json", "make the submission anew from finished runs")
+    for problem in result_problems(data):
+        raise refused(path, f"{folder}/result.json {problem}")
+    if folder != archive_folder(data):
+        raise refused(path, f"{folder} is not the folder of its cell, which is {archive_folder(data)}")
+    digests.pop("result.json")
+    for problem in file_problems(data, digests):
+        raise refused(path, f"{folder}: {problem}")
+    cases = parse_cases(_text(archive, f"{folder}/cases.csv"), f"{where}/cases.csv")
+    try:
+        check_history(_text(archive, f"{folder}/history.csv"))
+    except (ValueError, csv.Error) as error:
+        raise refused(path, f"{folder}/history.csv is no table of numbers ({error})") from error
+    try:
+        return run_of(folder, data, cases, path / folder)
+    except UsbenchError as error:
+        raise refused(path, f"{folder}: {str(error).rpartition(';')[0] or error}") from error
+
+
+def _text(archive: Archive, name: str) -> str:
+    try:
+        return archive.read(name).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refused(archive.path, f"{name} is not UTF-8 text") from error

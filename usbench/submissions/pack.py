@@ -1,0 +1,154 @@
+"""`usbench submit`: finished runs and a card, checked and packed into one archive."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from usbench.errors import UsbenchError
+from usbench.files import os_errors
+from usbench.results import Result, load_result
+from usbench.submissions.archive import CARD, is_member_name, largest, set_problem, write_archive
+from usbench.submissions.card import dump_card, load_card
+from usbench.submissions.checks import (
+    Submitted,
+    archive_folder,
+    check_history,
+    file_problems,
+    prediction_name,
+    result_problems,
+    run_of,
+    set_problems,
+    weights_problem,
+)
+
+
+class Incomplete(UsbenchError):
+    """Runs or a card that cannot be submitted; `reasons` are a line each."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = list(reasons)
+        more = f" (and {len(self.reasons) - 1} more)" if len(self.reasons) > 1 else ""
+        super().__init__(f"{self.reasons[0]}{more}")
+
+
+def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Path:
+    """Pack finished runs and their card into the zip `out`, and return its path.
+
+    runs: run folders, or folders that hold them. The archive holds result.json, cases.csv, history.csv
+    and the predicted masks of each run, the card, and the SHA-256 of everything; the same runs and card
+    always make the same bytes. Raises `Incomplete`, with all that is missing or wrong.
+    """
+    out = Path(out)
+    reasons: list[str] = []
+    if out.suffix != ".zip":
+        reasons.append(f"{out}: a submission is a .zip; name --out so")
+    the_card, wrong = load_card(Path(card))
+    reasons += wrong
+    members: dict[str, bytes] = {}
+    packed: list[Submitted] = []
+    origins: dict[str, tuple[Path, bytes]] = {}
+    for folder, finished in _folders(runs, reasons):
+        if not finished:
+            reasons.append(f"{folder}: is not finished; the same usbench run command goes on with it")
+            continue
+        try:
+            result = load_result(folder)
+        except UsbenchError as error:
+            reasons.append(str(error))
+            continue
+        found = _pack(result, reasons)
+        if found is None:
+            continue
+        one, files = found
+        content = files[f"{one.folder}/result.json"]
+        other = origins.setdefault(one.folder, (folder, content))
+        if other[0] != folder and other[1] == content:
+            continue  # The same run, named twice.
+        packed.append(one)
+        members.update(files)
+    if packed:
+        reasons += set_problems(packed)
+        if the_card and not wrong and (problem := weights_problem(the_card, packed)):
+            reasons.append(f"{card}: {problem}; say what they are")
+    elif not reasons:
+        reasons.append(f"{', '.join(map(str, runs)) or 'RUNS'}: no finished run in there; check the folder")
+    if reasons or the_card is None:
+        raise Incomplete(reasons)
+    members[CARD] = dump_card(the_card)
+    if problem := set_problem({name: len(content) for name, content in members.items()}):
+        raise Incomplete([f"{out}: {problem}; make several submissions of it"])
+    write_archive(out, members)
+    return out
+
+
+def results_of(runs: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """result.json of every finished run in some folders; raises `Incomplete` where one cannot be read."""
+    reasons: list[str] = []
+    found = [load_result(folder).data for folder, finished in _folders(runs, reasons) if finished]
+    if reasons:
+        raise Incomplete(reasons)
+    return found
+
+
+def _folders(runs: Sequence[str | Path], reasons: list[str]) -> list[tuple[Path, bool]]:
+    """Every folder that holds a run, sorted, with whether it is finished."""
+    found: dict[Path, bool] = {}
+    for root in map(Path, runs):
+        if not root.is_dir():
+            reasons.append(f"{root}: no such folder of runs; check the path")
+            continue
+        before = len(found)
+        for place, inner, files in os.walk(root):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            if {"result.json", "checkpoint.pt", "cases.csv"} & set(files):
+                found[Path(place)] = "result.json" in files
+        if len(found) == before and not any(folder.is_relative_to(root) for folder in found):
+            reasons.append(f"{root}: holds no run; give folders that usbench run has written")
+    return sorted(found.items())
+
+
+def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, bytes]] | None:
+    """A run and its members by name in the archive; None, with the reasons added, where it cannot go."""
+    data, path = result.data, result.path
+    wrong = [f"{path}: result.json {problem}" for problem in result_problems(data)]
+    if wrong:
+        reasons += wrong
+        return None
+    folder = archive_folder(data)
+    names = ["cases.csv", "history.csv", *(prediction_name(case) for case in data["split"]["test"])]
+    contents = {}
+    for name in names:
+        if (path / name).is_file():
+            with os_errors(path / name, "read"):
+                contents[name] = (path / name).read_bytes()
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    wrong += [f"{path}: {problem}; compute the run again" for problem in file_problems(data, digests)]
+    with os_errors(path / "result.json", "read"):
+        contents["result.json"] = (path / "result.json").read_bytes()
+    for name, content in contents.items():
+        member = f"{folder}/{name}"
+        if not is_member_name(member):
+            wrong.append(
+                f"{path}: {member} cannot be a name in a submission; use letters, digits, . _ - + = for the "
+                "names of tasks, methods and cases"
+            )
+        elif len(content) > largest(member):
+            wrong.append(f"{path}: {name} has {len(content):,} bytes, at most {largest(member):,} are taken")
+    if "history.csv" in contents:
+        try:
+            check_history(contents["history.csv"].decode("utf-8"))
+        except (ValueError, csv.Error) as error:
+            wrong.append(f"{path}: history.csv is no table of numbers ({error}); compute the run again")
+    try:
+        one = run_of(folder, data, result.cases, path)
+    except UsbenchError as error:
+        wrong.append(f"{path}: {error}")
+    if wrong:
+        reasons += wrong
+        return None
+    return one, {f"{folder}/{name}": content for name, content in contents.items()}

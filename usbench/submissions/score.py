@@ -1,0 +1,165 @@
+"""Re-scoring the masks of a submission against the reference masks, as `usbench run` scores them."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from usbench.datasets.base import Task
+from usbench.datasets.grid import grid_difference, voxel_size
+from usbench.datasets.store import Store
+from usbench.errors import UsbenchError
+from usbench.metrics import ClassScore, score_case, summarise
+from usbench.results import CASE_COLUMNS
+from usbench.submissions.checks import Submitted, prediction_name
+
+TOLERANCE = 1e-6
+"""The largest difference between a claimed and a recomputed number."""
+
+GRID_MM = 1e-3
+"""How far, in mm, the corners and the spacing of a mask may be from those of its case."""
+
+_HEADER = 352  # bytes of a NIfTI-1 header with the mark that no extension follows
+_UINT8 = 2
+
+
+def rescore(
+    one: Submitted, read: Callable[[str], bytes], task: Task, store: Store, advance: Callable[[], None]
+) -> tuple[int, float]:
+    """Score every mask of a run anew and compare each number of cases.csv and of the summary.
+
+    read: the content of a file of the run by its name. Returns the number of masks and the largest
+    difference found. Raises `UsbenchError`, one line that names the case, for a mask that is no NIfTI
+    volume on the grid of its case with labels 0..K, and for a claim that is off by more than `TOLERANCE`.
+    """
+    claimed = {(row["case"], row["class"]): row for row in one.cases}
+    scores: list[list[ClassScore]] = []
+    largest = 0.0
+    for case_id in one.data["split"]["test"]:
+        case = store.case(case_id)
+        truth = case.truth()
+        try:
+            mask = read_mask(read(prediction_name(case_id)), truth.shape, case.affine, len(task.classes))
+        except ValueError as error:
+            raise UsbenchError(f"{one.folder}: the mask of case {case_id} {error}") from error
+        found = score_case(mask, truth, task.class_names, case.spacing, task.nsd_tolerance_mm)
+        for score in found:
+            row = claimed[case_id, score.name]
+            for column in CASE_COLUMNS[2:]:
+                largest = max(largest, _difference(one, case_id, score, column, row[column]))
+        scores.append(found)
+        advance()
+    where, difference = _compare(one.data["scores"], summarise(scores), "scores")
+    if where:
+        raise UsbenchError(
+            f"{one.folder}: {where} of result.json is not what its cases give (off by {difference:.3g})"
+        )
+    return len(scores), max(largest, difference)
+
+
+def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, classes: int) -> np.ndarray:
+    """The labels, uint8 [X, Y, Z], of a mask as `usbench.inference.write_mask` writes it.
+
+    content: a gzipped NIfTI-1 file. shape, affine: of the case. No more is unpacked than the case has
+    voxels, whatever the header promises. Raises `ValueError`, the end of a sentence about the mask.
+    """
+    unpacker = zlib.decompressobj(31)
+    try:
+        raw = unpacker.decompress(content, _HEADER)
+        _check_header(raw, shape, affine)
+        voxels = math.prod(shape)
+        labels = unpacker.decompress(unpacker.unconsumed_tail, voxels + 1)
+        if len(labels) < voxels:
+            raise ValueError(f"is cut off: {len(labels):,} of {voxels:,} voxels")
+        if len(labels) > voxels or unpacker.decompress(unpacker.unconsumed_tail, 1):
+            raise ValueError("holds more than its voxels")
+    except zlib.error as error:
+        raise ValueError(f"is no gzipped NIfTI file ({error})") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("is cut off, or has bytes after its end")
+    mask = np.frombuffer(labels, dtype=np.uint8).reshape(tuple(shape), order="F")
+    if (most := int(mask.max())) > classes:
+        raise ValueError(f"holds label {most}, the task has 0..{classes}")
+    return mask
+
+
+def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
+    import nibabel
+    from nibabel.spatialimages import HeaderDataError
+
+    if len(raw) < _HEADER:
+        raise ValueError("is no gzipped NIfTI file (too short)")
+    try:
+        header: Any = nibabel.Nifti1Header(raw[:348], check=False)
+        if int(header["sizeof_hdr"]) != 348 or bytes(header["magic"].item())[:3] != b"n+1":
+            raise ValueError("is no NIfTI-1 file in one piece")
+        dims = [int(n) for n in header["dim"]]
+        if dims[0] != 3 or dims[1:4] != [int(n) for n in shape]:
+            there = " x ".join(map(str, dims[1 : 1 + max(0, min(7, dims[0]))]))
+            raise ValueError(f"has shape {there}, its case has {' x '.join(map(str, shape))}")
+        if int(header["datatype"]) != _UINT8 or int(header["bitpix"]) != 8:
+            raise ValueError(f"has data type {int(header['datatype'])}, usbench writes uint8 (2)")
+        if float(header["vox_offset"]) != _HEADER or raw[348:352] != bytes(4):
+            raise ValueError("has a header extension, which usbench does not write")
+        slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+        if not ((math.isnan(slope) or slope in (0, 1)) and (math.isnan(inter) or inter == 0)):
+            raise ValueError("scales its labels, which usbench does not")
+        found = np.asarray(header.get_best_affine(), dtype=np.float64)
+        zooms = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+    except (HeaderDataError, ArithmeticError, TypeError) as error:
+        raise ValueError(f"has a header that cannot be read ({error})") from error
+    size = voxel_size(affine)
+    if not np.abs(zooms - size).max() <= GRID_MM:
+        spacings = (" x ".join(f"{v:.4g}" for v in one) for one in (zooms, size))
+        raise ValueError("has spacing {} mm, its case has {} mm".format(*spacings))
+    if not np.isfinite(found).all():
+        raise ValueError("has an affine that is not finite")
+    if difference := grid_difference(shape, affine, shape, found, GRID_MM / size.min()):
+        raise ValueError(f"has another affine than its case: {difference}")
+
+
+def _difference(one: Submitted, case_id: str, score: ClassScore, column: str, claim: Any) -> float:
+    found = getattr(score, column)
+    if isinstance(found, str):
+        same, difference = claim == found, 0.0
+    elif math.isnan(found) or math.isnan(claim):
+        same, difference = math.isnan(found) and math.isnan(claim), 0.0
+    else:
+        difference = abs(found - claim)
+        same = difference <= (0 if isinstance(found, int) else TOLERANCE)
+    if not same:
+        raise UsbenchError(
+            f"{one.folder}: {column} of case {case_id}, class {score.name} is claimed as {_text(claim)}, its "
+            f"mask gives {_text(found)}"
+        )
+    return difference
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return ascii(value[:40])
+    return "undefined" if math.isnan(value) else f"{value:.8g}"
+
+
+def _compare(claim: Any, found: Any, where: str) -> tuple[str, float]:
+    """The first place where two summaries differ, or "", and the largest difference up to there."""
+    if isinstance(found, Mapping):
+        if not isinstance(claim, Mapping) or set(claim) != set(found):
+            return where, math.inf
+        largest = 0.0
+        for key, value in found.items():
+            place, difference = _compare(claim[key], value, f"{where}.{key}")
+            largest = max(largest, difference)
+            if place:
+                return place, difference
+        return "", largest
+    if found is None or claim is None:
+        return ("" if found is claim else where), 0.0 if found is claim else math.inf
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        return where, math.inf
+    difference = abs(claim - found)
+    return ("" if difference <= TOLERANCE else where), difference

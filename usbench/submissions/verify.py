@@ -1,0 +1,325 @@
+"""`usbench verify`: every claim about scores of a submission, held against masks scored anew."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from usbench.errors import UsbenchError
+from usbench.files import read_json, write_json
+from usbench.submissions.archive import opened, refused
+from usbench.submissions.checks import Submitted
+from usbench.submissions.content import Submission, read_submission
+
+if TYPE_CHECKING:
+    from usbench.datasets.base import Task
+    from usbench.datasets.resolve import DataSource
+    from usbench.datasets.splits import Split
+    from usbench.datasets.store import Store
+
+RECORD_VERSION = 1
+
+# Every key of FILE.verified.json and what it says.
+RECORD_SCHEMA = {
+    "schema": "version of this layout",
+    "file": "name of the archive",
+    "sha256": "SHA-256 of the archive; the record is of no other",
+    "date": "day of the verification, UTC",
+    "usbench": "version of usbench that verified it",
+    "commit": "commit of that usbench, or null",
+    "entry": "name of the entry",
+    "method": "name of the method",
+    "runs": "number of runs",
+    "predictions": "number of masks that were scored anew",
+    "largest_difference": "largest difference between a claimed and a recomputed number",
+    "fingerprints": "SHA-256 over the content of all cases of the data used, by task and kind",
+    "notes": "what does not keep it from being verified, a line each",
+}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A submission whose scores are those of its masks. Fields as in `RECORD_SCHEMA`; path: the archive."""
+
+    path: Path
+    sha256: str
+    entry: str
+    method: str
+    runs: int
+    predictions: int
+    largest_difference: float
+    fingerprints: dict[str, str]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """These values as JSON-like ones."""
+        return {**asdict(self), "path": str(self.path), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The masks that a group of runs is scored against."""
+
+    task: Task
+    source: DataSource
+    store: Store
+    split: Split
+
+
+def verify(
+    path: str | Path,
+    data_dir: str | Path | None = None,
+    task_dirs: Sequence[str | Path] = (),
+    plugins: Sequence[str | Path] = (),
+) -> Verification:
+    """Verify a submission: its archive, digests, cells, splits and geometry, and every score by its mask.
+
+    data_dir: where the data sets are (default: USBENCH_DATA); task_dirs: folders in MSD layout, for tasks
+    that are not built in; plugins: your own files that bring tasks. Phantoms are made where they are absent.
+    Nothing of the submission is executed, unpickled or written to disk. Raises `UsbenchError`, one line
+    with the first reason to refuse it.
+    """
+    with opened(path) as archive:
+        submission = read_submission(archive)
+        groups: dict[tuple[Any, ...], list[Submitted]] = defaultdict(list)
+        for one in submission.runs:
+            groups[one.reference].append(one)
+        notes = _method_notes(submission)
+        # All data is found before any of it is read.
+        located = [
+            _located(submission.path, runs[0], data_dir, task_dirs, plugins) for runs in groups.values()
+        ]
+        references = []
+        for (the_task, source), runs in zip(located, groups.values(), strict=True):
+            reference = _reference(the_task, source)
+            for one in runs:
+                notes += _check_data(submission.path, one, reference)
+            references.append((reference, runs))
+        count, largest = 0, 0.0
+        from usbench.console import progress
+
+        with progress() as bar:
+            total = sum(len(one.data["split"]["test"]) for one in submission.runs)
+            task = bar.add_task(f"{submission.path.name}: scoring masks", total=total)
+            for reference, runs in references:
+                for one in runs:
+                    scored, difference = _rescored(archive.read, submission.path, one, reference, bar, task)
+                    count, largest = count + scored, max(largest, difference)
+    return Verification(
+        path=submission.path,
+        sha256=submission.sha256,
+        entry=submission.entry,
+        method=submission.method,
+        runs=len(submission.runs),
+        predictions=count,
+        largest_difference=largest,
+        fingerprints={
+            f"{reference.task.name} ({reference.source.kind})": reference.store.fingerprint
+            for reference, _ in references
+        },
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def record_path(path: Path) -> Path:
+    """Where the record of a submission lies: FILE.verified.json beside FILE.zip."""
+    return path.with_suffix(".verified.json")
+
+
+def write_record(verification: Verification) -> Path:
+    """Write the record of a verification beside its archive, and return its path."""
+    from usbench import __version__
+    from usbench.describe import provenance
+
+    said = verification.as_dict()
+    record = {
+        "schema": RECORD_VERSION,
+        "file": verification.path.name,
+        "sha256": said["sha256"],
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "usbench": __version__,
+        "commit": provenance()["commit"],
+        **{name: said[name] for name in RECORD_SCHEMA if name in said and name != "sha256"},
+    }
+    target = record_path(verification.path)
+    write_json(target, record)
+    return target
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record beside the archive `path`, None where there is none.
+
+    Raises `UsbenchError` where it cannot be read or has not the keys of `RECORD_SCHEMA`.
+    """
+    file = record_path(path)
+    if not file.exists():
+        return None
+    remedy = "write it anew with usbench verify --record"
+    if file.stat().st_size > 1 << 20:
+        raise UsbenchError(f"{file}: is too large for a record; {remedy}")
+    record = read_json(file, "the record of a verification", remedy)
+    if not isinstance(record, dict) or set(record) != set(RECORD_SCHEMA):
+        raise UsbenchError(f"{file}: is no record of a verification; {remedy}")
+    if record["schema"] != RECORD_VERSION:
+        raise UsbenchError(f"{file}: has schema version {record['schema']}; {remedy}")
+    return record
+
+
+def _rescored(
+    read: Any, path: Path, one: Submitted, reference: _Reference, bar: Any, task: Any
+) -> tuple[int, float]:
+    from usbench.submissions.score import rescore
+
+    try:
+        return rescore(
+            one,
+            lambda name: cast(bytes, read(f"{one.folder}/{name}")),
+            reference.task,
+            reference.store,
+            lambda: bar.advance(task),
+        )
+    except UsbenchError as error:
+        raise refused(path, str(error), "not accepted") from error
+
+
+def _reference(task: Task, source: DataSource) -> _Reference:
+    """The masks of a task's data and its splits."""
+    from usbench.datasets.splits import make_split
+    from usbench.datasets.store import DataSettings, prepare
+
+    # The smallest slices there are: only the masks and the digests of the cases are used.
+    store = prepare(task, source.root, DataSettings(size=16))
+    return _Reference(task, source, store, make_split(task, store.case_ids))
+
+
+def _located(
+    path: Path,
+    one: Submitted,
+    data_dir: str | Path | None,
+    task_dirs: Sequence[str | Path],
+    plugins: Sequence[str | Path],
+) -> tuple[Task, DataSource]:
+    """The task of a run and where its data is here."""
+    from usbench.datasets.tasks import find_tasks, get_task, task_from_folder, task_names
+
+    said, kind = one.data["task"], one.data["data"]["kind"]
+    folders = {task_from_folder(Path(folder)).name: Path(folder) for folder in task_dirs}
+    folder = None
+    if said["name"] in (*task_names(), *find_tasks(plugins)):
+        task = get_task(said["name"], plugins)
+    elif said["name"] in folders:
+        folder = folders[said["name"]]
+        task = task_from_folder(folder)
+    else:
+        raise refused(
+            path,
+            f"is on task '{said['name']}', which is not built in",
+            "give the folder of its data with --task-dir, or your plugin that brings it with --plugin",
+        )
+    try:
+        task = task.with_modalities(said["modalities"]).merged(said["merge_labels"])
+    except UsbenchError as error:
+        raise refused(path, f"{one.folder}: {error}", "not accepted") from error
+    for name, found in (("modalities", task.modality_names), ("classes", task.class_names)):
+        if tuple(said[name]) != found:
+            raise refused(
+                path,
+                f"{one.folder}: its {name} are {', '.join(said[name])}, those of the task {', '.join(found)}",
+                "not accepted",
+            )
+    if task.source is not None and said.get("words") != task.words:
+        raise refused(path, f"{one.folder}: its words for prompts are not those of the task", "not accepted")
+    source = _source(path, task, kind, data_dir, folder)
+    if source.kind != kind:
+        raise refused(
+            path,
+            f"{one.folder}: was computed on {kind} data of {task.name}, {source.root} holds {source.kind}",
+            "give --data-dir with the data of the runs",
+        )
+    return task, source
+
+
+def _source(
+    path: Path, task: Task, kind: str, data_dir: str | Path | None, folder: Path | None
+) -> DataSource:
+    from usbench.datasets.readers import locate
+    from usbench.datasets.resolve import find_data
+
+    directory = Path(data_dir) if data_dir is not None else None
+    if folder is not None:
+        return find_data(task, None, "auto", folder)
+    if kind != "phantom":
+        try:
+            return find_data(task, directory, "real")
+        except UsbenchError as error:
+            raise UsbenchError(f"{path}: cannot be verified without its data: {error}") from error
+    if directory is not None and directory.is_dir() and locate(task, directory) is not None:
+        found = find_data(task, directory, "auto")
+        if found.kind == "phantom":
+            return found
+    return find_data(task, None, "phantom")
+
+
+def _check_data(path: Path, one: Submitted, reference: _Reference) -> list[str]:
+    """Hold the cases, the folds and the fingerprint of a run against the data here; notes come back."""
+    data, split, where = one.data, reference.split, one.folder
+    fold, count = data["cell"]["fold"], len(split.folds)
+
+    def no(why: str) -> UsbenchError:
+        return refused(path, f"{where}: {why}", "not accepted")
+
+    if data["data"]["cases"] != len(reference.store.case_ids):
+        raise no(f"its data has {data['data']['cases']} cases, the data here {len(reference.store.case_ids)}")
+    if data["split"]["folds"] != count or fold >= count:
+        raise no(f"its split has {data['split']['folds']} folds, the task's has {count}")
+    for part, wanted in (("test", split.test(fold)), ("train", split.train(fold))):
+        found = data["split"][part]
+        if tuple(found) != wanted:
+            odd = sorted(set(found) ^ set(wanted))
+            which = f"they differ in {', '.join(odd[:3])}" if odd else "they differ in order or number"
+            raise no(f"its {part} cases are not those of fold {fold} of the task's split; {which}")
+    if data["split"]["digest"] != split.digest or data["split"]["rule"] != split.rule:
+        raise no("the digest or the rule of its split is not that of the task's split")
+    if data["data"]["fingerprint"] == reference.store.fingerprint:
+        return []
+    if reference.source.kind != "phantom":
+        raise no(
+            f"its data has fingerprint {data['data']['fingerprint'][:10]}, that in {reference.source.root} "
+            f"has {reference.store.fingerprint[:10]}: other data"
+        )
+    return [
+        f"{data['task']['name']}: its phantom has another fingerprint than the one made here, as happens "
+        "where another processor rounds otherwise; masks and geometry were compared all the same"
+    ]
+
+
+def _method_notes(submission: Submission) -> list[str]:
+    """Hold the name of the method against the methods that are built in; notes come back."""
+    from usbench.methods.registry import BUILT_IN, get_method, source_hash
+
+    notes = []
+    for said in {tuple(sorted(one.data["method"].items())) for one in submission.runs}:
+        method: Mapping[str, str] = dict(said)
+        name, built_in = method["name"], method["origin"] == "built in"
+        if built_in != (name in BUILT_IN):
+            what = "is not built into usbench" if built_in else "is that of a method built into usbench"
+            raise refused(
+                submission.path,
+                f"its method is called '{name}' and comes from '{method['origin']}', but that name {what}",
+                "not accepted",
+            )
+        if built_in:
+            ours, _ = get_method(name)
+            if ours.paper != method["paper"]:
+                raise refused(
+                    submission.path,
+                    f"its method is called '{name}', but the paper it names is not that method's",
+                    "not accepted",
+                )
+            if source_hash(ours) != method["source_hash"]:
+                notes.append(f"{name}: was computed with other code of this method than usbench has here")
+    return notes
