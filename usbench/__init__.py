@@ -4,6 +4,7 @@
     results = usbench.run(method="unet", fusion="late", task="chaos")
     table = usbench.matrix(methods="unet,zeus", tasks="chaos", seeds=(0, 1, 2))
     board = usbench.leaderboard("runs")
+    verdicts = usbench.check("unet")
     result = usbench.load_result(results[0].path)
 
 Importing usbench imports neither torch nor any other heavy package.
@@ -17,6 +18,7 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.board import build as leaderboard
+    from usbench.conformance.suite import check
     from usbench.grid.command import matrix
     from usbench.methods.contract import EncoderDecoder, Feature, Method
     from usbench.results import load_result
@@ -30,6 +32,7 @@ __all__ = [
     "Method",
     "UsbenchError",
     "__version__",
+    "check",
     "leaderboard",
     "load_result",
     "matrix",
@@ -40,6 +43,7 @@ _LAZY = {
     "EncoderDecoder": ("usbench.methods.contract", "EncoderDecoder"),
     "Feature": ("usbench.methods.contract", "Feature"),
     "Method": ("usbench.methods.contract", "Method"),
+    "check": ("usbench.conformance.suite", "check"),
     "leaderboard": ("usbench.board", "build"),
     "load_result": ("usbench.results", "load_result"),
     "matrix": ("usbench.grid.command", "matrix"),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from usbench import __version__
+from usbench.cli_check import check
 from usbench.cli_groups import data, weights, zeus
 from usbench.errors import UsbenchError
 from usbench.options import cell_options, debug_option, split_names, words_of_file
@@ -233,6 +234,7 @@ def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) ->
 
 for group in (data, weights, zeus):
     main.add_command(group)
+main.add_command(check)
 
 
 def entry() -> None:

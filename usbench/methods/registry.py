@@ -53,7 +53,7 @@ class Found:
     def load(self) -> Method:
         """Import the method. Raises `UsbenchError` naming the plugin and what went wrong."""
         if self.path is not None:
-            method = next((m for m in _methods_in_file(self.path) if m.name == self.name), None)
+            method = next((m for m in methods_in_file(self.path) if m.name == self.name), None)
             if method is None:
                 raise UsbenchError(
                     f"{self.path}: defines no method '{self.name}'; name it in METHOD or METHODS"
@@ -90,7 +90,7 @@ def find_methods(plugins: Sequence[Path] = ()) -> dict[str, Found]:
             Found(entry.name, f"package {package}", entry.dist.version if entry.dist else "", entry=entry),
         )
     for path in plugins:
-        for method in _methods_in_file(Path(path)):
+        for method in methods_in_file(Path(path)):
             if method.name in found:
                 raise UsbenchError(
                     f"{path}: method '{method.name}' is there already ({found[method.name].origin}); "
@@ -155,7 +155,7 @@ def _checked(method: Any, where: str) -> Method:
     return method
 
 
-def _methods_in_file(path: Path) -> list[Method]:
+def methods_in_file(path: Path) -> list[Method]:
     """The methods of a plugin file: its METHOD, or its METHODS."""
     if not path.is_file():
         raise UsbenchError(f"{path}: no such plugin file; check --plugin")
