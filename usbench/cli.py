@@ -211,6 +211,7 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--task", default="chaos", show_default=True, help="Count for the modalities and classes of this task."
 )
@@ -222,14 +223,17 @@ def report(folder: Path, out: Path | None) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
-def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
-    """List the methods: origin, parameters and GFLOPs under each fusion, what cannot be imported."""
-    from usbench.catalogue import catalogue, render
-    from usbench.methods.registry import shadowed
+def methods(names: tuple[str, ...], task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
+    """List the methods, or only those named: origin, parameters and GFLOPs under each fusion, what fails.
 
-    click.echo(render(catalogue(task, preset, plugins), "json" if as_json else "table"))
-    for line in shadowed():
-        click.echo(line, err=True)
+    Methods of installed packages are not imported unless they are named.
+    """
+    from usbench.catalogue import catalogue, render
+    from usbench.methods.registry import search
+
+    click.echo(render(catalogue(task, preset, plugins, names), "json" if as_json else "table"))
+    for problem in search().problems:
+        click.echo(problem.text, err=True)
 
 
 for group in (data, weights, zeus):

@@ -142,11 +142,16 @@ def make_plan(
 ) -> Plan:
     """Resolve the words of `run` without preparing or training anything; the same errors."""
     from usbench.fusion import require_fusion
-    from usbench.methods.registry import get_method
+    from usbench.methods.registry import search
 
     if (task is None) == (task_dir is None):
         raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
-    the_method, found = get_method(method, [Path(p) for p in plugins])
+    methods = search([Path(p) for p in plugins])
+    found = methods.get(method)
+    for problem in methods.problems:
+        if problem.of_file:
+            say(f"not used: {problem.text}")
+    the_method = found.load()
     require_fusion(the_method, fusion)
     the_task = make_task(task, task_dir, modalities, merge_labels)
     check_words(data, preset)

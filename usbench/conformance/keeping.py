@@ -13,7 +13,7 @@ from usbench.conformance.subject import Subject, adam, differs, listed, shift
 
 
 def saves(subject: Subject) -> Outcome:
-    """A network of another seed gives the logits of the one whose state it loads, after a step of training."""
+    """A network of another seed gives the logits of the one whose state it loads, after a step."""
     network, images = subject.network().train(), subject.images()
     optimizer = adam(network, lr=0.01)
     subject.loss(network, subject.small_images()).backward()
@@ -23,7 +23,9 @@ def saves(subject: Subject) -> Outcome:
         torch.save(network.state_dict(), file)
         state = torch.load(file, weights_only=True)
     except Exception as error:
-        return failed(f"its state does not go through torch.save and torch.load: {type(error).__name__}: {error}")
+        return failed(
+            f"its state does not go through torch.save and torch.load: {type(error).__name__}: {error}"
+        )
     other = subject.build(seed=1)
     for parameter in other.parameters():
         nn.init.normal_(parameter)
@@ -39,7 +41,7 @@ def saves(subject: Subject) -> Outcome:
 
 
 def pickles(subject: Subject) -> Outcome:
-    """The network, and an unpickled copy of it, give the same logits: that is how it gets to other processes."""
+    """The network and an unpickled copy give the same logits: so it gets to other processes."""
     network, images = subject.network().eval(), subject.images()
     try:
         packed = pickle.dumps(network)

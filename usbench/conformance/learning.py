@@ -16,7 +16,7 @@ STEPS = 3
 
 
 def gradients(subject: Subject) -> Outcome:
-    """Every trainable parameter gets a gradient that is not zero throughout, for each number of modalities."""
+    """Every trainable parameter gets a gradient that is not all zero, for each number of modalities."""
     for modalities in subject.modalities:
         network = subject.network(modalities).train()
         images = subject.small_images(modalities)
@@ -37,7 +37,9 @@ def gradients(subject: Subject) -> Outcome:
             return failed(f"M={modalities}: no gradient for {listed(unreached)}, of {count} parameters")
         if silent:
             names = [name for name, _ in network.named_parameters() if name in silent]
-            return failed(f"M={modalities}: the gradient of {listed(names)} is exactly zero, {STEPS} steps long")
+            return failed(
+                f"M={modalities}: the gradient of {listed(names)} is exactly zero, {STEPS} steps long"
+            )
     return passed(f"all parameters, M = {', '.join(map(str, subject.modalities))}")
 
 

@@ -10,7 +10,7 @@ State = Literal["pass", "fail", "n/a"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answer of one check: what was seen, and, where it fails, what to change ("" for the usual remedy)."""
+    """What one check says: what was seen and, where it fails, what to change ("": the usual remedy)."""
 
     state: State
     reason: str = ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from usbench.conformance.outcome import Outcome, failed, not_applicable, passed
-from usbench.conformance.subject import CLASSES, PAIR, Subject, adam, listed, plain, trainable
+from usbench.conformance.subject import CLASSES, PAIR, Subject, adam, listed, mock_task, plain, trainable
 from usbench.errors import UsbenchError
 from usbench.fusion import build_model
 from usbench.methods.contract import FUSIONS
@@ -32,7 +33,7 @@ def fusions(subject: Subject) -> Outcome:
     others = [fusion for fusion in FUSIONS if fusion not in subject.method.fusions]
     for fusion in others:
         try:
-            build_model(subject.method, subject_task(), fusion, subject.config)
+            build_model(subject.method, mock_task(PAIR, CLASSES), fusion, subject.config)
         except UsbenchError as error:
             if fusion in str(error):
                 continue
@@ -40,12 +41,6 @@ def fusions(subject: Subject) -> Outcome:
         return failed(f"{fusion} is not declared and builds all the same")
     refused = f"; {', '.join(others)} refused" if others else ""
     return passed(f"{subject.fusion} builds{refused}")
-
-
-def subject_task() -> object:
-    from usbench.conformance.subject import mock_task
-
-    return mock_task(PAIR, CLASSES)
 
 
 def builds(subject: Subject) -> Outcome:
@@ -61,12 +56,13 @@ def builds(subject: Subject) -> Outcome:
         wanted = [1, classes, subject.side, subject.side]
         if not isinstance(found, Tensor) or list(found.shape) != wanted:
             return failed(f"{where}: gives {plain(found)}, not {wanted}")
-    network = subject.network().eval()
-    with torch.no_grad():
-        found = subject.call(network, subject.images())
-    wanted = [2, CLASSES, subject.side, subject.side]
-    if not isinstance(found, Tensor) or list(found.shape) != wanted:
-        return failed(f"M={PAIR}, K={CLASSES}: gives {plain(found)}, not {wanted}")
+    network = subject.network()
+    for mode in ("evaluation", "training"):
+        with torch.no_grad():
+            found = subject.call(network.train(mode == "training"), subject.images())
+        wanted = [2, CLASSES, subject.side, subject.side]
+        if not isinstance(found, Tensor) or list(found.shape) != wanted:
+            return failed(f"M={PAIR}, K={CLASSES}, in {mode}: gives {plain(found)}, not {wanted}")
     if not trainable(network):
         return failed("no parameter is trainable", "leave requires_grad on where the network shall learn")
     return passed(f"M = {_words(subject.modalities)}; K = {_words(subject.classes)}")
@@ -87,13 +83,13 @@ def _output(subject: Subject, modalities: int, classes: int) -> object:
         return subject.call(network, subject.images(modalities, size, batch=1), classes)
 
 
-def _words(numbers: object) -> str:
-    return ", ".join(map(str, numbers))  # type: ignore[call-overload]
+def _words(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def shape(subject: Subject) -> Outcome:
     """Finite logits [B, K, H, W] at every size, odd ones too."""
-    for modalities in [m for m in subject.modalities if m > 1] or [PAIR]:
+    for modalities in subject.modalities:
         network = subject.network(modalities).eval()
         for size in subject.sizes:
             images = subject.images(modalities, size)
@@ -109,9 +105,7 @@ def shape(subject: Subject) -> Outcome:
             if not torch.isfinite(logits).all():
                 bad = int((~torch.isfinite(logits)).sum())
                 return failed(f"{where}: {bad} of {logits.numel()} logits are not finite")
-        if subject.caller is None:
-            break  # `builds` has looked at the others.
-    return passed(", ".join(f"{h}x{w}" for h, w in subject.sizes))
+    return passed(f"{', '.join(f'{h}x{w}' for h, w in subject.sizes)}, M = {_words(subject.modalities)}")
 
 
 def dtype(subject: Subject) -> Outcome:
@@ -169,7 +163,9 @@ def bfloat16(subject: Subject) -> Outcome:
             bad = int((~torch.isfinite(out)).sum())
             return failed(f"{bad} of {out.numel()} logits are not finite, images of deviation {scale}")
         out.float().square().mean().backward()
-    bad_names = [n for n, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    bad_names = [
+        n for n, p in network.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
+    ]
     if bad_names:
         return failed(f"the gradient of {listed(bad_names)} is not finite")
     return passed(f"logits up to {float(out.detach().abs().max()):.2g}")
@@ -191,7 +187,9 @@ def cost(subject: Subject) -> Outcome:
     saved = _activation_bytes(subject, network, images)
     kept = 4 * (count + 3 * trained)  # Weights, gradients and the two moments of Adam.
     memory = "memory n/a" if saved is None else f"{(kept + saved) / 2**20:.0f} MB to train on"
-    return passed(f"{count:,} parameters, {trained:,} trained; {operations} and {memory} a slice of {side}x{side}")
+    return passed(
+        f"{count:,} parameters, {trained:,} trained; {operations} and {memory} a slice of {side}x{side}"
+    )
 
 
 def _activation_bytes(subject: Subject, network: nn.Module, images: Tensor) -> int | None:

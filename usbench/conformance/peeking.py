@@ -28,8 +28,8 @@ from usbench.conformance.subject import CPU, Subject, differs, shift, unwrapped
 from usbench.files import cache_dir
 
 REFERENCE = {
-    "mask", "masks", "target", "targets", "label", "labels", "truth", "ground_truth", "gt", "reference", "seg",
-    "segmentation", "annotation", "annotations", "y", "y_true",
+    "mask", "masks", "target", "targets", "label", "labels", "truth", "ground_truth", "gt", "reference",
+    "seg", "segmentation", "annotation", "annotations", "y", "y_true",
 }  # fmt: skip
 SIZE = 32
 
@@ -56,7 +56,7 @@ def _watch(opened: list[str]) -> Iterator[None]:
 
 
 class _Recorded(nn.Module):
-    """A network called as the method is called; it keeps its logits and the names of files that were opened."""
+    """A network called as its method is; it keeps logits and the names of files that were opened."""
 
     def __init__(self, subject: Subject, opened: list[str]) -> None:
         super().__init__()
@@ -81,12 +81,16 @@ def mask(subject: Subject) -> Outcome:
     one, two = _place(subject, 0), _place(subject, 1)
     first = _run(subject, one, one, opened)
     if read := _of_data(subject, opened):
-        return failed(f"opens {read} while it predicts", "use nothing but the images and features of the batch")
+        return failed(
+            f"opens {read} while it predicts", "use nothing but the images and features of the batch"
+        )
     second = _run(subject, two, two, opened)
     if differs(first, second, ROUNDING):
         crossed = _run(subject, one, two, opened)
         when = "while predicting" if differs(first, crossed, ROUNDING) else "in training, beside the loss"
-        return failed(f"another reference mask changes logits by {shift(first, second):.2g}; it is read {when}")
+        return failed(
+            f"another reference mask changes logits by {shift(first, second):.2g}; it is read {when}"
+        )
     return passed("two references, the same logits")
 
 
@@ -94,9 +98,13 @@ def _asked(subject: Subject) -> str:
     """A parameter of the network's forward that is named like a reference, or ""."""
     names = {feature.name for feature in subject.features(2, 2)} if _has_rows(subject) else set()
     network = unwrapped(subject.network())
-    parts = [network]
+    parts: list[Any] = [network]
     if subject.method.build_network is not None:
-        parts = [module for module in network.modules() if hasattr(module, "encoder") and hasattr(module, "decoder")]
+        parts = [
+            module
+            for module in network.modules()
+            if hasattr(module, "encoder") and hasattr(module, "decoder")
+        ]
         parts += [part for module in parts for part in (module.encoder, module.decoder)]
         parts += list(network.children())
     for part in parts:
@@ -111,7 +119,7 @@ def _has_rows(subject: Subject) -> bool:
 
 
 def _place(subject: Subject, variant: int) -> Path:
-    """A cache folder with the prepared phantom; in variant 1 its masks are moved by a quarter of their side."""
+    """A cache folder with the prepared phantom; in variant 1 masks are moved by a quarter of a side."""
     place = subject.folder / f"reference{variant}"
     if not place.is_dir():
         prepared_case(subject.folder, SIZE)
@@ -149,7 +157,11 @@ def _run(subject: Subject, train: Path, test: Path, opened: list[str]) -> Tensor
 
 def _with(case: Any, place: Path) -> Any:
     """The case as the store below `place` has it."""
-    (file,) = (f for f in (place / "prepared").rglob("mask.npy") if np.load(f, mmap_mode="r").shape == case.mask.shape)
+    (file,) = (
+        f
+        for f in (place / "prepared").rglob("mask.npy")
+        if np.load(f, mmap_mode="r").shape == case.mask.shape
+    )
     array: np.ndarray = np.load(file, mmap_mode="r")
     return dataclasses.replace(case, mask=array, path=file.parent)
 

@@ -27,7 +27,9 @@ def same_seed(subject: Subject) -> Outcome:
         return failed(f"only one of two networks has {listed(sorted(one.keys() ^ two.keys()))}")
     names = [name for name in one if not torch.equal(one[name], two[name])]
     if names:
-        return failed(f"{len(names)} of {len(one)} tensors differ in two networks of one seed: {listed(names)}")
+        return failed(
+            f"{len(names)} of {len(one)} tensors differ in two networks of one seed: {listed(names)}"
+        )
     return passed(f"{len(one)} tensors")
 
 
@@ -40,8 +42,9 @@ def same_output(subject: Subject) -> Outcome:
         torch.manual_seed(seed)
         with torch.no_grad():
             outs.append(subject.call(network, images))
-    if differs(*outs, ROUNDING):
-        return failed(f"the same images give logits that differ by {shift(*outs):.2g} in evaluation")
+    one, two = outs
+    if differs(one, two, ROUNDING):
+        return failed(f"the same images give logits that differ by {shift(one, two):.2g} in evaluation")
     return passed("two copies")
 
 
@@ -57,7 +60,9 @@ def same_training(subject: Subject) -> Outcome:
     one, two = found
     names = [n for n in one if n not in two or differs(one[n].float(), two[n].float(), ROUNDING)]
     if names:
-        return failed(f"a step taken twice from one seed differs in {len(names)} of {len(one)}: {listed(names)}")
+        return failed(
+            f"a step taken twice from one seed differs in {len(names)} of {len(one)}: {listed(names)}"
+        )
     return passed(f"{len(one)} gradients and buffers")
 
 
@@ -142,7 +147,9 @@ def state(subject: Subject) -> Outcome:
         subject.call(network, images * 3 + 1)
         again = subject.call(network, images)
     if not torch.equal(first, again):
-        return failed(f"after another batch the same images give logits that differ by {shift(first, again):.2g}")
+        return failed(
+            f"after another batch the same images give logits that differ by {shift(first, again):.2g}"
+        )
     after = network.state_dict()
     names = [n for n in before if n not in after or not torch.equal(before[n], after[n])]
     if names:

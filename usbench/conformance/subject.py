@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +166,7 @@ def adam(network: nn.Module, lr: float = 1e-3) -> torch.optim.Optimizer:
 
 
 def shift(one: Tensor, two: Tensor) -> float:
-    """The largest difference of two tensors, relative to the largest value of the first where that is over 1."""
+    """The largest difference of two tensors, relative to the first's largest value if that is over 1."""
     if one.shape != two.shape:
         return float("inf")
     scale = max(1.0, float(one.detach().abs().max()))
@@ -194,5 +194,5 @@ def unwrapped(network: nn.Module) -> nn.Module:
     from usbench.fusion import Merged, Padded
 
     while isinstance(network, Padded | Merged):
-        network = cast(nn.Module, network.network)
+        network = network.network
     return network

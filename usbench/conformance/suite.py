@@ -36,7 +36,7 @@ class Check:
     needs: tuple[str, ...] = ("builds",)
 
 
-_REPEATS = ("builds", "same-output")
+_REPEATS = ("builds", "dtype", "same-output", "state")
 
 CHECKS = (
     Check(
@@ -48,31 +48,32 @@ CHECKS = (
     Check(
         "builds",
         outputs.builds,
-        "take the numbers of modalities and classes from the builder's arguments, and give one tensor",
+        "take modalities and classes from the builder's arguments; give one tensor, in training too",
         needs=("fusions",),
     ),
     Check("shape", outputs.shape, "give finite logits [B, K, H, W] at the size of the images"),
-    Check("dtype", outputs.dtype, "compute in the type of the images; convert nothing with half() or double()"),
+    Check(
+        "dtype", outputs.dtype, "compute in the type of the images; convert nothing with half() or double()"
+    ),
     Check(
         "logits",
         outputs.logits,
-        "leave the last sigmoid, softmax or activation out: the loss and the decision apply their own sigmoid",
+        "leave the last sigmoid, softmax or activation out: the loss and the decision have their own",
     ),
     Check(
         "bfloat16",
         outputs.bfloat16,
-        "keep logarithms, divisions and exponentials in float32: images.float() under torch.autocast(enabled=False)",
+        "compute logarithms, divisions and exponentials in float32, under torch.autocast(enabled=False)",
     ),
     Check(
         "gradients",
         learning.gradients,
-        "use the parameter in forward, remove it, or set requires_grad to False",
+        "use the parameter in forward, remove it, or set its requires_grad to False",
     ),
-    Check("modalities", learning.modalities, "let every modality reach the decoder", _REPEATS),
     Check(
         "same-seed",
         repeating.same_seed,
-        "draw starting weights from torch's generator alone, with no seed, time or other generator of your own",
+        "draw starting weights from torch's generator alone, and never seed it",
     ),
     Check(
         "same-output",
@@ -85,20 +86,31 @@ CHECKS = (
         "draw from torch's generator alone: the trainer seeds it, and no other",
     ),
     Check(
+        "state",
+        repeating.state,
+        "keep nothing from one forward to the next",
+        ("builds", "dtype", "same-output"),
+    ),
+    Check("samples", repeating.samples, "compute no statistics over the batch in evaluation", _REPEATS),
+    Check("frozen", learning.frozen, "change nothing in forward that requires no gradient"),
+    Check(
         "train-eval",
         repeating.train_eval,
         "use self.training for dropout, drop path and batch norm only",
-        _REPEATS,
+        (*_REPEATS, "same-training", "frozen"),
     ),
     Check(
         "batch-of-one",
         repeating.batch_of_one,
         "no batch norm after global pooling: use group or layer norm there",
     ),
-    Check("state", repeating.state, "keep nothing from one forward to the next", _REPEATS),
-    Check("samples", repeating.samples, "compute no statistics over the batch in evaluation", _REPEATS),
-    Check("mask", peeking.mask, "read the reference nowhere: the trainer's loss alone may see it", _REPEATS),
-    Check("frozen", learning.frozen, "change nothing in forward that requires no gradient"),
+    Check("modalities", learning.modalities, "let every modality reach the decoder", _REPEATS),
+    Check(
+        "mask",
+        peeking.mask,
+        "read the reference nowhere: the trainer's loss alone may see it",
+        (*_REPEATS, "same-seed", "same-training"),
+    ),
     Check(
         "saves",
         keeping.saves,
@@ -108,15 +120,16 @@ CHECKS = (
     Check(
         "pickles",
         keeping.pickles,
-        "keep no lambda, local function, open file or lock in the network; classes belong at the top of a module",
+        "keep no lambda, local function or open file in the network; classes belong at the top of a module",
         _REPEATS,
     ),
     Check(
         "overfits",
         learning.overfits,
         "look at what the loss can reach: the last layer's start, saturated activations, detached tensors",
+        ("builds", "dtype", "logits", "gradients"),
     ),
-    Check("cost", outputs.cost, "", needs=("builds",)),
+    Check("cost", outputs.cost, ""),
 )
 
 # What takes longer; in `usbench.testing.MethodTests` only.
