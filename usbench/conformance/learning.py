@@ -51,7 +51,7 @@ def modalities(subject: Subject) -> Outcome:
     """A change in any one modality changes the logits, for each number of modalities."""
     for count in subject.modalities:
         network = subject.network(count).eval()
-        images = subject.small_images(count)
+        images = subject.small_images(count, batch=1)
         with torch.no_grad():
             before = subject.call(network, images)
             for modality in range(count):
@@ -104,9 +104,8 @@ def _frozen_buffers(network: nn.Module) -> dict[str, Tensor]:
 
 def overfits(subject: Subject) -> Outcome:
     """Trained on eight slices of a phantom, the network segments them: a Dice over 0.9."""
-    method = subject.method
-    if method.build_network is not None and not subject.every_fusion and subject.fusion != method.fusions[0]:
-        return not_applicable(f"the same encoder and decoder were trained under {method.fusions[0]} fusion")
+    if first := subject.shares_halves_with:
+        return not_applicable(f"the same encoder and decoder are trained under {first} fusion")
     images, target = eight_slices(subject.folder, subject.overfit_size)
     network = subject.build(images.shape[1], 1).train()
     optimizer = torch.optim.Adam(trainable(network), lr=subject.overfit_lr)

@@ -92,10 +92,10 @@ def shape(subject: Subject) -> Outcome:
     for modalities in subject.modalities:
         network = subject.network(modalities).eval()
         for size in subject.sizes:
-            images = subject.images(modalities, size)
+            images = subject.images(modalities, size, batch=1)
             with torch.no_grad():
                 logits = subject.call(network, images)
-            where, wanted = f"M={modalities}, slices of {size[0]}x{size[1]}", [2, CLASSES, *size]
+            where, wanted = f"M={modalities}, slices of {size[0]}x{size[1]}", [1, CLASSES, *size]
             if list(logits.shape) != wanted:
                 return failed(
                     f"{where}: gives {plain(logits)}, not {wanted}",
@@ -119,6 +119,8 @@ def dtype(subject: Subject) -> Outcome:
 
 def logits(subject: Subject) -> Outcome:
     """Outputs are unbounded: pushed by training they pass -1 and 1, which nothing after a sigmoid does."""
+    if first := subject.shares_halves_with:
+        return not_applicable(f"the same decoder is looked at under {first} fusion")
     classes = max(subject.classes)
     images = subject.small_images()
     low, high = float("inf"), -float("inf")
@@ -126,7 +128,7 @@ def logits(subject: Subject) -> Outcome:
     summed = True
     for sign in (1, -1):
         network = subject.network(classes=classes).train()
-        optimizer = adam(network, lr=0.02)
+        optimizer = adam(network, lr=0.03)
         for _ in range(100):
             out = subject.call(network, images, classes)
             if not torch.isfinite(out).all():

@@ -31,7 +31,7 @@ REFERENCE = {
     "mask", "masks", "target", "targets", "label", "labels", "truth", "ground_truth", "gt", "reference",
     "seg", "segmentation", "annotation", "annotations", "y", "y_true",
 }  # fmt: skip
-SIZE = 32
+SIZE, SLICES = 32, 8
 
 _watched: list[list[str]] = []
 _hooked: list[bool] = []
@@ -156,14 +156,25 @@ def _run(subject: Subject, train: Path, test: Path, opened: list[str]) -> Tensor
 
 
 def _with(case: Any, place: Path) -> Any:
-    """The case as the store below `place` has it."""
+    """The middle slices of the case as the store below `place` has it."""
     (file,) = (
         f
         for f in (place / "prepared").rglob("mask.npy")
         if np.load(f, mmap_mode="r").shape == case.mask.shape
     )
     array: np.ndarray = np.load(file, mmap_mode="r")
-    return dataclasses.replace(case, mask=array, path=file.parent)
+    start = max(0, len(array) // 2 - SLICES // 2)
+    middle = slice(start, start + SLICES)
+    shape = list(case.geometry.shape)
+    shape[case.geometry.axes[0]] = len(array[middle])
+    return dataclasses.replace(
+        case,
+        images=case.images[middle],
+        mask=array[middle],
+        foreground=case.foreground[middle],
+        geometry=dataclasses.replace(case.geometry, shape=tuple(shape)),
+        path=file.parent,
+    )
 
 
 @contextmanager

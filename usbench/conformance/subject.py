@@ -47,8 +47,8 @@ class Subject:
     folder: a temporary one, for phantoms and states. preset, settings: as for a run; "smoke" makes methods
     small. modalities, classes: the numbers tried. sizes: of slices, odd ones among them. side: of a square
     slice. caller: how to call a network, `(network, images [B, M, H, W]) -> logits`, where the rows of its
-    features are made by a test; else they are made as in a run. every_fusion: train on eight slices under
-    each protocol, also where the protocols share an encoder and a decoder.
+    features are made by a test; else they are made as in a run. every_fusion: train under each protocol in
+    the checks `logits` and `overfits` too, also where protocols share an encoder and a decoder.
     """
 
     method: Method
@@ -73,6 +73,13 @@ class Subject:
     def config(self) -> Config:
         """The effective configuration. Raises `UsbenchError` for settings that are wrong."""
         return make_config(self.preset, self.method.settings, self.method.presets, self.settings)
+
+    @property
+    def shares_halves_with(self) -> str:
+        """The protocol under which the same encoder and decoder are trained already, or ""."""
+        first = self.method.fusions[0]
+        shares = self.method.build_network is not None and not self.every_fusion
+        return first if shares and self.fusion != first else ""
 
     def build(self, modalities: int = PAIR, classes: int = CLASSES, seed: int = 0) -> nn.Module:
         """A network built anew from a seed, as a run builds it."""

@@ -14,7 +14,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +136,7 @@ def search(plugins: Sequence[Path] = ()) -> Methods:
     methods = Methods(
         {n: Found(n, "built in", __version__, entry=EntryPoint(n, t, GROUP)) for n, t in BUILT_IN.items()}
     )
-    for entry, package, version in _entries(methods.problems):
+    for entry, package, version in _entries():
         _add(methods, Found(entry.name, f"package {package}", version, entry=entry))
     for path in dict.fromkeys(Path(p) for p in plugins):
         try:
@@ -155,20 +155,9 @@ def _add(methods: Methods, one: Found) -> None:
         methods.problems.append(Problem(one.origin, one.name, text))
 
 
-def _entries(problems: list[Problem]) -> Iterator[tuple[EntryPoint, str, str]]:
+def _entries() -> Iterator[tuple[EntryPoint, str, str]]:
     """The entry points of installed packages, with the name and version of the package, and its version."""
-    try:
-        entries = list(entry_points(group=GROUP))
-    except Exception:  # One unreadable entry_points.txt spoils all: look at each package by itself.
-        entries = []
-        for distribution in distributions():
-            try:
-                entries += [e for e in distribution.entry_points if e.group == GROUP]
-            except Exception as error:
-                name = getattr(distribution, "_path", "a package")
-                text = f"{name}: its entry points cannot be read ({error}); repair or uninstall that package"
-                problems.append(Problem(f"package {name}", "", text))
-    for entry in sorted(entries, key=lambda e: (e.name, e.value)):
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
         try:
             assert entry.dist is not None
             name, version = entry.dist.name, entry.dist.version
