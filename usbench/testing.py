@@ -87,7 +87,7 @@ class MethodTests:
                 overfit_steps=self.overfit_steps,
                 overfit_lr=self.overfit_lr,
                 caller=self.call if self._calls_itself else None,
-                every_fusion=True,
+                thorough=True,
             )
             found = run_check(get_check(name), subject)
             assert found.state != "fail", f"{fusion}: {name}: {found.reason}; {found.remedy}"

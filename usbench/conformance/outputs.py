@@ -91,7 +91,8 @@ def shape(subject: Subject) -> Outcome:
     """Finite logits [B, K, H, W] at every size, odd ones too."""
     for modalities in subject.modalities:
         network = subject.network(modalities).eval()
-        for size in subject.sizes:
+        every = subject.thorough or modalities == PAIR
+        for size in subject.sizes if every else subject.sizes[-1:]:
             images = subject.images(modalities, size, batch=1)
             with torch.no_grad():
                 logits = subject.call(network, images)

@@ -47,8 +47,8 @@ class Subject:
     folder: a temporary one, for phantoms and states. preset, settings: as for a run; "smoke" makes methods
     small. modalities, classes: the numbers tried. sizes: of slices, odd ones among them. side: of a square
     slice. caller: how to call a network, `(network, images [B, M, H, W]) -> logits`, where the rows of its
-    features are made by a test; else they are made as in a run. every_fusion: train under each protocol in
-    the checks `logits` and `overfits` too, also where protocols share an encoder and a decoder.
+    features are made by a test; else they are made as in a run. thorough: every size for every number
+    of modalities, and `logits` and `overfits` also where protocols share an encoder and a decoder.
     """
 
     method: Method
@@ -64,7 +64,7 @@ class Subject:
     overfit_steps: int = 300
     overfit_lr: float = 1e-3
     caller: Callable[[nn.Module, Tensor], Tensor] | None = None
-    every_fusion: bool = False
+    thorough: bool = False
     _pristine: dict[tuple[int, int], nn.Module] = field(default_factory=dict, repr=False)
     _features: dict[tuple[int, int], list[Feature]] = field(default_factory=dict, repr=False)
     _rows: dict[Any, dict[str, Tensor]] = field(default_factory=dict, repr=False)
@@ -78,7 +78,7 @@ class Subject:
     def shares_halves_with(self) -> str:
         """The protocol under which the same encoder and decoder are trained already, or ""."""
         first = self.method.fusions[0]
-        shares = self.method.build_network is not None and not self.every_fusion
+        shares = self.method.build_network is not None and not self.thorough
         return first if shares and self.fusion != first else ""
 
     def build(self, modalities: int = PAIR, classes: int = CLASSES, seed: int = 0) -> nn.Module:
