@@ -137,6 +137,8 @@ class Subject:
         key = (modalities, classes)
         if key not in self._features:
             assert self.method.features is not None
+            for feature in (f for other in self._features.values() for f in other):
+                feature.free()  # Two language models need not be in memory together.
             made = self.method.features(mock_task(modalities, classes), CPU, **self.config.method)
             self._features[key] = list(made)
         return self._features[key]
