@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,10 +73,11 @@ def test_methods_lists_what_cannot_be_used(command: Any, tmp_path: Path) -> None
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[usbench.methods]\nbad = broken:METHOD\n")
-    done = command("methods", PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = command("methods", "bad", "unext-small", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert "no licence" in done.stdout
-    assert "unet" in done.stdout
+    assert "253," in done.stdout
 
 
 def test_debug_shows_the_traceback(command: Any) -> None:

@@ -24,8 +24,8 @@ from usbench.config import make_config
 from usbench.errors import UsbenchError
 from usbench.fusion import Late, build_model
 from usbench.methods.contract import FUSIONS, Fusion, Method
-from usbench.methods.fusions import find_fusions, get_fusion
-from usbench.methods.registry import get_method, shadowed
+from usbench.methods.fusions import get_fusion, search_fusions
+from usbench.methods.registry import all_problems, get_method
 from usbench.results import load_result, write_result
 from usbench.testing import mock_task
 
@@ -251,15 +251,17 @@ def test_bad_files_are_named(tmp_path: Path, code: str, message: str) -> None:
     file = tmp_path / "bad.py"
     file.write_text(code)
     with pytest.raises(UsbenchError) as caught:
-        find_fusions([file])
+        get_fusion("late" if "'late'" in message else "mean-image", [file])
     assert message in str(caught.value)
     assert str(file) in str(caught.value)
+    assert get_fusion("early", [file]) is None
 
 
 def test_a_file_may_use_the_names_of_the_protocols(tmp_path: Path) -> None:
     file = tmp_path / "uses.py"
     file.write_text("from usbench.methods.contract import FUSIONS\n" + TINY)
-    assert find_fusions([file]) == {}
+    searched = search_fusions([file])
+    assert (searched.found, searched.problems) == ({}, [])
     assert get_method("tiny", [file])[0].fusions == FUSIONS
 
 
@@ -296,7 +298,8 @@ def test_packages_and_their_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         get_fusion("broken")
     with pytest.raises(UsbenchError, match="calls itself 'mean-image'; give the entry point that name"):
         get_fusion("other-name")
-    assert "package thieffusion: fusion 'late' is there already; it must be renamed" in shadowed()
+    lines = [problem.text for problem in all_problems()]
+    assert "package thieffusion 1.2: fusion 'late' is there already (built in); rename yours" in lines
     copy = pickle.loads(pickle.dumps(brought))
     assert copy.fusion is brought.fusion
 

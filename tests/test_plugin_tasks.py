@@ -24,10 +24,10 @@ from usbench.datasets.readers import open_reader
 from usbench.datasets.resolve import find_data
 from usbench.datasets.splits import make_split
 from usbench.datasets.store import DataSettings, prepare
-from usbench.datasets.tasks import find_tasks, get_task, task_from_folder
+from usbench.datasets.tasks import get_task, search_tasks, task_from_folder
 from usbench.errors import UsbenchError
 from usbench.files import digest_of
-from usbench.methods.registry import shadowed
+from usbench.methods.registry import all_problems
 from usbench.submissions.card import dump_card
 from usbench.submissions.checks import result_problems
 from usbench.submissions.pack import submit
@@ -330,7 +330,8 @@ def test_a_task_that_is_wrong_is_named(tmp_path: Path, old: str, new: str, messa
 def test_a_missing_word_of_a_task_names_the_file(tmp_path: Path) -> None:
     file = changed(tmp_path, ('    citation="not stated",\n', ""))
     with pytest.raises(UsbenchError, match=r"plugin.py: plugin raised on import: TypeError: .*'citation'"):
-        find_tasks([file])
+        get_task("two-scans", [file])
+    assert get_task("chaos", [file]).name == "chaos"
 
 
 def install(folder: Path, name: str, code: str, entry: str) -> None:
@@ -360,8 +361,8 @@ def test_packages_and_their_faults(
         get_task("broken")
     with pytest.raises(UsbenchError, match="unknown task 'two-scan', did you mean 'two-scans'"):
         get_task("two-scan")
-    lines = shadowed()
-    assert "package thieftask: task 'chaos' is there already; it must be renamed" in lines
+    lines = [problem.text for problem in all_problems()]
+    assert "package thieftask 1.2: task 'chaos' is there already (built in); rename yours" in lines
     assert sum("task 'two-scans' is there already" in line for line in lines) == 1
     list_tasks(data)
     out, err = capsys.readouterr()
@@ -369,11 +370,10 @@ def test_packages_and_their_faults(
     assert f"4 cases in {data / 'liver'}" in out
     assert "chaos: Abdominal organs" in out
     assert "no licence" in err
-    assert "package thieftask: task 'chaos' is there already" in err
-    with pytest.raises(
-        UsbenchError, match=r"task 'two-scans' is there already \(package (good|second)task 1.2\)"
-    ):
-        find_tasks([OWN])
+    assert "package thieftask 1.2: task 'chaos' is there already" in err
+    assert len(search_tasks([OWN]).problems) == 3
+    with pytest.raises(UsbenchError, match=r"task 'two-scans' is there already \(package goodtask 1.2\)"):
+        get_task("two-scans", [OWN])
 
 
 def test_a_file_with_a_built_in_name_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usbench.errors import UsbenchError
-from usbench.methods.registry import find_methods, get_method, source_hash
+from usbench.methods.registry import find_methods, get_method, search, source_hash
 
 PLUGIN = """
 from torch import nn
@@ -112,12 +112,13 @@ def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from usbench.methods.registry import shadowed
-
     install(tmp_path, "thief", PLUGIN, "unet")
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_methods()["unet"].origin == "built in"
-    assert any("thief" in line for line in shadowed())
+    methods = search()
+    assert methods.get("unet").origin == "built in"
+    assert [p.text for p in methods.problems] == [
+        "package thief 1.2: method 'unet' is there already (built in); rename yours"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,15 +137,22 @@ def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pyte
         (PLUGIN.replace('"tiny"', '"unet"'), "'unet' is there already (built in)"),
         (PLUGIN.replace('"tiny"', '"../up"'), "method '../up' has no sound name; use letters, digits"),
         (PLUGIN + "METHODS = METHOD", "METHODS is a Method; make it a list"),
+        ("import sys\nsys.exit('no licence')", "raised on import: SystemExit: no licence"),
     ],
 )
 def test_bad_plugin_files(tmp_path: Path, code: str, message: str) -> None:
-    file = tmp_path / "bad.py"
+    file, good = tmp_path / "bad.py", tmp_path / "good.py"
     file.write_text(code)
+    good.write_text(PLUGIN)
+    methods = search([file, good])
+    (problem,) = methods.problems
+    assert message in problem.text
+    assert str(file) in problem.text
+    assert methods.get("tiny").load().name == "tiny"
+    assert methods.get("zeus").origin == "built in"
     with pytest.raises(UsbenchError) as caught:
-        find_methods([file])
-    assert message in str(caught.value)
-    assert str(file) in str(caught.value)
+        get_method(problem.name or "mine", [file])
+    assert str(caught.value) == problem.text
 
 
 def test_plugin_passes_the_base_tests_and_runs(tmp_path: Path, small_prostate: Path) -> None:

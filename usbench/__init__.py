@@ -4,6 +4,7 @@
     results = usbench.run(method="unet", fusion="late", task="chaos")
     table = usbench.matrix(methods="unet,zeus", tasks="chaos", seeds=(0, 1, 2))
     board = usbench.leaderboard("runs")
+    verdicts = usbench.check("unet")
     result = usbench.load_result(results[0].path)
 
 Importing usbench imports neither torch nor any other heavy package.
@@ -17,6 +18,7 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.board import build as leaderboard
+    from usbench.conformance.suite import check
     from usbench.datasets.base import Case, Modality, Reader, Structure, Task
     from usbench.grid.command import matrix
     from usbench.methods.contract import EncoderDecoder, Feature, Fusion, Method
@@ -37,6 +39,7 @@ __all__ = [
     "Task",
     "UsbenchError",
     "__version__",
+    "check",
     "leaderboard",
     "load_result",
     "matrix",
@@ -49,6 +52,7 @@ _LAZY = {
     "Feature": ("usbench.methods.contract", "Feature"),
     "Fusion": ("usbench.methods.contract", "Fusion"),
     "Method": ("usbench.methods.contract", "Method"),
+    "check": ("usbench.conformance.suite", "check"),
     "Modality": ("usbench.datasets.base", "Modality"),
     "Reader": ("usbench.datasets.base", "Reader"),
     "Structure": ("usbench.datasets.base", "Structure"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,57 +18,89 @@ if TYPE_CHECKING:
 
 
 def catalogue(
-    task: str = "chaos", preset: str = "paper", plugins: Sequence[Path] = ()
+    task: str = "chaos", preset: str = "paper", plugins: Sequence[Path] = (), names: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """One dict a method, sorted by name, with counts for the task's M modalities and K classes.
 
-    Keys: name, origin, version, kind, paper, fusions, weights (what it starts from under the preset),
-    licence (of those weights), size (pixels of the preset), error (None, or why it cannot be used; the
-    keys from kind on are then absent), and costs: for each fusion (early, hybrid, late and what plugins
-    bring; one of these that cannot be used is named on standard error) its parameters, trainable
-    (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it
-    cannot be counted), or None where the protocol does not apply. Networks are built without memory
-    for their weights.
+    names: only these methods. Without any, methods of installed packages are listed and not imported: they
+    may be many, and slow. Plugin files that cannot be used are listed too.
+    Keys: name, origin, version, counted (whether it was imported), error (None, or why it cannot be used).
+    Where it was counted also kind, paper, fusions, weights (what it starts from under the preset), licence
+    (of those weights), size (pixels of the preset), and costs: for each fusion (early, hybrid, late and those
+    of plugin files; one of these that cannot be used is named on standard error) its parameters, trainable
+    (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it cannot
+    be counted), or None where the protocol does not apply. Networks are built without memory for their
+    weights where they can be. Raises `UsbenchError` for an unknown name.
     """
-    from usbench.config import make_config
     from usbench.datasets.tasks import get_task
-    from usbench.methods.registry import find_methods
+    from usbench.methods.registry import search
 
     the_task = get_task(task, plugins)
     fusions = _fusions(plugins)
+    methods = search(plugins)
     rows = []
-    for name, found in sorted(find_methods(plugins).items()):
-        row: dict[str, Any] = {"name": name, "origin": found.origin, "version": found.version, "error": None}
+    for name in sorted(set(names) or methods.found):
+        found = methods.get(name) if names else methods.found[name]
+        counted = bool(names) or not found.installed
+        row = {
+            "name": name,
+            "origin": found.origin,
+            "version": found.version,
+            "counted": counted,
+            "error": None,
+        }
         rows.append(row)
+        if not counted:
+            continue
         try:
-            method = found.load()
-            config = make_config(preset, method.settings, method.presets, {})
-            row |= {
-                "kind": method.kind,
-                "paper": method.paper,
-                "fusions": list(method.fusions),
-                "weights": method.weights(config.method),
-                "licence": method.licence(config.method),
-                "size": config.data.size,
-                "costs": {
-                    name: _cost_if(method, the_task, fusion, config) for name, fusion in fusions.items()
-                },
-            }
+            # What a plugin prints while it builds is no output of usbench.
+            with contextlib.redirect_stdout(sys.stderr):
+                row |= _facts(found.load(), the_task, preset, fusions)
         except UsbenchError as error:
             row["error"] = str(error)
-        except Exception as error:  # A plugin's code raises what it likes, and breaks its own row alone.
+        except (Exception, SystemExit) as error:
             words = " ".join(str(error).split()) or "no message"
-            row["error"] = f"cannot be built: {type(error).__name__}: {words}; repair it"
+            row["error"] = f"method '{name}' ({found.origin}) fails: {type(error).__name__}: {words}"
+    for problem in methods.problems:
+        if problem.of_file and not names:
+            name = problem.name or Path(problem.origin.removeprefix("file ")).stem
+            rows.append(
+                {
+                    "name": name,
+                    "origin": problem.origin,
+                    "version": "",
+                    "counted": False,
+                    "error": problem.text,
+                }
+            )
     return rows
 
 
+def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, str | Fusion]) -> dict[str, Any]:
+    """What the catalogue says of a method beside where it is from."""
+    from usbench.config import make_config
+
+    config = make_config(preset, method.settings, method.presets, {})
+    return {
+        "kind": method.kind,
+        "paper": method.paper,
+        "fusions": list(method.fusions),
+        "weights": method.weights(config.method),
+        "licence": method.licence(config.method),
+        "size": config.data.size,
+        "costs": {name: _cost_if(method, task, fusion, config) for name, fusion in fusions.items()},
+    }
+
+
 def _fusions(plugins: Sequence[Path]) -> dict[str, str | Fusion]:
-    """Every fusion that can be used, by name, as `usbench.fusion.build_model` takes it."""
+    """The protocols and what plugin files bring, by name, as `usbench.fusion.build_model` takes it."""
     from usbench.console import say
-    from usbench.methods.fusions import PROTOCOLS, find_fusions
+    from usbench.methods.fusions import PROTOCOLS, search_fusions
 
     fusions: dict[str, str | Fusion] = {name: name for name in PROTOCOLS}
-    for name, found in sorted(find_fusions(plugins).items()):
+    for name, found in sorted(search_fusions(plugins).found.items()):
+        if found.installed:
+            continue
         try:
             fusions[name] = found.load()
         except UsbenchError as error:
@@ -95,20 +129,32 @@ def cost(method: Method, task: Task, fusion: str | Fusion, config: Config) -> di
     import dataclasses
 
     import torch
+    from torch import nn
 
     from usbench.fusion import build_model
     from usbench.inference import measure_gflops
 
     # Weights change no count, and are not fetched for one.
     settings = {key: "none" if key == "pretrained" else value for key, value in config.method.items()}
-    with torch.device("meta"):
-        network = build_model(method, task, fusion, dataclasses.replace(config, method=settings))
-        images = torch.zeros(1, len(task.modalities), config.data.size, config.data.size)
+    bare = dataclasses.replace(config, method=settings)
+
+    def counted(device: str) -> tuple[nn.Module, float | None]:
+        with torch.device(device):
+            network = build_model(method, task, fusion, bare)
+            images = torch.zeros(1, len(task.modalities), config.data.size, config.data.size)
+            return network, None if method.features else measure_gflops(network, images)
+
+    try:
+        network, gflops = counted("meta")
+    except UsbenchError:
+        raise
+    except Exception:  # A network may need real numbers while it is built.
+        network, gflops = counted("cpu")
     parameters = list(network.parameters())
     return {
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "gflops_per_slice": None if method.features else measure_gflops(network, images),
+        "gflops_per_slice": gflops,
     }
 
 
@@ -122,6 +168,9 @@ def render(rows: Sequence[dict[str, Any]], form: str) -> str:
     for row in rows:
         if row["error"]:
             table.append([row["name"], row["origin"], "FAILED", row["error"]])
+            continue
+        if not row["counted"]:
+            table.append([row["name"], row["origin"], "-", f"usbench methods {row['name']} counts it"])
             continue
         for fusion, found in row["costs"].items():
             if found is None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from usbench import __version__
+from usbench.cli_check import check
 from usbench.cli_groups import data, weights, zeus
 from usbench.cli_new import new
 from usbench.cli_submissions import submit, verify
@@ -224,6 +225,7 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--task", default="chaos", show_default=True, help="Count for the modalities and classes of this task."
 )
@@ -233,17 +235,20 @@ def report(folder: Path, out: Path | None) -> None:
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
-def methods(task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
-    """List the methods: origin, parameters and GFLOPs under each fusion, what cannot be imported."""
+def methods(names: tuple[str, ...], task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
+    """List the methods, or only those named: origin, parameters and GFLOPs under each fusion, what fails.
+
+    Methods of installed packages are not imported unless they are named.
+    """
     from usbench.catalogue import catalogue, render
-    from usbench.methods.registry import shadowed
+    from usbench.methods.registry import all_problems
 
-    click.echo(render(catalogue(task, preset, plugins), "json" if as_json else "table"))
-    for line in shadowed():
-        click.echo(line, err=True)
+    click.echo(render(catalogue(task, preset, plugins, names), "json" if as_json else "table"))
+    for problem in all_problems():
+        click.echo(problem.text, err=True)
 
 
-for command in (data, weights, zeus, new, submit, verify):
+for command in (data, weights, zeus, new, check, submit, verify):
     main.add_command(command)
 
 

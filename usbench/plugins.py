@@ -1,24 +1,27 @@
 """What plugins bring: methods, tasks and fusions, from installed packages and from single files.
 
-Listing imports no installed package. One that does not import breaks nothing but itself: it is listed
-with its error, and asking for it raises that error. A name that is taken stays with who had it first.
+Listing imports no installed package; plugin files are imported, since only they know their names. A plugin
+breaks nothing but itself: what is wrong with it is listed, and asking for it raises that as an error. A name
+that is taken stays with who had it first. What a plugin prints while it is imported goes to standard error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, unknown
+from usbench.source import PLUGIN
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Found:
     path: Path | None = None
     kind: Kind = METHOD
 
+    @property
+    def installed(self) -> bool:
+        """Whether it is of another package: that is imported only where somebody asks for it."""
+        return self.entry is not None and self.origin != "built in"
+
     def load(self) -> Any:
         """Import it. Raises `UsbenchError` naming the plugin and what went wrong."""
         word = self.kind.word
@@ -75,53 +83,121 @@ class Found:
         assert self.entry is not None
         where = f"{word} '{self.name}' ({self.origin})"
         try:
-            thing = self.entry.load()
+            with _foreign_code() if self.installed else contextlib.nullcontext():
+                thing = self.entry.load()
         except (Exception, SystemExit) as error:
             raise UsbenchError(
                 f"{where} cannot be imported: {type(error).__name__}: {error}; "
                 "repair or uninstall that package"
             ) from error
+        if not self.installed:
+            return thing
         if _checked(thing, self.kind, where).name != self.name:
             raise UsbenchError(f"{where}: calls itself '{thing.name}'; give the entry point that name")
-        return thing
+        return _at_home(thing, self.kind, self.entry.module)
 
 
-def find(kind: Kind, taken: Collection[str], plugins: Sequence[str | Path] = ()) -> dict[str, Found]:
-    """What plugins bring of a kind, by name; `taken` are the names of built-in ones.
+@dataclass(frozen=True)
+class Problem:
+    """A plugin, or a thing of one, that cannot be used.
 
-    Plugin files are imported here, since only they know their names. An installed package whose name is
-    taken is left out; `shadowed` lists it. Raises `UsbenchError` where a plugin file fails to import, or
-    brings a name that is taken.
+    origin: "package NAME VERSION" or "file PATH". name: of the thing, "" where it is not known. text: one
+    line, what is wrong and what to do.
     """
-    found: dict[str, Found] = {}
-    for entry in entry_points(group=kind.group):
-        if entry.name not in taken:
-            version = entry.dist.version if entry.dist else ""
-            origin = f"package {entry.dist.name} {version}" if entry.dist else f"package {entry.value}"
-            found.setdefault(entry.name, Found(entry.name, origin, version, entry, kind=kind))
-    for path in map(Path, plugins):
-        for thing in things_in_file(path, kind):
-            if thing.name in found or thing.name in taken:
-                origin = found[thing.name].origin if thing.name in found else "built in"
-                raise UsbenchError(
-                    f"{path}: {kind.word} '{thing.name}' is there already ({origin}); rename yours"
-                )
-            # Other processes may load it from another working directory.
-            found[thing.name] = Found(thing.name, f"file {path}", "", path=path.absolute(), kind=kind)
-    return found
+
+    origin: str
+    name: str
+    text: str
+
+    @property
+    def of_file(self) -> bool:
+        return self.origin.startswith("file ")
 
 
-def shadowed(kind: Kind, taken: Collection[str]) -> list[str]:
-    """Entry points of a kind that are not used because their name is taken, one line each."""
-    seen = set(taken)
-    lines = []
-    for entry in entry_points(group=kind.group):
-        if entry.name in seen:
-            package = entry.dist.name if entry.dist else entry.value
-            line = f"package {package}: {kind.word} '{entry.name}' is there already; it must be renamed"
-            lines.append(line)
-        seen.add(entry.name)
-    return lines
+@dataclass
+class Searched:
+    """What there is of a kind, by name, and what is wrong with the rest.
+
+    taken: names of built-in things that are not among the found.
+    """
+
+    kind: Kind
+    taken: Collection[str] = ()
+    found: dict[str, Found] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, name: str) -> None:
+        """Raise where a plugin file has a thing of that name that cannot be used.
+
+        Whoever names the file means that one.
+        """
+        for problem in self.problems:
+            if problem.of_file and problem.name == name:
+                raise UsbenchError(problem.text)
+
+    def get(self, name: str) -> Found:
+        """The thing of that name. Raises `UsbenchError` where there is none, or it cannot be used."""
+        self.refuse(name)
+        if name not in self.found:
+            for problem in self.problems:
+                if problem.name == name or (problem.of_file and not problem.name):
+                    raise UsbenchError(problem.text)
+            raise unknown(self.kind.word, name, (*self.taken, *self.found))
+        return self.found[name]
+
+    def add(self, one: Found) -> None:
+        """Add a thing, or the problem that its name is taken."""
+        there = self.found.get(one.name)
+        if there is None and one.name not in self.taken:
+            self.found[one.name] = one
+            return
+        where = one.origin.removeprefix("file ")
+        by = "built in" if there is None else there.origin
+        text = f"{where}: {self.kind.word} '{one.name}' is there already ({by}); rename yours"
+        self.problems.append(Problem(one.origin, one.name, text))
+
+
+def search(
+    kind: Kind,
+    plugins: Sequence[str | Path] = (),
+    taken: Collection[str] = (),
+    built_in: Mapping[str, Found] | None = None,
+) -> Searched:
+    """Look for things of a kind: `built_in` ones, those of installed packages, those of plugin files.
+
+    taken: names that nobody else may have. Nothing is raised: a plugin that fails is among the problems.
+    """
+    searched = Searched(kind, taken, dict(built_in or {}))
+    for entry in sorted(entry_points(group=kind.group), key=lambda e: (e.name, e.value)):
+        name, version = _package(entry)
+        searched.add(Found(entry.name, f"package {name} {version}".strip(), version, entry, kind=kind))
+    for path in dict.fromkeys(map(Path, plugins)):
+        try:
+            for thing in things_in_file(path, kind):
+                # Other processes may load it from another working directory.
+                searched.add(Found(thing.name, f"file {path}", "", path=path.absolute(), kind=kind))
+        except UsbenchError as error:
+            searched.problems.append(Problem(f"file {path}", "", str(error)))
+    return searched
+
+
+def _package(entry: EntryPoint) -> tuple[str, str]:
+    """Name and version of the package of an entry point."""
+    try:
+        assert entry.dist is not None
+        return entry.dist.name or entry.value, entry.dist.version or ""
+    except Exception:  # Without metadata a package has neither.
+        return entry.value, ""
+
+
+@contextlib.contextmanager
+def _foreign_code() -> Iterator[None]:
+    """For importing a plugin: it may import torchvision, and what it prints is no output of usbench."""
+    from usbench.torchvision_cpu import make_importable
+
+    make_importable()
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def things_in_file(path: Path, kind: Kind) -> list[Any]:
@@ -129,7 +205,7 @@ def things_in_file(path: Path, kind: Kind) -> list[Any]:
 
     Raises `UsbenchError` where the file does not import or brings nothing of any kind.
     """
-    module = module_of(path)
+    module = module_in_file(path)
     if not any(hasattr(module, name) for one in KINDS for name in (one.one, one.many)):
         raise UsbenchError(
             f"{path}: defines neither METHOD nor METHODS (nor TASK, nor FUSION); "
@@ -139,20 +215,20 @@ def things_in_file(path: Path, kind: Kind) -> list[Any]:
     if not isinstance(many, list | tuple):
         raise UsbenchError(f"{path}: {kind.many} is a {type(many).__name__}; make it a list")
     # A file may hold the names of the protocols in FUSIONS, for its own use.
-    things = [thing for thing in many if not (kind is FUSION and isinstance(thing, str))]
+    things = [thing for thing in many if not (kind == FUSION and isinstance(thing, str))]
     things += [] if one is None or one in things else [one]
-    return [_checked(thing, kind, str(path)) for thing in things]
+    return [_at_home(_checked(thing, kind, str(path)), kind, module.__name__) for thing in things]
 
 
-def module_of(path: Path) -> ModuleType:
+def module_in_file(path: Path) -> ModuleType:
     """A plugin file as a module, imported once for its path and content.
 
     Raises `UsbenchError` naming the file and what it raised.
     """
     if not path.is_file():
-        raise UsbenchError(f"{path}: no such plugin file; check --plugin")
+        raise UsbenchError(f"{path}: no such plugin file; check the path")
     digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]
-    name = f"usbench_plugin_{digest}"
+    name = f"{PLUGIN}{digest}"
     if name not in sys.modules:
         specification = importlib.util.spec_from_file_location(name, path)
         if specification is None or specification.loader is None:
@@ -160,7 +236,8 @@ def module_of(path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(specification)
         sys.modules[name] = module  # Before executing, so that its classes can be pickled.
         try:
-            specification.loader.exec_module(module)
+            with _foreign_code():
+                specification.loader.exec_module(module)
         except BaseException as error:
             del sys.modules[name]
             if isinstance(error, KeyboardInterrupt):
@@ -179,26 +256,9 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", text) is not None
 
 
-def code_hash(module: str) -> str:
-    """SHA-256 over the file of an imported module, and those of its package that it takes anything from."""
-    names: list[str] = []
-    _follow(module, names)
-    digest = hashlib.sha256()
-    for name in sorted(names):
-        file = getattr(sys.modules[name], "__file__", None)
-        digest.update(Path(file).read_bytes() if file and Path(file).is_file() else b"")
-    return digest.hexdigest()
-
-
-def _follow(name: str, seen: list[str]) -> None:
-    if name in seen or name not in sys.modules:
-        return
-    seen.append(name)
-    package = name.rpartition(".")[0]
-    taken = {getattr(value, "__module__", None) or "" for value in vars(sys.modules[name]).values()}
-    for other in sorted(taken):
-        if package and other.startswith(f"{package}."):
-            _follow(other, seen)
+def _at_home(thing: Any, kind: Kind, module: str) -> Any:
+    """A method that knows in which module of a plugin it was found: its settings there are code of it too."""
+    return replace(thing, home=module) if kind == METHOD else thing
 
 
 def _checked(thing: Any, kind: Kind, where: str) -> Any:

@@ -148,7 +148,7 @@ def make_plan(
     """Resolve the words of `run` without preparing or training anything; the same errors."""
     from usbench.fusion import require_fusion
     from usbench.methods.fusions import get_fusion
-    from usbench.methods.registry import get_method
+    from usbench.methods.registry import all_problems, get_method
 
     if (task is None) == (task_dir is None):
         raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
@@ -157,6 +157,9 @@ def make_plan(
     brought = get_fusion(fusion, files)
     require_fusion(the_method, fusion if brought is None else brought.fusion)
     the_task = make_task(task, task_dir, modalities, merge_labels, files)
+    for problem in all_problems(files) if files else ():
+        if problem.of_file:
+            say(f"not used: {problem.text}")
     check_words(data, preset)
     chosen = choose_device(device)
     overrides = read_overrides(config, settings)

@@ -19,7 +19,8 @@ def make_importable() -> None:
     """Declare torchvision's operators where torch has no CUDA; does nothing anywhere else.
 
     Call it before the first import of torchvision or of anything that imports it
-    (segmentation-models-pytorch, timm, segment-anything, transformers).
+    (segmentation-models-pytorch, timm, segment-anything, transformers). Before a plugin is imported, and
+    where `usbench.testing` is, it was called.
     """
     import torch
 

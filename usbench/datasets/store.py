@@ -33,7 +33,7 @@ from usbench.files import (
     sha256_file,
     write_json,
 )
-from usbench.plugins import code_hash
+from usbench.source import code_hash, module_of
 
 __all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
 
@@ -228,7 +228,7 @@ def _key(reader: Reader, settings: DataSettings) -> str:
     }
     if task.reader is not None:
         # The code of a task's own reader decides what is in a case; that of usbench has its version.
-        key["reader"] = code_hash(task.reader.__module__)
+        key["reader"] = code_hash(module_of(task.reader))
     return digest_of(key)[:12]
 
 

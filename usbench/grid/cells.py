@@ -193,35 +193,41 @@ def _add_task(
 
 
 def _methods(words: Words, layout: Layout) -> list[_Ready]:
-    from usbench.methods.registry import find_methods, source_hash
+    from usbench.methods.registry import search
 
-    found = find_methods(words.plugins)
-    for name in words.methods or ():
-        if name not in found:
-            raise unknown("method", name, found)
-    loaded = []
-    for name in words.methods or sorted(found):
+    methods = search(words.plugins)
+    if words.methods is None:
+        layout.absent += [Absent("", p.name or p.origin, "", p.text) for p in methods.problems]
+    else:
+        layout.remarks += [f"not used: {p.text}" for p in methods.problems if p.of_file]
+    ready = []
+    for name in words.methods or sorted(methods.found):
+        where = methods.get(name) if words.methods else methods.found[name]
         try:
-            loaded.append((found[name].load(), found[name]))
+            ready.append(_ready(words, where))
         except UsbenchError as error:
-            if words.methods is not None:
+            if words.methods is not None or not (where.installed or where.path):
                 raise
             layout.absent.append(Absent("", name, "", str(error)))
     own = {key for key in words.overrides if key.startswith("method.")}
-    ready = []
-    for method, where in loaded:
-        overrides = words.overrides_for(method)
-        # Settings are checked before a phantom is made or data is looked for.
-        make_config(words.preset or "quick", method.settings, method.presets, overrides)
-        ready.append(_Ready(method, where, source_hash(method), overrides))
     for key in sorted(own):
         takers = [one.method.name for one in ready if key in one.overrides]
         if not takers:
-            choices = {f"method.{inner}" for method, _ in loaded for inner in method.settings}
+            choices = {f"method.{inner}" for one in ready for inner in one.method.settings}
             raise unknown("setting of the methods", key, choices)
         if len(takers) < len(ready):
             layout.remarks.append(f"{key} is a setting of {', '.join(takers)}; the other methods have none")
     return ready
+
+
+def _ready(words: Words, found: Found) -> _Ready:
+    from usbench.methods.registry import source_hash
+
+    method = found.load()
+    overrides = words.overrides_for(method)
+    # Settings are checked before a phantom is made or data is looked for.
+    make_config(words.preset or "quick", method.settings, method.presets, overrides)
+    return _Ready(method, found, source_hash(method), overrides)
 
 
 def _fusions(words: Words) -> list[tuple[str, Brought | None]]:
@@ -243,11 +249,11 @@ def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str
 
 
 def _tasks(words: Words, layout: Layout) -> list[tuple[Task, DataSource, Path | None]]:
-    from usbench.datasets.tasks import find_tasks, task_names
+    from usbench.datasets.tasks import search_tasks, task_names
 
     named: Sequence[str] = words.tasks or ()
     every = words.tasks == ("all",) or (words.tasks is None and not words.task_dirs)
-    there = [*task_names(), *sorted(find_tasks(words.plugins))] if every else []
+    there = [*task_names(), *sorted(search_tasks(words.plugins).found)] if every else []
     places: list[tuple[str | None, Path | None]] = [
         *((name, None) for name in (there if every else named)),
         *((None, folder) for folder in words.task_dirs),

@@ -115,7 +115,7 @@ def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
 def _require_shared(cell: Cell) -> None:
     """A node that does not see the folders would say something misleading."""
     from usbench.methods.registry import source_hash
-    from usbench.plugins import code_hash
+    from usbench.source import code_hash, module_of
 
     for what, path in (("runs", cell.runs_dir), ("prepared data", cell.store.path)):
         if not path.is_dir():
@@ -125,7 +125,7 @@ def _require_shared(cell: Cell) -> None:
             )
     codes = [(f"method '{cell.method.name}'", source_hash(cell.method), cell.source_hash)]
     if cell.brought is not None:
-        here = code_hash(cell.brought.fusion.builder_module)
+        here = code_hash(module_of(cell.brought.fusion.build))
         codes.append((f"fusion '{cell.fusion}'", here, cell.brought.source_hash))
     for what, here, there in codes:
         if here != there:

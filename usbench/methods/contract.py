@@ -95,6 +95,7 @@ class Method:
     Slices of such a method are augmented by a few views of each, whose rows are stored too (`train.views`).
     frozen_parameters: parameters of frozen parts that are not in the network, given the settings.
     pretraining_overlap: what is known of the task's cases in the pretraining data.
+    home: the module of a plugin that the method was found in; the registry fills it in.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Method:
     features: Callable[..., Sequence[Feature]] | None = None
     frozen_parameters: Callable[[Mapping[str, Any]], int] = lambda settings: 0
     pretraining_overlap: str = "none"
+    home: str = ""
 
     def __post_init__(self) -> None:
         if (self.build_network is None) == (self.build_segmenter is None):
@@ -132,11 +134,6 @@ class Method:
     @property
     def kind(self) -> str:
         return "encoder-decoder" if self.build_network else "segmenter"
-
-    @property
-    def builder_module(self) -> str:
-        """The module in which the builder is written."""
-        return (self.build_network or self.build_segmenter).__module__
 
 
 @dataclass(frozen=True)
@@ -160,8 +157,3 @@ class Fusion:
             raise UsbenchError(f"fusion '{self.name}' has no sound name; use letters, digits and hyphens")
         if not callable(self.build):
             raise UsbenchError(f"fusion '{self.name}': build is no function; see usbench.Fusion")
-
-    @property
-    def builder_module(self) -> str:
-        """The module in which `build` is written."""
-        return self.build.__module__

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench import plugins as brought
-from usbench.errors import unknown
-from usbench.plugins import Found
+from usbench.plugins import Found, Searched
+from usbench.source import code_hash, module_of
 
 if TYPE_CHECKING:
     from usbench.methods.contract import Fusion
@@ -36,25 +36,23 @@ class Brought:
         self.__dict__.update(state, fusion=state["found"].load())
 
 
-def find_fusions(plugins: Sequence[str | Path] = ()) -> dict[str, Found]:
-    """The fusions that plugins bring, by name; the three protocols are not among them.
-
-    Raises `UsbenchError` where a plugin file fails to import, or brings a name that is taken.
-    """
-    return brought.find(brought.FUSION, PROTOCOLS, plugins)
+def search_fusions(plugins: Sequence[str | Path] = ()) -> Searched:
+    """The fusions that plugins bring, by name, and what is wrong with others; without the three protocols."""
+    return brought.search(brought.FUSION, plugins, taken=PROTOCOLS)
 
 
 def get_fusion(name: str, plugins: Sequence[str | Path] = ()) -> Brought | None:
     """The fusion called `name`, imported; None for early, hybrid and late, which `usbench.fusion` builds.
 
-    Raises `UsbenchError`, with the nearest name, for one that nobody brings.
+    Raises `UsbenchError`, with the nearest name, for one that nobody brings, and where a plugin file brings
+    one of that name that cannot be used.
     """
     if name in PROTOCOLS and not plugins:
         return None
-    found = find_fusions(plugins)
+    searched = search_fusions(plugins)
     if name in PROTOCOLS:
+        searched.refuse(name)
         return None
-    if name not in found:
-        raise unknown("fusion", name, (*PROTOCOLS, *found))
-    fusion: Fusion = found[name].load()
-    return Brought(fusion, found[name], brought.code_hash(fusion.builder_module))
+    found = searched.get(name)
+    fusion: Fusion = found.load()
+    return Brought(fusion, found, code_hash(module_of(fusion.build)))

@@ -1,8 +1,4 @@
-"""Where methods are found: built in, entry points in group `usbench.methods`, and plugin files.
-
-Listing imports none of them. A plugin that does not import breaks nothing but itself: it is
-listed with its error, and asking for it raises that error.
-"""
+"""Where methods are found: built in, entry points in group `usbench.methods`, and plugin files."""
 
 from __future__ import annotations
 
@@ -12,13 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench import plugins as brought
-from usbench.errors import unknown
-from usbench.plugins import Found
+from usbench.plugins import Found, Problem, Searched
+from usbench.source import code_hash, module_of
 
 if TYPE_CHECKING:
     from usbench.methods.contract import Method
 
-__all__ = ["BUILT_IN", "GROUP", "Found", "find_methods", "get_method", "shadowed", "source_hash"]
+__all__ = [
+    "BUILT_IN",
+    "GROUP",
+    "Found",
+    "all_problems",
+    "find_methods",
+    "get_method",
+    "methods_in_file",
+    "modules_of",
+    "search",
+    "source_hash",
+]
 
 GROUP = brought.METHOD.group
 
@@ -36,40 +43,57 @@ BUILT_IN = {
 }
 
 
-def find_methods(plugins: Sequence[Path] = ()) -> dict[str, Found]:
-    """Every method by name. Plugin files are imported here, since only they know their names.
-
-    Raises `UsbenchError` where a plugin file fails to import, or brings a name that is taken.
-    """
+def search(plugins: Sequence[str | Path] = ()) -> Searched:
+    """Every method, by name, and the problems of the others. Plugin files are imported here."""
     from usbench import __version__
 
-    found = {
+    built_in = {
         name: Found(name, "built in", __version__, entry=EntryPoint(name, target, GROUP))
         for name, target in BUILT_IN.items()
     }
-    return {**found, **brought.find(brought.METHOD, BUILT_IN, plugins)}
+    return brought.search(brought.METHOD, plugins, built_in=built_in)
 
 
-def shadowed() -> list[str]:
-    """Installed methods, tasks and fusions that are not used because their name is taken, one line each."""
-    from usbench.datasets.tasks import task_names
-    from usbench.methods.fusions import PROTOCOLS
-
-    names = ((brought.METHOD, BUILT_IN), (brought.TASK, task_names()), (brought.FUSION, PROTOCOLS))
-    return [line for kind, taken in names for line in brought.shadowed(kind, taken)]
+def find_methods(plugins: Sequence[str | Path] = ()) -> dict[str, Found]:
+    """Every method that can be asked for, by name."""
+    return search(plugins).found
 
 
-def get_method(name: str, plugins: Sequence[Path] = ()) -> tuple[Method, Found]:
-    """The method called `name`, imported, and where it was found."""
-    found = find_methods(plugins)
-    if name not in found:
-        raise unknown("method", name, found)
-    return found[name].load(), found[name]
+def get_method(name: str, plugins: Sequence[str | Path] = ()) -> tuple[Method, Found]:
+    """The method called `name`, imported, and where it was found. Raises as `Searched.get` and `load` do."""
+    found = search(plugins).get(name)
+    return found.load(), found
+
+
+def methods_in_file(path: Path) -> list[Method]:
+    """The methods of a plugin file. Raises `UsbenchError` that names it where it fails or has none."""
+    from usbench.errors import UsbenchError
+
+    methods = brought.things_in_file(path, brought.METHOD)
+    if not methods:
+        raise UsbenchError(f"{path}: brings no method; add METHOD = usbench.Method(...)")
+    return methods
+
+
+def all_problems(plugins: Sequence[str | Path] = ()) -> list[Problem]:
+    """What is wrong with methods, tasks and fusions of plugins, each line once."""
+    from usbench.datasets.tasks import search_tasks
+    from usbench.methods.fusions import search_fusions
+
+    searched = (search(plugins), search_tasks(plugins), search_fusions(plugins))
+    return list({problem.text: problem for one in searched for problem in one.problems}.values())
 
 
 def source_hash(method: Method) -> str:
     """SHA-256 over the code of a method: a change in it makes a new cell.
 
-    That is the file of its builder, and those files of the same package that it takes anything from.
+    That is the files of its builder, of its features and, for a plugin, of its METHOD, and what those import
+    of the same package, see `usbench.source.code_hash`.
     """
-    return brought.code_hash(method.builder_module)
+    return code_hash(*modules_of(method))
+
+
+def modules_of(method: Method) -> list[str]:
+    """The modules in which a method is written."""
+    parts = (method.build_network, method.build_segmenter, method.features)
+    return [method.home, *(module_of(part) for part in parts if part is not None)]

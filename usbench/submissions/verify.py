@@ -204,12 +204,12 @@ def _located(
     plugins: Sequence[str | Path],
 ) -> tuple[Task, DataSource]:
     """The task of a run and where its data is here."""
-    from usbench.datasets.tasks import find_tasks, get_task, task_from_folder, task_names
+    from usbench.datasets.tasks import get_task, search_tasks, task_from_folder, task_names
 
     said, kind = one.data["task"], one.data["data"]["kind"]
     folders = {task_from_folder(Path(folder)).name: Path(folder) for folder in task_dirs}
     folder = None
-    if said["name"] in (*task_names(), *find_tasks(plugins)):
+    if said["name"] in (*task_names(), *search_tasks(plugins).found):
         task = get_task(said["name"], plugins)
     elif said["name"] in folders:
         folder = folders[said["name"]]

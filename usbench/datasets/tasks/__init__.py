@@ -9,8 +9,8 @@ from pathlib import Path
 
 from usbench import plugins as brought
 from usbench.datasets.base import Modality, Structure, Task
-from usbench.errors import UsbenchError, unknown
-from usbench.plugins import Found
+from usbench.errors import UsbenchError
+from usbench.plugins import Searched
 
 _MODULES = {"chaos": "chaos", "msd-prostate": "msd_prostate", "msd-brain": "msd_brain"}
 
@@ -23,28 +23,25 @@ def task_names() -> list[str]:
     return list(_MODULES)
 
 
-def find_tasks(plugins: Sequence[str | Path] = ()) -> dict[str, Found]:
-    """The tasks that plugins bring, by name: entry points in group `usbench.tasks`, and plugin files.
-
-    Raises `UsbenchError` where a plugin file fails to import, or brings a name that is taken.
-    """
-    return brought.find(brought.TASK, _MODULES, plugins)
+def search_tasks(plugins: Sequence[str | Path] = ()) -> Searched:
+    """The tasks that plugins bring, by name, and the problems of others; built-in tasks are neither."""
+    return brought.search(brought.TASK, plugins, taken=_MODULES)
 
 
 def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
     """The task called `name`. Raises `UsbenchError`, with the nearest name, for one that is not there,
     and for a task of a plugin that cannot be used."""
-    found = find_tasks(plugins) if plugins or name not in _MODULES else {}
     if name in _MODULES:
+        if plugins:
+            search_tasks(plugins).refuse(name)
         task: Task = importlib.import_module(f"{__name__}.{_MODULES[name]}").TASK
         return task
-    if name not in found:
-        raise unknown("task", name, (*_MODULES, *found))
+    found = search_tasks(plugins).get(name)
     from usbench.datasets.tasks.checks import check_task
 
-    task = found[name].load()
-    check_task(task, found[name].origin)
-    return replace(task, source=found[name])
+    task = found.load()
+    check_task(task, found.origin)
+    return replace(task, source=found)
 
 
 def task_from_folder(path: Path) -> Task:
