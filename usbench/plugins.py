@@ -220,13 +220,19 @@ def things_in_file(path: Path, kind: Kind) -> list[Any]:
     return [_at_home(_checked(thing, kind, str(path)), kind, module.__name__) for thing in things]
 
 
+def require_files(paths: Sequence[str | Path]) -> None:
+    """Raise `UsbenchError` for a plugin file that is not there: whoever named it made a slip."""
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise UsbenchError(f"{path}: no such plugin file; check --plugin")
+
+
 def module_in_file(path: Path) -> ModuleType:
     """A plugin file as a module, imported once for its path and content.
 
     Raises `UsbenchError` naming the file and what it raised.
     """
-    if not path.is_file():
-        raise UsbenchError(f"{path}: no such plugin file; check the path")
+    require_files([path])
     digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]
     name = f"{PLUGIN}{digest}"
     if name not in sys.modules:

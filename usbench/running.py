@@ -149,10 +149,12 @@ def make_plan(
     from usbench.fusion import require_fusion
     from usbench.methods.fusions import get_fusion
     from usbench.methods.registry import all_problems, get_method
+    from usbench.plugins import require_files
 
     if (task is None) == (task_dir is None):
         raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
     files = [Path(p) for p in plugins]
+    require_files(files)
     the_method, found = get_method(method, files)
     brought = get_fusion(fusion, files)
     require_fusion(the_method, fusion if brought is None else brought.fusion)

@@ -194,7 +194,9 @@ def _add_task(
 
 def _methods(words: Words, layout: Layout) -> list[_Ready]:
     from usbench.methods.registry import search
+    from usbench.plugins import require_files
 
+    require_files(words.plugins)
     methods = search(words.plugins)
     if words.methods is None:
         layout.absent += [Absent("", p.name or p.origin, "", p.text) for p in methods.problems]
