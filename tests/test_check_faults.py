@@ -11,7 +11,7 @@ from torch import nn
 
 from usbench.conformance.outcome import Verdict
 from usbench.conformance.subject import Subject
-from usbench.conformance.suite import CHECKS, check_subject
+from usbench.conformance.suite import CHECKS, Check, check_subject, run_check
 from usbench.methods.contract import Method
 
 
@@ -53,6 +53,14 @@ def test_sound_network_passes_all(network: type[nn.Module], folder: Path) -> Non
     states = {v.check: v.state for v in found}
     expected = dict.fromkeys(states, "pass") | ({"frozen": "n/a"} if network is Sound else {})
     assert states == expected, [v for v in found if v.state == "fail"]
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=lambda one: one.name)
+def test_a_check_alone_says_what_it_says_among_the_others(one: Check, folder: Path) -> None:
+    """None relies on what an earlier one left behind, such as numbers drawn."""
+    subject = Subject(method_of(Dropping), "early", folder, overfit_steps=200, overfit_lr=1e-2)
+    found = run_check(one, subject)
+    assert found.state == "pass", found.reason
 
 
 def test_declared_fusion_that_does_not_build(folder: Path) -> None:
