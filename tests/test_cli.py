@@ -51,9 +51,9 @@ def test_version(command: Any) -> None:
 
 
 def test_methods_counts_unet_under_each_fusion(command: Any) -> None:
-    done = command("methods", "--task", "msd-brain", "--json")
+    done = command("methods", "unet", "--task", "msd-brain", "--json")
     assert done.returncode == 0, done.stderr
-    (unet,) = [row for row in json.loads(done.stdout) if row["name"] == "unet"]
+    (unet,) = json.loads(done.stdout)
     # A resnet34 U-Net with one input channel and one class: 24,436,514 less two stem channels of
     # 64 x 7 x 7, less one output channel of 16 x 3 x 3 + 1.
     one = 24_436_514 - 2 * 64 * 49 - 145
@@ -62,7 +62,7 @@ def test_methods_counts_unet_under_each_fusion(command: Any) -> None:
     assert 14 < unet["costs"]["early"]["gflops_per_slice"] < 18
     assert unet["weights"] == "imagenet"
     assert unet["size"] == 256
-    table = command("methods").stdout
+    table = command("methods", "unet").stdout
     assert "Ronneberger" in table
     assert "hybrid" in table
 
