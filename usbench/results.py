@@ -100,7 +100,15 @@ SCHEMA: dict[str, Any] = {
 }
 
 # Keys that this schema got while results without them were there; those are read all the same.
-SINCE = {"remarks", "fusion", "task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"}
+SINCE = {
+    "remarks",
+    "fusion",
+    "task.words",
+    "task.nsd_tolerance_mm",
+    "task.origin",
+    "task.version",
+    "cost.seconds",
+}
 
 
 @dataclass(frozen=True)
