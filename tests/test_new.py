@@ -189,10 +189,10 @@ def test_the_installed_package_runs_and_passes_its_own_tests(
     assert run.returncode == 0, run.stderr
     (file,) = tmp_path.rglob("result.json")
     assert json.loads(file.read_text())["method"]["origin"] == "package My-Pack2 0.1.0"
-    listed = command("methods", "--task", "msd-prostate", "--preset", "smoke", "--json", **path)
-    rows = {row["name"]: row for row in json.loads(listed.stdout)}
-    assert rows["My-Pack2"]["error"] is None
-    assert rows["My-Pack2"]["costs"]["early"] is None
+    listed = command("methods", "My-Pack2", "--task", "msd-prostate", "--preset", "smoke", "--json", **path)
+    (row,) = json.loads(listed.stdout)
+    assert row["error"] is None
+    assert row["costs"]["early"] is None
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=made["package"],

@@ -83,7 +83,15 @@ def test_a_file_of_an_installed_name_is_refused(installed: Path, monkeypatch: py
 @pytest.mark.slow
 def test_usbench_methods_lists_the_package(installed: Path, command: Command) -> None:
     listed = command(
-        "methods", "--task", "msd-prostate", "--preset", "smoke", "--json", **with_path(installed)
+        "methods",
+        "linklet",
+        "unext-small",
+        "--task",
+        "msd-prostate",
+        "--preset",
+        "smoke",
+        "--json",
+        **with_path(installed),
     )
     assert listed.returncode == 0, listed.stderr
     rows = {row["name"]: row for row in json.loads(listed.stdout)}
@@ -93,4 +101,4 @@ def test_usbench_methods_lists_the_package(installed: Path, command: Command) ->
     counts = {name: cost["parameters"] for name, cost in row["costs"].items()}
     network = get_method("linklet", [FILE])[0].build_network(1, 1, width=8)
     assert counts["late"] == 2 * sum(p.numel() for p in network.parameters())
-    assert rows["unet"]["error"] is None
+    assert rows["unext-small"]["error"] is None
