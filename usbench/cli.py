@@ -185,7 +185,6 @@ def leaderboard(
     are the effect of fusion, ranks across tasks, and the paper's numbers beside ours.
     """
     from usbench.board import build, check, render, write, write_kept
-    from usbench.errors import UsbenchError
 
     if submissions is not None and (folders or keep_results):
         raise UsbenchError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from usbench.options import debug_option, split_names
+from usbench.options import debug_option, plugin_option, split_names
 
 
 @click.command()
@@ -17,9 +17,7 @@ from usbench.options import debug_option, split_names
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
 )
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with a METHOD."
-)
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def check(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from usbench.errors import UsbenchError
-from usbench.options import debug_option, plugin_option, split_names
+from usbench.options import data_dir_option, debug_option, plugin_option, split_names
 
 
 @click.group()
@@ -17,9 +17,6 @@ def data() -> None:
 
 
 task_option = click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
-data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
-)
 
 
 @data.command("list")

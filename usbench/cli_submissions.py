@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from usbench.errors import UsbenchError
-from usbench.options import debug_option, plugin_option
+from usbench.options import data_dir_option, debug_option, plugin_option
 
 
 @click.command()
@@ -56,9 +56,7 @@ def submit(runs: tuple[Path, ...], card: Path | None, out: Path | None, template
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.zip...")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
-)
+@data_dir_option
 @click.option(
     "--task-dir",
     "task_dirs",

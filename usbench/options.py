@@ -24,6 +24,10 @@ debug_option = click.option(
 )
 
 
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
+)
+
 plugin_option = click.option(
     "--plugin",
     "plugins",
@@ -39,11 +43,7 @@ def split_names(text: str | None) -> list[str] | None:
 
 
 _CELL_OPTIONS = (
-    click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        help="Where the data sets are (default: $USBENCH_DATA).",
-    ),
+    data_dir_option,
     click.option(
         "--data",
         default="auto",

@@ -68,7 +68,7 @@ def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
     runs: list[Run] = []
     problems: list[Problem] = []
     seen: dict[tuple[Any, ...], Path] = {}
-    for folder, finished in _run_folders(runs_dir):
+    for folder, finished in run_folders(runs_dir):
         if not finished:
             problems.append(Problem(folder, "not finished; the same usbench run command goes on with it"))
             continue
@@ -134,7 +134,7 @@ def cell_key(data: dict[str, Any]) -> tuple[Any, ...]:
     return (*table_key(data), *row_key(data), int(data["cell"]["fold"]), int(data["cell"]["seed"]))
 
 
-def _run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
+def run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
     """Every folder that holds a run, sorted, with whether it is finished."""
     folders: dict[Path, bool] = {}
     for place, inner, files in os.walk(runs_dir):

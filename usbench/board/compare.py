@@ -23,6 +23,7 @@ from usbench.board.stats import (
     smallest_p,
     split_half_tau,
 )
+from usbench.methods.fusions import PROTOCOLS
 
 TEST = (
     "two-sided Wilcoxon signed-rank test on per-patient DSC (scipy.stats.wilcoxon), over the patients that "
@@ -33,7 +34,6 @@ CORRECTION = (
 )
 FUSION_CORRECTION = "Holm (1979), over the pairs of fusions of one method"
 
-_FUSIONS = ("early", "hybrid", "late")
 _OF_FUSION = ("fusion-code", "fusion-version")
 
 
@@ -157,7 +157,7 @@ def too_few(pairs: int, family: int) -> str:
 
 def _order(row: Row) -> tuple[Any, ...]:
     """The three protocols in their order, then the fusions of plugins by name and code."""
-    known = _FUSIONS.index(row.fusion) if row.fusion in _FUSIONS else len(_FUSIONS)
+    known = PROTOCOLS.index(row.fusion) if row.fusion in PROTOCOLS else len(PROTOCOLS)
     return known, row.fusion, *(str(row.settings.get(name, "")) for name in _OF_FUSION)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from usbench.board.collect import run_folders
 from usbench.errors import UsbenchError
 from usbench.files import os_errors
 from usbench.results import Result, load_result
@@ -102,12 +102,9 @@ def _folders(runs: Sequence[str | Path], reasons: list[str]) -> list[tuple[Path,
         if not root.is_dir():
             reasons.append(f"{root}: no such folder of runs; check the path")
             continue
-        before = len(found)
-        for place, inner, files in os.walk(root):
-            inner[:] = [name for name in inner if not name.startswith(".")]
-            if {"result.json", "checkpoint.pt", "cases.csv"} & set(files):
-                found[Path(place)] = "result.json" in files
-        if len(found) == before and not any(folder.is_relative_to(root) for folder in found):
+        below = run_folders(root)
+        found.update(below)
+        if not below:
             reasons.append(f"{root}: holds no run; give folders that usbench run has written")
     return sorted(found.items())
 
