@@ -321,7 +321,7 @@ def test_formats_say_the_same(tmp_path):
         assert "50.00M (14.33M)" in text
         assert "incomplete" in text
         assert "1/2" in text
-    assert "- unet, late: incomplete: 1 of 2 folds" in markdown
+    assert "- incomplete: 1 of 2 folds: unet, late" in markdown
     data = json.loads(render(board, "json"))
     assert [row["rank"] for row in data["tables"][0]["rows"]] == [1, None]
     assert data["tables"][0]["rows"][0]["dsc"] == pytest.approx(0.7)

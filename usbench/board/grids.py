@@ -26,7 +26,8 @@ class Grid:
     WRAPPED may take several lines in a narrow terminal.
     dispensable: columns that a narrow terminal can do without, the first to go first. printed: those
     that fit a printed page, all by default. marks: BEST or SECOND by (row, column), for columns of
-    scores. unranked: what keeps a row from a rank. under: whether the section belongs to the one before.
+    scores. unranked: what keeps rows from a rank, a reason a line. under: whether the section belongs to
+    the one before.
     """
 
     title: str
@@ -135,8 +136,16 @@ def _table_grid(table: Table) -> Grid:
         dispensable=_DISPENSABLE,
         printed=_PRINTED,
         marks=_marks(table),
-        unranked=[f"{row.name}: {row.status}" for row in table.rows if row.status],
+        unranked=_unranked(table),
     )
+
+
+def _unranked(table: Table) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.status:
+            names.setdefault(row.status, []).append(row.name)
+    return [f"{status}: {'; '.join(rows)}" for status, rows in names.items()]
 
 
 def _table_notes(table: Table) -> list[str]:
