@@ -32,6 +32,7 @@ def catalogue(
     be counted), or None where the protocol does not apply. Networks are built without memory for their
     weights where they can be. Raises `UsbenchError` for an unknown name.
     """
+    from usbench.console import track
     from usbench.datasets.tasks import get_task
     from usbench.methods.registry import search
 
@@ -39,7 +40,8 @@ def catalogue(
     fusions = _fusions(plugins)
     methods = search(plugins)
     rows = []
-    for name in sorted(set(names) or methods.found):
+    wanted = sorted(set(names) or methods.found)
+    for name in track(wanted, "counting the methods", len(wanted)):
         found = methods.get(name) if names else methods.found[name]
         counted = bool(names) or not found.installed
         row = {
@@ -164,42 +166,33 @@ def render(rows: Sequence[dict[str, Any]], form: str) -> str:
         return json.dumps(list(rows), indent=2, ensure_ascii=False)
     from tabulate import tabulate
 
-    table = []
+    table: list[list[str]] = []
+    notes = []
     for row in rows:
+        first = [row["name"], row["origin"]]
         if row["error"]:
-            table.append([row["name"], row["origin"], "FAILED", row["error"]])
+            table.append([*first, "FAILED"])
+            notes.append(f"{row['name']}: {row['error']}")
             continue
         if not row["counted"]:
-            table.append([row["name"], row["origin"], "-", f"usbench methods {row['name']} counts it"])
+            table.append([*first, "not counted"])
             continue
         for fusion, found in row["costs"].items():
-            if found is None:
-                table.append([row["name"], row["origin"], fusion, "n/a"])
-                continue
-            flops = found["gflops_per_slice"]
-            table.append(
-                [
-                    row["name"],
-                    row["origin"],
-                    fusion,
-                    f"{found['parameters']:,}",
-                    f"{found['trainable']:,}",
-                    "-" if flops is None else f"{flops:.1f}",
-                    row["weights"],
-                    row["licence"],
-                    row["paper"],
-                ]
-            )
-    headers = [
-        "method",
-        "from",
-        "fusion",
-        "parameters",
-        "trainable",
-        "GFLOPs a slice",
-        "starts from",
-        "licence of weights",
-        "paper",
-    ]
-    text: str = tabulate(table, headers=headers, disable_numparse=True)
-    return text
+            table.append([*first, fusion, *_counts(found)])
+            first = ["", ""]
+        licence = f" ({row['licence']})" if row["weights"] != "none" else ""
+        notes.append(f"{row['name']}: {row['paper']} Starts from: {row['weights']}{licence}.")
+    if not all(row["counted"] or row["error"] for row in rows):
+        notes.append("Methods of installed packages are counted where they are named: usbench methods NAME")
+    headers = ["method", "from", "fusion", "parameters", "trainable", "GFLOPs a slice"]
+    align = ["left"] * 3 + ["right"] * 3
+    filled = [[*cells, *[""] * (len(headers) - len(cells))] for cells in table]
+    text: str = tabulate(filled, headers=headers, disable_numparse=True, colalign=align)
+    return "\n".join([text, "", *notes])
+
+
+def _counts(cost: Mapping[str, Any] | None) -> list[str]:
+    if cost is None:
+        return ["n/a"]
+    flops = cost["gflops_per_slice"]
+    return [f"{cost['parameters']:,}", f"{cost['trainable']:,}", "-" if flops is None else f"{flops:.1f}"]
