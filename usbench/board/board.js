@@ -36,7 +36,7 @@ const COLUMNS = [
     name: "frozen elsewhere", sort: "up", hint: "parameters of frozen parts that made features for the network",
     value: (row) => row.frozen_elsewhere || null, show: (row) => count(row.frozen_elsewhere || null),
   },
-  score("gflops", "GFLOPs", "up", 1, "of one slice"),
+  score("gflops", "GFLOPs", "up", 2, "of one slice"),
   score("memory_mb", "memory MB", "up", 0, "peak"),
   score("ms_per_slice", "ms/slice", "up", 1),
   score("train_seconds", "training s", "up", 0),
