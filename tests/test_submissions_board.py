@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import NEEDS_BROWSER
 from tampering import EXAMPLE, Members, accept, change_cases, change_result, put_together, taken_apart
 from test_leaderboard_formats import same_keys
-from test_page import CHROMIUM, DRIVER, browser, reader  # noqa: F401
 from test_submissions import lay_out
 
 from usbench.board import build, render, write
@@ -183,7 +183,7 @@ def test_the_command_merges_them_and_refuses_what_does_not_go_together(
     assert "no such folder of submissions; check --submissions" in done.stderr
 
 
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on this machine")
+@NEEDS_BROWSER
 def test_the_page_shows_the_mark_and_the_section(
     places: tuple[Path, Path], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
