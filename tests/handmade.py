@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,88 @@ HISTORY = [
     {"epoch": 2, "loss": 0.9, "dice_loss": 0.6, "bce_loss": 0.3, "lr": 0.0005},
     {"epoch": 3, "loss": 0.4, "dice_loss": 0.3, "bce_loss": 0.1, "lr": 0.0001},
 ]
+
+
+PATIENTS = ("p1", "p2", "p3", "p4")
+FOLDS = (("p1", "p2"), ("p3", "p4"))
+CLASSES = ("liver", "spleen")
+TASKS = ("chaos", "msd-brain", "msd-prostate")
+
+
+def class_score(name: str, dsc: float) -> ClassScore:
+    edge = "both-empty" if math.isnan(dsc) else ""
+    return ClassScore(name, dsc, dsc / 2, 10 * (1 - dsc), dsc, dsc, 0.99, 9, 1, 2, 88, edge)
+
+
+def make_run(
+    runs: Path,
+    method: str = "unet",
+    fusion: str = "late",
+    fold: int = 0,
+    seed: int = 0,
+    dsc: Mapping[str, Sequence[float]] | None = None,
+    **changes: Any,
+) -> Path:
+    """One of two folds of a phantom, in a new folder below `runs`: `dsc` as {patient: (liver, spleen)}."""
+    dsc = dsc or dict.fromkeys(FOLDS[fold % 2], (0.8, 0.6))
+    classes = changes.get("task__classes", CLASSES)
+    count = len(list(runs.rglob("result.json")))
+    facts = {
+        "cell__seed": seed,
+        "cell__hash": "f00",
+        "data__kind": "phantom",
+        "data__cases": len(PATIENTS),
+        "split__rule": "fixed",
+        "split__test": list(FOLDS[fold % 2]),
+        "config__data": {"size": 96},
+        "config__train": {"epochs": 14},
+        "config__method": {"encoder": "resnet18"},
+        "method__paper": "",
+        "cost__parameters": 14_328_354,
+        "cost__trainable": 14_328_354,
+        "cost__gflops_per_slice": None,
+        "cost__peak_memory_mb": None,
+        "cost__ms_per_slice": 10.0 + fold,
+        "provenance": {},
+    }
+    return write_run(
+        runs / "chaos-phantom" / f"{method}-{fusion}" / f"{fold}-{seed}-{count}",
+        {case: dict(zip(classes, values, strict=True)) for case, values in dsc.items()},
+        method,
+        fusion,
+        fold,
+        2,
+        **{**facts, **changes},
+    )
+
+
+def add_row(
+    runs: Path,
+    method: str,
+    dsc: Sequence[float],
+    fusion: str = "late",
+    folds: int = 1,
+    done: Sequence[int] | None = None,
+    seed: int = 0,
+    **changes: Any,
+) -> None:
+    """A row with the given DSC of patients p00, p01, ...; `done`: only these folds are run."""
+    names = [f"p{i:02d}" for i in range(len(dsc))]
+    classes = len(changes.get("task__classes", CLASSES))
+    for fold in range(folds) if done is None else done:
+        test = names[fold::folds]
+        values = {name: (dsc[names.index(name)],) * classes for name in test}
+        split = {"split__test": test, "split__folds": folds, "data__cases": len(dsc)}
+        make_run(runs, method, fusion, fold, seed, values, **{**split, **changes})
+
+
+def add_tasks(
+    runs: Path, method: str, means: Sequence[float | None], fusion: str = "late", **changes: Any
+) -> None:
+    """A row on each task whose two patients have the given mean DSC."""
+    for task, value in zip(TASKS, means, strict=True):
+        if value is not None:
+            add_row(runs, method, [value - 0.05, value + 0.05], fusion, cell__task=task, **changes)
 
 
 def write_run(
@@ -31,11 +114,7 @@ def write_run(
     """Write a finished run: `dsc` by case and class, `files` by name, `changes` as part__key."""
     classes = list(next(iter(dsc.values())))
     scores = {
-        case: [
-            ClassScore(name, v, v / 2, 20 * (1 - v), v, v, 0.99, 9, 1, 2, 88, "")
-            for name, v in values.items()
-        ]
-        for case, values in dsc.items()
+        case: [class_score(name, value) for name, value in values.items()] for case, values in dsc.items()
     }
     data: dict[str, Any] = {
         "schema": 1,

@@ -6,109 +6,17 @@ import csv
 import io
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import FOLDS, class_score, make_run
 
 import usbench
 from usbench.board import build, render, write
 from usbench.board.reported import printed_rows
 from usbench.board.stats import bootstrap_interval
 from usbench.errors import UsbenchError
-from usbench.metrics import ClassScore
 from usbench.results import cases_csv, read_cases, write_result
-
-PATIENTS = ("p1", "p2", "p3", "p4")
-FOLDS = (("p1", "p2"), ("p3", "p4"))
-CLASSES = ("liver", "spleen")
-
-
-def score(name, dsc):
-    edge = "both-empty" if math.isnan(dsc) else ""
-    return ClassScore(name, dsc, dsc / 2, 10 * (1 - dsc), dsc, dsc, dsc, 1, 1, 1, 1, edge)
-
-
-def make_run(runs: Path, method="unet", fusion="late", fold=0, seed=0, dsc=None, **changes) -> Path:
-    """A finished run. dsc: {patient: (liver, spleen)} for the test fold; changes: "part.key" values."""
-    dsc = dsc or dict.fromkeys(FOLDS[fold % 2], (0.8, 0.6))
-    data = {
-        "schema": 1,
-        "usbench": "0.1.0",
-        "cell": {
-            "task": "chaos",
-            "method": method,
-            "fusion": fusion,
-            "fold": fold,
-            "seed": seed,
-            "hash": "f00",
-        },
-        "task": {
-            "name": "chaos",
-            "title": "CHAOS",
-            "modalities": ["t1-in", "t2-spir"],
-            "classes": list(CLASSES),
-            "merge_labels": None,
-        },
-        "data": {"kind": "phantom", "fingerprint": "a" * 64, "cases": 4, "limit": None},
-        "split": {
-            "folds": 2,
-            "rule": "fixed",
-            "digest": "d" * 64,
-            "train": [],
-            "test": list(FOLDS[fold % 2]),
-        },
-        "preset": "quick",
-        "config": {
-            "data": {"size": 96},
-            "train": {"epochs": 14},
-            "fusion": {"merge": "mean-logits"},
-            "method": {"encoder": "resnet18"},
-        },
-        "method": {
-            "name": method,
-            "origin": "built in",
-            "source_hash": "b" * 64,
-            "version": "0.1.0",
-            "paper": "",
-            "weights": "none",
-            "pretraining_overlap": "none",
-        },
-        "scores": {},
-        "paper_style": {"paper_dsc": None, "paper_miou": None},
-        "cost": {
-            "parameters": 14_328_354,
-            "trainable": 14_328_354,
-            "gflops_per_slice": None,
-            "ms_per_slice": 10.0 + fold,
-            "peak_memory_mb": None,
-            "train_seconds": 1.0,
-            "epochs": 14,
-            "device": "CPU",
-            "devices": 1,
-            "precision": "32",
-        },
-        "provenance": {},
-        "protocol": "cafe00112233",
-    }
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        inner = data
-        for part in path:
-            inner = inner[part]
-        inner[last] = value
-    folder = (
-        runs
-        / "chaos-phantom"
-        / f"{method}-{fusion}"
-        / f"{fold}-{seed}-{len(list(runs.rglob('result.json')))}"
-    )
-    folder.mkdir(parents=True)
-    classes = data["task"]["classes"]
-    rows = {case: [score(n, v) for n, v in zip(classes, values, strict=True)] for case, values in dsc.items()}
-    (folder / "cases.csv").write_text(cases_csv(rows))
-    write_result(folder, data)
-    return folder
 
 
 def test_means_ranks_and_order_by_hand(tmp_path):
@@ -394,10 +302,10 @@ def test_paper_table_is_marked_as_reported():
 
 def test_cases_are_read_as_written_or_refused(tmp_path):
     file = tmp_path / "cases.csv"
-    written = {"p 1, left": [score("liver", 0.75), score("spleen", math.nan)]}
+    written = {"p 1, left": [class_score("liver", 0.75), class_score("spleen", math.nan)]}
     file.write_text(cases_csv(written))
     liver, spleen = read_cases(file)
-    assert (liver["case"], liver["class"], liver["dsc"], liver["tp"]) == ("p 1, left", "liver", 0.75, 1)
+    assert (liver["case"], liver["class"], liver["dsc"], liver["tp"]) == ("p 1, left", "liver", 0.75, 9)
     assert math.isnan(spleen["dsc"])
     assert spleen["edge"] == "both-empty"
     file.write_text(cases_csv({}))
@@ -412,5 +320,7 @@ def test_cases_are_read_as_written_or_refused(tmp_path):
 
 def test_results_from_before_remarks_are_read(tmp_path):
     folder = make_run(tmp_path)
-    assert "remarks" not in json.loads((folder / "result.json").read_text())
+    data = json.loads((folder / "result.json").read_text())
+    del data["remarks"]
+    write_result(folder, data)
     assert usbench.load_result(folder).path == folder

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.stats
-from test_leaderboard import make_run
+from handmade import TASKS, add_row, add_tasks
 
 from usbench.board import build
 from usbench.board.reported import printed_rows
@@ -19,17 +19,6 @@ CHAOS = {
     "task__modalities": ["t1-in", "t1-out", "t2-spir"],
     "task__classes": ["liver", "right-kidney", "left-kidney", "spleen"],
 }
-
-
-def add_row(runs, method, dsc, fusion="late", folds=1, done=None, seed=0, **changes):
-    """A row with the given DSC of patients p00, p01, ...; `done`: only these folds are run."""
-    names = [f"p{i:02d}" for i in range(len(dsc))]
-    classes = len(changes.get("task__classes", ("liver", "spleen")))
-    for fold in range(folds) if done is None else done:
-        test = names[fold::folds]
-        values = {name: (dsc[names.index(name)],) * classes for name in test}
-        split = {"split__test": test, "split__folds": folds, "data__cases": len(dsc)}
-        make_run(runs, method, fusion, fold, seed, values, **{**split, **changes})
 
 
 def the_table(runs):
@@ -262,16 +251,6 @@ def test_a_new_protocol_shows_in_the_title(tmp_path):
         "chaos (phantom), preset quick, protocol beef",
         "chaos (phantom), preset quick, protocol cafe00112233",
     ]
-
-
-TASKS = ("chaos", "msd-brain", "msd-prostate")
-
-
-def add_tasks(runs, method, means, fusion="late", **changes):
-    """A row on each task whose two patients have the given mean DSC."""
-    for task, value in zip(TASKS, means, strict=True):
-        if value is not None:
-            add_row(runs, method, [value - 0.05, value + 0.05], fusion, cell__task=task, **changes)
 
 
 def test_ranks_across_tasks_by_hand(tmp_path):

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handmade import add_row, add_tasks, make_run
 from PIL import Image
 from test_figures import has_colour
-from test_leaderboard import make_run
-from test_leaderboard_compare import add_row, add_tasks
 
 from usbench.board import build, render, write
 from usbench.board.asdict import BOARD_SCHEMA, BOARD_SCHEMA_VERSION

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 from built_in_cell import built_in_cell
-from handmade import write_run
-from test_leaderboard_compare import add_row
+from handmade import add_row, write_run
 from test_registry import PLUGIN as TINY
 
 import usbench
