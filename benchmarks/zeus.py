@@ -33,9 +33,9 @@ from usbench.datasets.phantom import make_phantom
 from usbench.datasets.slices import Slices
 from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
-from usbench.describe import peak_memory_mb
 from usbench.features import FeatureStore, fresh_rows
 from usbench.fusion import build_model
+from usbench.memory import peak_memory_mb
 from usbench.methods.registry import get_method
 from usbench.methods.zeus.image_encoder import load_image_encoder
 from usbench.running import choose_device, make_fabric

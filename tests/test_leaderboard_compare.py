@@ -212,6 +212,7 @@ def test_costs_and_origins_of_a_row(tmp_path):
             cost__ms_per_slice=ms,
             cost__train_seconds=seconds,
             cost__peak_memory_mb=memory,
+            cost__memory_since="cell",
             cost__gflops_per_slice=flops,
             cost__frozen_elsewhere=7,
             cost__device=f"GPU {fold % 2}",
@@ -235,7 +236,11 @@ def test_costs_and_origins_of_a_row(tmp_path):
 def test_older_results_lack_costs(tmp_path):
     cost = {"parameters": 5, "trainable": 5, "ms_per_slice": 1.0}
     add_row(tmp_path, "old", [0.5, 0.6], cost=cost, provenance={})
-    add_row(tmp_path, "odd", [0.5, 0.6], cost={**cost, "peak_memory_mb": "much", "train_seconds": True})
+    odd = {"peak_memory_mb": "much", "memory_since": "cell", "train_seconds": True}
+    add_row(tmp_path, "odd", [0.5, 0.6], cost={**cost, **odd})
+    # Of a process that may have computed other cells before: not this one's.
+    add_row(tmp_path, "whole", [0.5, 0.6], cost={**cost, "peak_memory_mb": 900.0, "memory_since": "process"})
+    add_row(tmp_path, "before", [0.5, 0.6], cost={**cost, "peak_memory_mb": 900.0})
     _, rows = the_table(tmp_path)
     for row in rows.values():
         assert (row.gflops, row.memory_mb, row.train_seconds, row.frozen_elsewhere) == (None,) * 4

@@ -24,6 +24,7 @@ from usbench.figures import PICTURED_CASES
 from usbench.files import atomic_path, os_errors, write_json, write_text
 from usbench.fusion import build_model
 from usbench.inference import Prediction, predict, write_mask
+from usbench.memory import forget_peak
 from usbench.metrics import ClassScore, paper_style, score_case, summarise
 from usbench.results import (
     Result,
@@ -109,8 +110,9 @@ def compute(
         _sweep(cell.folder)
         frozen = _Frozen.of(cell, fabric.device, cache_gb)
         fabric.barrier()
+        since = forget_peak(fabric.device)
         network, history = _train(cell, fabric, frozen)
-        result = _evaluate(cell, fabric, network, history, frozen, keep_weights)
+        result = _evaluate(cell, fabric, network, history, frozen, keep_weights, since)
         (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
         fabric.barrier()
         return result, True
@@ -210,7 +212,13 @@ def _epoch_bar(title: str, epochs: int, shown: bool) -> Iterator[Any]:
 
 
 def _evaluate(
-    cell: Cell, fabric: Fabric, network: nn.Module, history: History, frozen: _Frozen, keep_weights: bool
+    cell: Cell,
+    fabric: Fabric,
+    network: nn.Module,
+    history: History,
+    frozen: _Frozen,
+    keep_weights: bool,
+    memory_since: str,
 ) -> Result:
     from usbench.console import track
 
@@ -251,7 +259,7 @@ def _evaluate(
     first = cell.store.case(test_ids[0])
     slices = Slices([first], len(names), fabric.device, frozen.rows(test_ids[:1]), frozen.fresh)
     images, _, rows = next(iter(slices.batches([np.arange(1)])))
-    data = describe(cell, fabric, network, history, images, rows)
+    data = describe(cell, fabric, network, history, images, rows, memory_since)
     data["remarks"] = frozen.remarks
     data["scores"] = summarise(list(scores.values()))
     defined = [pair for pair in paper if not np.isnan(pair).any()]

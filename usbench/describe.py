@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from usbench import __version__
 from usbench.inference import measure_gflops
+from usbench.memory import peak_memory_mb
 from usbench.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -31,10 +30,12 @@ def describe(
     history: History,
     example: Tensor,
     rows: dict[str, Tensor],
+    memory_since: str,
 ) -> dict[str, Any]:
     """Everything that result.json says but the scores.
 
     example: a slice [1, M, S, S] of a test case on the device; rows: its features, by name.
+    memory_since: what `usbench.memory.forget_peak` said when the training began.
     """
     parameters = list(network.parameters())
     return {
@@ -95,6 +96,7 @@ def describe(
             "frozen_elsewhere": cell.method.frozen_parameters(cell.config.method),
             "gflops_per_slice": measure_gflops(network, example, rows),
             "peak_memory_mb": peak_memory_mb(fabric.device),
+            "memory_since": memory_since,
             "train_seconds": history.seconds,
             "epochs": history.epochs,
             "device": device_name(fabric.device),
@@ -150,14 +152,6 @@ def device_name(device: torch.device) -> str:
                 model = line.partition(":")[2].strip()
                 break
     return f"CPU {model}".strip() + f", {torch.get_num_threads()} threads"
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in MB: allocated on a GPU, or of this whole process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def provenance() -> dict[str, Any]:

@@ -86,6 +86,7 @@ SCHEMA: dict[str, Any] = {
         "gflops_per_slice": "forward GFLOPs of one slice, 2 x multiply-adds, or null",
         "ms_per_slice": "forward milliseconds of one slice while predicting",
         "peak_memory_mb": "peak memory: of the GPU, or of the whole process on a CPU",
+        "memory_since": "what that is the peak since: start of training (cell), or of the process (process)",
         "train_seconds": "seconds of training",
         "seconds": "seconds of training, predicting and scoring",
         "epochs": "epochs trained",
@@ -99,16 +100,27 @@ SCHEMA: dict[str, Any] = {
     "digest": "digest of all the above",
 }
 
-# Keys that this schema got while results without them were there; those are read all the same.
-SINCE = {
-    "remarks",
-    "fusion",
-    "task.words",
-    "task.nsd_tolerance_mm",
-    "task.origin",
-    "task.version",
-    "cost.seconds",
-}
+# Keys that came when results without them were there, each line together; those are read all the same.
+SINCE: tuple[tuple[str, ...], ...] = (
+    ("remarks",),
+    ("fusion",),
+    ("task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"),
+    ("cost.seconds",),
+    ("cost.memory_since",),
+)
+
+
+def absent(part: str, block: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """Which of `keys` a `block` of a result lacks, sorted, less those that came later and are not there.
+
+    part: name of the block within the result, "" for the result itself. What came together is there together.
+    """
+    prefix = f"{part}." if part else ""
+    excused: set[str] = set()
+    for names in SINCE:
+        own = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+        excused |= own if not own & set(block) else set()
+    return sorted(set(keys) - set(block) - excused)
 
 
 @dataclass(frozen=True)
@@ -239,7 +251,7 @@ def check_result(data: Any, where: str, remedy: str = _REMEDY) -> None:
         raise UsbenchError(
             f"{where}: has schema version {data['schema']}, this usbench reads {SCHEMA_VERSION}; {remedy}"
         )
-    if missing := sorted(set(SCHEMA) - set(data) - SINCE):
+    if missing := absent("", data, SCHEMA):
         raise UsbenchError(f"{where}: lacks '{missing[0]}'; {remedy}")
     if data["digest"] != digest_of({key: value for key, value in data.items() if key != "digest"}):
         raise UsbenchError(f"{where}: was edited after the run (its digest does not fit); {remedy}")

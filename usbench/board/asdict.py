@@ -81,7 +81,8 @@ BOARD_SCHEMA: dict[str, Any] = {
                     "frozen_elsewhere": "number of parameters of frozen parts that made features",
                     "gflops": "forward GFLOPs of one slice, 2 x multiply-adds, median of the runs",
                     "ms_per_slice": "forward milliseconds of one slice, median of the runs",
-                    "memory_mb": "peak memory in MB, largest of the runs: of the GPU, or a process on a CPU",
+                    "memory_mb": "peak memory in MB of the GPU, or of the process on a CPU, largest of the "
+                    "runs that do not count what was computed before them; or null",
                     "train_seconds": "seconds of training of one run, median of the runs",
                     "device": "names of the devices, separated by semicolons",
                     "cases": "number of patients behind the mean DSC",

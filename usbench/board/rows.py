@@ -159,7 +159,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
         frozen_elsewhere=int(max(cost["frozen_elsewhere"])) if cost["frozen_elsewhere"] else None,
         gflops=_median(cost["gflops_per_slice"]),
         ms_per_slice=float(np.median(cost["ms_per_slice"])),
-        memory_mb=max(cost["peak_memory_mb"], default=None),
+        memory_mb=max(_cost([run for run in runs if _of_cell(run)], "peak_memory_mb"), default=None),
         train_seconds=_median(cost["train_seconds"]),
         device="; ".join(sorted({device for run in runs if (device := _device(run))})),
         cases=len(known),
@@ -184,7 +184,6 @@ _COSTS = (
     "frozen_elsewhere",
     "gflops_per_slice",
     "ms_per_slice",
-    "peak_memory_mb",
     "train_seconds",
 )
 
@@ -197,6 +196,12 @@ def _cost(runs: Sequence[Run], name: str) -> list[float]:
         for v in values
         if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
     ]
+
+
+def _of_cell(run: Run) -> bool:
+    """Whether its peak memory is its own: of a process that computed others before, it may be theirs."""
+    since: Any = run.data["cost"].get("memory_since")
+    return bool(since == "cell")
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -15,7 +15,7 @@ from usbench.cell import key_of, of_plugins, protocol_of
 from usbench.errors import UsbenchError, unknown
 from usbench.methods.fusions import PROTOCOLS
 from usbench.plugins import is_name
-from usbench.results import CASE_COLUMNS, SCHEMA, SINCE, Result, run_folder
+from usbench.results import CASE_COLUMNS, SCHEMA, Result, absent, run_folder
 from usbench.submissions.card import is_plain
 
 _NUMBER = (int, float)
@@ -51,6 +51,7 @@ _TYPES: dict[str, dict[str, Any]] = {
         "gflops_per_slice": (*_NUMBER, type(None)),
         "ms_per_slice": _NUMBER,
         "peak_memory_mb": _NUMBER,
+        "memory_since": str,
         "train_seconds": _NUMBER,
         "seconds": _NUMBER,
         "epochs": int,
@@ -197,15 +198,14 @@ def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
     if more := sorted(set(data) - set(SCHEMA)):
         yield f"has the key '{more[0][:60]}', which results do not have"
     for part, types in _TYPES.items():
-        if part in SINCE and part not in data:
+        if part not in data and not absent("", data, [part]):
             continue
         block = data.get(part)
         if not isinstance(block, dict):
             yield f"'{part}' is not a mapping"
             continue
         known = SCHEMA[part] if isinstance(SCHEMA[part], dict) else types
-        since = {name.partition(".")[2] for name in SINCE if name.startswith(f"{part}.")}
-        if missing := sorted(set(known) - set(block) - (set() if since & set(block) else since)):
+        if missing := absent(part, block, known):
             yield f"lacks '{part}.{missing[0]}'"
         if known and (more := sorted(set(block) - set(known))):
             yield f"has the key '{part}.{more[0][:60]}', which results do not have"
