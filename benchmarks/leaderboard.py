@@ -123,6 +123,7 @@ def result_data(
             "gflops_per_slice": 0.1 * (row + 1),
             "ms_per_slice": 1.0 + 0.1 * row,
             "peak_memory_mb": 500.0,
+            "memory_since": "cell",
             "train_seconds": 60.0,
             "epochs": 14,
             "device": "synthetic",

@@ -169,6 +169,7 @@ def write_run(
             "gflops_per_slice": 1.5,
             "ms_per_slice": 4.0,
             "peak_memory_mb": 300.0,
+            "memory_since": "cell",
             "train_seconds": 12.0,
             "epochs": 3,
             "device": "CPU of the test",
