@@ -258,6 +258,15 @@ def test_a_new_protocol_shows_in_the_title(tmp_path):
     ]
 
 
+def test_mirroring_follows_the_task_and_parts_no_tasks(tmp_path):
+    # As usbench trains by default: tumour and prostate may be mirrored, an abdomen may not.
+    for task, mirror in zip(TASKS, (False, True, True), strict=True):
+        add_row(tmp_path, "a", [0.5, 0.7], cell__task=task, config__train={"epochs": 5, "mirror": mirror})
+    (group,) = build(tmp_path).overall
+    assert (group.tasks, group.train) == (TASKS, {"epochs": 5})
+    assert group.rows[0].mean_dsc == pytest.approx(0.6)
+
+
 def test_ranks_across_tasks_by_hand(tmp_path):
     # Ranks: a 1, 2, 2.5; b 2, 1, 1; c 3, 3, 2.5 (equal to a there). Means: a 5.5/3, b 4/3, c 8.5/3.
     add_tasks(tmp_path, "a", (0.9, 0.7, 0.5))

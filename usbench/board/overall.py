@@ -14,6 +14,9 @@ from usbench.board.collect import settings_key
 from usbench.board.rows import Row, entry_key, label_rows
 from usbench.board.table import Table
 
+OF_TASK = ("mirror",)
+"""Settings of training that follow the task: left and right are exchanged only where no class has a side."""
+
 
 @dataclass(frozen=True)
 class OverallRow:
@@ -34,7 +37,8 @@ class OverallRow:
 class Overall:
     """Rows that are complete on every task of one kind of data, under one preset, size and training.
 
-    tables: titles of the tables that the ranks are from, one a task. left_out: names of rows that are
+    train: the shared settings, so without those of `OF_TASK`. tables: titles of the tables that the ranks
+    are from, one a task. left_out: names of rows that are
     complete on some of the tasks only.
     """
 
@@ -51,14 +55,15 @@ class Overall:
 def across_tasks(tables: Sequence[Table]) -> tuple[Overall, ...]:
     """Mean rank and mean DSC across tasks, for each group of tables of one kind, preset, size and training.
 
-    A task takes part if any of its rows is complete; a group needs two tasks. Of several tables of one
-    task (other modalities or classes, another protocol) the one with the most complete rows counts, of
-    equal ones the first. Rows are ranked anew among those complete on all tasks, equal means sharing
-    the mean of their ranks (as in Demsar 2006, JMLR 7), and sorted by mean rank, then by mean DSC.
+    Training is one where all its settings but those of `OF_TASK` are. A task takes part if any of its rows is
+    complete; a group needs two tasks. Of several tables of one task (other modalities or classes, another
+    protocol) the one with the most complete rows counts, of equal ones the first. Rows are ranked anew among
+    those complete on all tasks, equal means sharing the mean of their ranks (as in Demsar 2006, JMLR 7), and
+    sorted by mean rank, then by mean DSC.
     """
     groups: dict[tuple[Any, ...], dict[str, Table]] = defaultdict(dict)
     for table in tables:
-        train = settings_key(table.config["train"])
+        train = settings_key(_shared(table))
         by_task = groups[table.kind, table.preset, table.config["data"].get("size"), train]
         best = by_task.get(table.task)
         if table.ranked and (best is None or len(table.ranked) > len(best.ranked)):
@@ -105,12 +110,16 @@ def _overall(tables: Sequence[Table]) -> Overall | None:
         first.kind,
         first.preset,
         first.config["data"].get("size"),
-        first.config["train"],
+        _shared(first),
         tasks,
         tuple(table.title for table in tables),
         tuple(rows),
         tuple(sorted(partial)),
     )
+
+
+def _shared(table: Table) -> dict[str, Any]:
+    return {name: value for name, value in table.config["train"].items() if name not in OF_TASK}
 
 
 def _identity(row: Row) -> tuple[Any, ...]:
