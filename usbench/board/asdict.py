@@ -113,7 +113,7 @@ BOARD_SCHEMA: dict[str, Any] = {
             "kind": "kind of data",
             "preset": "preset of all runs",
             "size": "data.size of all runs",
-            "train": "settings of training of all runs",
+            "train": "settings of training of all runs, but mirror, which follows the task",
             "tasks": "tasks with at least one complete row",
             "tables": "titles of the tables that the ranks are from, one a task",
             "rows": [

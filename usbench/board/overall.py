@@ -38,8 +38,7 @@ class Overall:
     """Rows that are complete on every task of one kind of data, under one preset, size and training.
 
     train: the shared settings, so without those of `OF_TASK`. tables: titles of the tables that the ranks
-    are from, one a task. left_out: names of rows that are
-    complete on some of the tasks only.
+    are from, one a task. left_out: names of rows that are complete on some of the tasks only.
     """
 
     kind: str
