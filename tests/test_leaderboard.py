@@ -323,4 +323,5 @@ def test_results_from_before_remarks_are_read(tmp_path):
     data = json.loads((folder / "result.json").read_text())
     del data["remarks"]
     write_result(folder, data)
+    assert "remarks" not in json.loads((folder / "result.json").read_text())
     assert usbench.load_result(folder).path == folder

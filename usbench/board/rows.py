@@ -200,8 +200,7 @@ def _cost(runs: Sequence[Run], name: str) -> list[float]:
 
 def _of_cell(run: Run) -> bool:
     """Whether its peak memory is its own: of a process that computed others before, it may be theirs."""
-    since: Any = run.data["cost"].get("memory_since")
-    return bool(since == "cell")
+    return bool(run.data["cost"].get("memory_since") == "cell")
 
 
 def _median(values: Sequence[float]) -> float | None:
