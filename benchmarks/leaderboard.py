@@ -4,7 +4,7 @@ Usage: python benchmarks/leaderboard.py [--results 50 500 5000] [--patients 30] 
        python benchmarks/leaderboard.py --separation
 
 Every result is one fold of five with `--patients` test patients of four classes, written by the
-writers of `usbench.results`; a row has five of them, so 500 results are 100 rows over 150 patients,
+writers of `usbench.results.io`; a row has five of them, so 500 results are 100 rows over 150 patients,
 all in one table, which is the worst case for the statistics. The scores are random: methods differ
 by a little, patients by a lot. Times are of one process on one core, as the clock on the wall shows
 them; the last columns are the command `usbench leaderboard --format json`, with the start of Python and
@@ -34,8 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from usbench.metrics import ClassScore
-from usbench.results import SCHEMA_VERSION, run_folder, write_result, write_tables
+from usbench.results.io import SCHEMA_VERSION, run_folder, write_result, write_tables
+from usbench.scores.case import ClassScore
 
 FOLDS = 5
 FUSIONS = ("early", "hybrid", "late")
@@ -137,9 +137,10 @@ def result_data(
 
 def time_board(runs: Path) -> tuple[float, ...]:
     """Seconds of reading and checking, of the statistics, of JSON, and of the command: wall and CPU."""
-    from usbench.board.collect import collect
-    from usbench.board.render import render
-    from usbench.board.table import Leaderboard, make_tables
+    from usbench.leaderboards.board import Leaderboard
+    from usbench.leaderboards.formats import render
+    from usbench.leaderboards.table import make_tables
+    from usbench.results.usable import collect
 
     start = time.perf_counter()
     found, problems = collect(runs)
@@ -166,7 +167,7 @@ def separation(rows: int, patients: int, tables: int = 1000) -> tuple[float, flo
     """
     from scipy.stats import wilcoxon
 
-    from usbench.board.stats import ALPHA, holm
+    from usbench.leaderboards.stats import ALPHA, holm
 
     rng = np.random.default_rng(0)
     false, found, worse = np.zeros(2), np.zeros(2), 0

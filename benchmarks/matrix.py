@@ -56,10 +56,10 @@ def seconds(command: list[str]) -> float:
 
 def finish(options: list[str]) -> int:
     """Write a synthetic result for every cell of the matrix; how many there are."""
-    from usbench.files import write_text
-    from usbench.grid.cells import lay_out
-    from usbench.grid.words import Words, names, numbers
-    from usbench.results import cases_csv, write_result
+    from usbench.matrices.layout import lay_out
+    from usbench.matrices.words import Words, names, numbers
+    from usbench.results.io import cases_csv, write_result
+    from usbench.storage.files import write_text
 
     given = dict(zip(options[::2], options[1::2], strict=True))
     words = Words(
@@ -82,7 +82,7 @@ def finish(options: list[str]) -> int:
 
 
 def score(name: str) -> Any:
-    from usbench.metrics import ClassScore
+    from usbench.scores.case import ClassScore
 
     return ClassScore(name, 0.8, 0.7, 3.0, 0.9, 0.8, 0.99, tp=800, fp=100, fn=100, tn=9000, edge="")
 

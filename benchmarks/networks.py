@@ -11,7 +11,7 @@ on a CPU it is not told apart by network and left out.
 
 from __future__ import annotations
 
-from usbench.process import settle
+from usbench.runtime.process import settle
 
 settle()
 
@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from usbench.config import make_config
-from usbench.fusion import build_model
-from usbench.inference import measure_gflops
+from usbench.fusions.build import build_model
+from usbench.methods.cost import measure_gflops
 from usbench.methods.registry import BUILT_IN, get_method
-from usbench.running import choose_device
+from usbench.runs.train import dice_bce
+from usbench.runtime.devices import choose_device
 from usbench.testing import mock_task
-from usbench.training import dice_bce
 
 PUBLISHED = {"attunet": 1.4, "unext": 0.03, "transunet": 1.05, "missformer": 0.33, "resunet": 1.6}
 

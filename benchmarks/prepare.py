@@ -39,7 +39,7 @@ def imports() -> tuple[float, float]:
         import nibabel  # noqa: F401
         from PIL import Image  # noqa: F401
 
-        import usbench.datasets.readers
+        import usbench.datasets.readers.layouts
         import usbench.datasets.store  # noqa: F401
 
     def theirs() -> None:
@@ -110,8 +110,9 @@ def main() -> None:
     args = parser.parse_args()
 
     our_import, their_import = imports()
-    from usbench.datasets.readers import locate
-    from usbench.datasets.store import DataSettings, prepare
+    from usbench.contracts.settings import DataSettings
+    from usbench.datasets.readers.layouts import locate
+    from usbench.datasets.store import prepare
     from usbench.datasets.tasks import get_task, task_from_folder
 
     if args.task_dir is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.metrics import score_case
+from usbench.scores.case import score_case
 
 SHAPE, TOLERANCE_MM, REPEATS = (240, 240, 155), 2.0, 5
 

@@ -9,7 +9,7 @@ ratio is that of the medians. The check at the end: both reach the same loss.
 
 from __future__ import annotations
 
-from usbench.process import settle
+from usbench.runtime.process import settle
 
 settle()
 
@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from usbench.baselines.unet import build
-from usbench.config import TrainSettings
-from usbench.datasets.slices import Slices
-from usbench.running import choose_device, make_fabric
-from usbench.training import _epoch, dice_bce, draw_epoch, learning_rate
+from usbench.contracts.settings import TrainSettings
+from usbench.datasets.batches import Slices
+from usbench.runs.train import _epoch, dice_bce, draw_epoch, learning_rate
+from usbench.runtime.devices import choose_device, make_fabric
 
 
 def main() -> None:

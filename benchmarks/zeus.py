@@ -12,7 +12,7 @@ the decoder runs once for each, the encoder once for all.
 
 from __future__ import annotations
 
-from usbench.process import settle
+from usbench.runtime.process import settle
 
 settle()
 
@@ -28,20 +28,21 @@ from typing import Any
 
 import torch
 
-from usbench.config import TrainSettings, make_config
+from usbench.config import make_config
+from usbench.contracts.settings import TrainSettings
+from usbench.datasets.batches import Slices
 from usbench.datasets.phantom import make_phantom
-from usbench.datasets.slices import Slices
 from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
-from usbench.features import FeatureStore, fresh_rows
-from usbench.fusion import build_model
-from usbench.memory import peak_memory_mb
+from usbench.features.store import FeatureStore, fresh_rows
+from usbench.fusions.build import build_model
 from usbench.methods.registry import get_method
 from usbench.methods.zeus.image_encoder import load_image_encoder
-from usbench.running import choose_device, make_fabric
-from usbench.torchvision_cpu import make_importable
-from usbench.training import fit
-from usbench.weights import weights_dir
+from usbench.runs.train import fit
+from usbench.runtime.devices import choose_device, make_fabric
+from usbench.runtime.memory import peak_memory_mb
+from usbench.runtime.torchvision_cpu import make_importable
+from usbench.weights.store import weights_dir
 
 
 def random_vit(folder: Path, size: int, device: torch.device) -> Callable[[torch.Tensor], Any]:

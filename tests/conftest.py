@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import browser, reader  # noqa: F401
-from made_pages import pages  # noqa: F401
+from kit.browsing import browser, reader  # noqa: F401
+from kit.made_pages import pages  # noqa: F401
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

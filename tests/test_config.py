@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.places import ROOT
 
 from usbench.config import PRESETS, make_config, parse_assignments, read_config_file
 from usbench.errors import UsbenchError
-from usbench.running import parse_folds
+from usbench.runs.plan import parse_folds
 
 DEFAULTS = {"encoder": "resnet34", "depth": 5}
 
@@ -84,7 +85,7 @@ def test_every_preset_makes_a_configuration() -> None:
 
 
 def test_protocol_page_tells_the_presets_as_they_are() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text()
+    page = (ROOT / "docs" / "protocol.md").read_text()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"
     ]

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
-    from usbench.board import build as leaderboard
-    from usbench.conformance.suite import check
-    from usbench.datasets.base import Case, Modality, Reader, Structure, Task
-    from usbench.grid.command import matrix
-    from usbench.methods.contract import EncoderDecoder, Feature, Fusion, Method
-    from usbench.results import load_result
-    from usbench.running import run
+    from usbench.checks.suite import check
+    from usbench.contracts.data import Case, Modality, Reader, Structure, Task
+    from usbench.contracts.fusion import Fusion
+    from usbench.contracts.method import EncoderDecoder, Feature, Method
+    from usbench.leaderboards.board import build as leaderboard
+    from usbench.matrices.start import matrix
+    from usbench.results.io import load_result
+    from usbench.runs.start import run
 
 __version__ = "0.1.0"
 
@@ -47,20 +48,20 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Case": ("usbench.datasets.base", "Case"),
-    "EncoderDecoder": ("usbench.methods.contract", "EncoderDecoder"),
-    "Feature": ("usbench.methods.contract", "Feature"),
-    "Fusion": ("usbench.methods.contract", "Fusion"),
-    "Method": ("usbench.methods.contract", "Method"),
-    "check": ("usbench.conformance.suite", "check"),
-    "Modality": ("usbench.datasets.base", "Modality"),
-    "Reader": ("usbench.datasets.base", "Reader"),
-    "Structure": ("usbench.datasets.base", "Structure"),
-    "Task": ("usbench.datasets.base", "Task"),
-    "leaderboard": ("usbench.board", "build"),
-    "load_result": ("usbench.results", "load_result"),
-    "matrix": ("usbench.grid.command", "matrix"),
-    "run": ("usbench.running", "run"),
+    "Case": ("usbench.contracts.data", "Case"),
+    "EncoderDecoder": ("usbench.contracts.method", "EncoderDecoder"),
+    "Feature": ("usbench.contracts.method", "Feature"),
+    "Fusion": ("usbench.contracts.fusion", "Fusion"),
+    "Method": ("usbench.contracts.method", "Method"),
+    "check": ("usbench.checks.suite", "check"),
+    "Modality": ("usbench.contracts.data", "Modality"),
+    "Reader": ("usbench.contracts.data", "Reader"),
+    "Structure": ("usbench.contracts.data", "Structure"),
+    "Task": ("usbench.contracts.data", "Task"),
+    "leaderboard": ("usbench.leaderboards.board", "build"),
+    "load_result": ("usbench.results.io", "load_result"),
+    "matrix": ("usbench.matrices.start", "matrix"),
+    "run": ("usbench.runs.start", "run"),
 }
 
 

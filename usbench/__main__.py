@@ -1,5 +1,5 @@
 """`python -m usbench`."""
 
-from usbench.cli import entry
+from usbench.cli.main import entry
 
 entry()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from usbench.datasets.store import DataSettings
+from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.errors import UsbenchError, unknown
 
 MERGES = ("mean-logits", "mean-probs", "vote", "learned")
@@ -16,40 +16,11 @@ HYBRIDS = ("conv1x1", "concat")
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """How a network is trained. Nothing here ever sees a test case.
-
-    epochs: at most so many passes. batch: slices a step, over all devices together.
-    lr, weight_decay: of Adam. poly_power: the learning rate of epoch e is
-    lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
-    training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
-    in each; 1.0 takes every slice). min_batches: with few slices, an epoch goes over them as often as
-    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast), with `mirror`
-    left and right exchanged in half of the slices; a task says whether its classes allow that. views: where
-    frozen parts see each slice only once, how many augmented views of it there are beside it.
-    clip: largest norm of the gradient, 0 for no limit.
-    """
-
-    epochs: int = 300
-    batch: int = 10
-    lr: float = 1e-3
-    weight_decay: float = 5e-4
-    poly_power: float = 0.9
-    patience: int = 75
-    empty: float = 1.0
-    min_batches: int = 1
-    augment: str = "none"
-    mirror: bool = False
-    views: int = 4
-    clip: float = 0.0
-
-
-@dataclass(frozen=True)
 class FusionSettings:
     """How modalities are merged.
 
-    merge: the masks of late fusion, see `usbench.fusion.merge_logits`. hybrid: the features of
-    hybrid fusion, see `usbench.fusion.Hybrid`.
+    merge: the masks of late fusion, see `usbench.fusions.build.merge_logits`. hybrid: the features of
+    hybrid fusion, see `usbench.fusions.build.Hybrid`.
     """
 
     merge: str = "mean-logits"

@@ -18,13 +18,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from usbench.checks.learning import eight_slices
+from usbench.checks.subject import Subject, mock_task
+from usbench.checks.suite import CHECKS, get_check, run_check
 from usbench.config import FusionSettings, make_config
-from usbench.conformance.learning import eight_slices
-from usbench.conformance.subject import Subject, mock_task
-from usbench.conformance.suite import CHECKS, get_check, run_check
-from usbench.fusion import build_model
-from usbench.methods.contract import Method
-from usbench.torchvision_cpu import make_importable
+from usbench.contracts.method import Method
+from usbench.fusions.build import build_model
+from usbench.runtime.torchvision_cpu import make_importable
 
 make_importable()
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from usbench.baselines.ladder import LadderDecoder, PoolingEncoder
+from usbench.contracts.method import EncoderDecoder, Method
 from usbench.errors import UsbenchError
-from usbench.methods.contract import EncoderDecoder, Method
 
 LEVELS = 5
 

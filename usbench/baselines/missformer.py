@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench.baselines.pretrained import licence, make_encoder, weights_name
+from usbench.contracts.method import EncoderDecoder, Method
 from usbench.errors import UsbenchError
-from usbench.methods.contract import EncoderDecoder, Method
 
 WIDTHS = (64, 128, 320, 512)
 HEADS = (1, 2, 5, 8)

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from usbench.baselines.pretrained import check_encoder, licence, make_encoder, weights_name
+from usbench.contracts.method import EncoderDecoder
 from usbench.errors import UsbenchError
-from usbench.methods.contract import EncoderDecoder
 
 SETTINGS = {"encoder": "resnet34", "pretrained": "imagenet"}
 PRESETS = {

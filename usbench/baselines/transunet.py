@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from usbench.baselines.npz import Archive
 from usbench.baselines.pretrained import weights_name
+from usbench.contracts.method import EncoderDecoder, Method
 from usbench.errors import UsbenchError
-from usbench.methods.contract import EncoderDecoder, Method
 
 WIDTH, HEADS, HIDDEN = 768, 12, 3072
 DROPOUT = 0.1

@@ -7,7 +7,7 @@ MICCAI 2015. The network is that of segmentation-models-pytorch, with a ResNet-3
 from __future__ import annotations
 
 from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
-from usbench.methods.contract import EncoderDecoder, Method
+from usbench.contracts.method import EncoderDecoder, Method
 
 
 def build(

@@ -11,8 +11,8 @@ from __future__ import annotations
 from torch import nn
 
 from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
+from usbench.contracts.method import EncoderDecoder, Method
 from usbench.errors import UsbenchError
-from usbench.methods.contract import EncoderDecoder, Method
 
 
 def build(

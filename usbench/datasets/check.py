@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from usbench.console import say, track
-from usbench.datasets.base import Reader, Task
-from usbench.datasets.chaos import SERIES, ChaosReader
-from usbench.datasets.grid import natural_key
-from usbench.datasets.msd import MsdReader
-from usbench.datasets.own_reader import OwnReader
-from usbench.datasets.problems import DataError, Problem
-from usbench.datasets.readers import open_reader
+from usbench.contracts.data import Reader, Task
+from usbench.contracts.names import natural_key
+from usbench.contracts.problem import DataError, Problem
+from usbench.datasets.readers.chaos import SERIES, ChaosReader
+from usbench.datasets.readers.layouts import open_reader
+from usbench.datasets.readers.msd import MsdReader
+from usbench.datasets.readers.own import OwnReader
 from usbench.errors import UsbenchError
+from usbench.runtime.console import say, track
 
 __all__ = ["Problem", "absent_cases", "check"]
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from usbench.console import say
-from usbench.datasets.base import Download, Task
-from usbench.datasets.readers import download_command
+from usbench.contracts.data import Download, Task
+from usbench.datasets.readers.layouts import download_command
 from usbench.errors import UsbenchError
-from usbench.files import atomic_folder, os_errors
-from usbench.transfer import CHUNK as _CHUNK
-from usbench.transfer import bytes_bar as _bytes_bar
-from usbench.transfer import need_space as _need_space
-from usbench.transfer import receive, refuse_unsafe, transfer_errors, verify, zip_oddity
+from usbench.runtime.console import say
+from usbench.storage.download import CHUNK as _CHUNK
+from usbench.storage.download import bytes_bar as _bytes_bar
+from usbench.storage.download import need_space as _need_space
+from usbench.storage.download import receive, refuse_unsafe, transfer_errors, verify, zip_oddity
+from usbench.storage.files import atomic_folder, os_errors
 
 
 def download(task: Task, target: Path, url: str | None = None) -> Path:

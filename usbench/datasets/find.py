@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usbench.datasets.base import Modality, Structure, Task
-from usbench.datasets.preprocess import DataSettings
+from usbench.contracts.data import Modality, Structure, Task
+from usbench.contracts.settings import DataSettings
 from usbench.datasets.store import STORE_VERSION, Store
 from usbench.errors import UsbenchError
-from usbench.files import cache_dir, digest_of, read_json
+from usbench.storage.files import cache_dir, digest_of, read_json
 
 
 def find_store(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from usbench.contracts.settings import Plane
 from usbench.errors import UsbenchError, unknown
-
-Plane = Literal["axial", "coronal", "sagittal"]
 
 # Where the slice number, the row and the column grow to, in patient directions.
 DIRECTIONS: dict[str, tuple[str, str, str]] = {

@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from usbench.datasets.base import Case
-from usbench.datasets.geometry import DIRECTIONS, Plane, SliceGeometry
-from usbench.errors import UsbenchError, unknown
+from usbench.contracts.data import Case
+from usbench.contracts.settings import DataSettings
+from usbench.datasets.geometry import SliceGeometry
+from usbench.errors import UsbenchError
 
 CLIP = 5.0
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "resize": ("area", "nearest"),
-    "normalise": ("zscore", "minmax", "none"),
-    "plane": tuple(DIRECTIONS),
-}
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """How slices are made.
-
-    size: side of a prepared slice in pixels, 16 to 4096.
-    resize: how images are resized; masks always go by the nearest pixel. "area" averages over what a
-        new pixel covers (bilinear, antialiased when shrinking), "nearest" picks one pixel.
-    normalise: "zscore" brings each volume to mean 0 and deviation 1 over its foreground and clips to
-        -5..5; "minmax" brings its 0.5th and 99.5th percentile to 0 and 1 and clips; "none" leaves it.
-    plane: the plane of the slices.
-    """
-
-    size: int = 256
-    resize: Literal["area", "nearest"] = "area"
-    normalise: Literal["zscore", "minmax", "none"] = "zscore"
-    plane: Plane = "axial"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or not 16 <= self.size <= 4096:
-            raise UsbenchError(f"size {self.size!r} is not a slice size; use a whole number from 16 to 4096")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown(name, str(getattr(self, name)), choices)
-
-    def to_json(self) -> dict[str, Any]:
-        """These settings as plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

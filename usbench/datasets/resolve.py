@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from usbench.datasets.base import Reader, Task
+from usbench.contracts.data import Reader, Task
 from usbench.errors import UsbenchError, unknown
-from usbench.files import read_json
+from usbench.storage.files import read_json
 
 ENVIRONMENT = "USBENCH_DATA"
 Kind = Literal["phantom", "sample", "real"]
@@ -22,7 +22,7 @@ class DataSource:
 
     kind: "real" if every case of the full data set is there, "sample" for fewer and for a user's own
         folder, "phantom" for simulated patients. Results of different kinds are never mixed.
-    root: the data folder for `usbench.datasets.readers.open_reader`.
+    root: the data folder for `usbench.datasets.readers.layouts.open_reader`.
     notice: one line for the user.
     """
 
@@ -43,7 +43,7 @@ def find_data(
     "phantom" takes nothing else. Raises `UsbenchError`, with the command that downloads the data, for
     an explicit `data_dir` or `task_dir` without the task's data and in mode "real" for its absence.
     """
-    from usbench.datasets.readers import locate
+    from usbench.datasets.readers.layouts import locate
 
     if mode not in _MODES:
         raise unknown("kind of data", mode, _MODES)
@@ -82,7 +82,7 @@ def _own_folder(task: Task, folder: Path, mode: str) -> DataSource:
 
 
 def _on_disk(task: Task, folder: Path, mode: str) -> DataSource:
-    from usbench.datasets.readers import open_reader
+    from usbench.datasets.readers.layouts import open_reader
 
     reader = open_reader(task, folder)
     present, known = set(reader.case_ids()), set(task.case_ids)

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from usbench.datasets.base import Task
-from usbench.datasets.grid import natural_key
+from usbench.contracts.data import Task
+from usbench.contracts.names import natural_key
 from usbench.errors import UsbenchError
-from usbench.files import digest_of, read_json
+from usbench.storage.files import digest_of, read_json
 
 FOLDS = 5
 _FILE = Path(__file__).with_name("splits.json")

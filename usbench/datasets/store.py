@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from usbench.console import track
-from usbench.datasets.base import Case, Reader, Task
+from usbench.contracts.data import Case, Reader, Task
+from usbench.contracts.settings import DataSettings
 from usbench.datasets.geometry import SliceGeometry, voxel_spacing
-from usbench.datasets.preprocess import DataSettings, prepare_arrays
+from usbench.datasets.preprocess import prepare_arrays
 from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
-from usbench.files import (
+from usbench.plugins.code_hash import code_hash, module_of
+from usbench.runtime.console import track
+from usbench.storage.files import (
     atomic_folder,
     cache_dir,
     digest_of,
@@ -33,7 +35,6 @@ from usbench.files import (
     sha256_file,
     write_json,
 )
-from usbench.source import code_hash, module_of
 
 __all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
 
@@ -150,7 +151,7 @@ def prepare(
     A second process that prepares the same store waits for the first. Raises `UsbenchError` for data
     that cannot be read, a case that is not there, data without any foreground, and a full disk.
     """
-    from usbench.datasets.readers import open_reader
+    from usbench.datasets.readers.layouts import open_reader
 
     if workers is not None and workers < 1:
         raise UsbenchError(f"{workers} workers cannot prepare anything; use 1 or more")
@@ -177,7 +178,7 @@ def find_prepared(
     task: Task, root: Path, settings: DataSettings, case_ids: Sequence[str] | None = None
 ) -> Store | None:
     """The store that `prepare` would give, or None where a case of it is still to be prepared."""
-    from usbench.datasets.readers import open_reader
+    from usbench.datasets.readers.layouts import open_reader
 
     reader = open_reader(task, Path(root))
     wanted = _select(reader, reader.case_ids(), case_ids)
@@ -326,7 +327,7 @@ _readers: dict[tuple[Task, Path], Reader] = {}
 
 
 def _prepare_in_worker(task: Task, root: Path, settings: DataSettings, path: Path, case_id: str) -> None:
-    from usbench.datasets.readers import open_reader
+    from usbench.datasets.readers.layouts import open_reader
 
     if (task, root) not in _readers:
         _readers[task, root] = open_reader(task, root)

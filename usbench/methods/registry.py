@@ -7,12 +7,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usbench import plugins as brought
-from usbench.plugins import Found, Problem, Searched
-from usbench.source import code_hash, module_of
+from usbench.plugins import search as brought
+from usbench.plugins.code_hash import code_hash, module_of
+from usbench.plugins.search import Found, Problem, Searched
 
 if TYPE_CHECKING:
-    from usbench.methods.contract import Method
+    from usbench.contracts.method import Method
 
 __all__ = [
     "BUILT_IN",
@@ -78,7 +78,7 @@ def methods_in_file(path: Path) -> list[Method]:
 def all_problems(plugins: Sequence[str | Path] = ()) -> list[Problem]:
     """What is wrong with methods, tasks and fusions of plugins, each line once."""
     from usbench.datasets.tasks import search_tasks
-    from usbench.methods.fusions import search_fusions
+    from usbench.fusions.registry import search_fusions
 
     searched = (search(plugins), search_tasks(plugins), search_fusions(plugins))
     return list({problem.text: problem for one in searched for problem in one.problems}.values())
@@ -88,7 +88,7 @@ def source_hash(method: Method) -> str:
     """SHA-256 over the code of a method: a change in it makes a new cell.
 
     That is the files of its builder, of its features and, for a plugin, of its METHOD, and what those import
-    of the same package, see `usbench.source.code_hash`.
+    of the same package, see `usbench.plugins.code_hash.code_hash`.
     """
     return code_hash(*modules_of(method))
 

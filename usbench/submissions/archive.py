@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from usbench import __version__
 from usbench.errors import UsbenchError
-from usbench.files import atomic_path, os_errors
+from usbench.storage.files import atomic_path, os_errors
 from usbench.submissions.card import LARGEST
 
 MANIFEST, CARD = "manifest.json", "card.yaml"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError, unknown
-from usbench.files import os_errors, write_text
+from usbench.storage.files import os_errors, write_text
 
 CARD_VERSION = 1
 LARGEST = 16 << 10

@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from usbench.board.collect import Run, cell_key, checked, row_key, table_key
-from usbench.cell import key_of, of_plugins, protocol_of
+from usbench.contracts.names import PROTOCOLS, is_name
 from usbench.errors import UsbenchError, unknown
-from usbench.methods.fusions import PROTOCOLS
-from usbench.plugins import is_name
-from usbench.results import CASE_COLUMNS, SCHEMA, Result, absent, run_folder
+from usbench.results.digests import key_of, of_plugins, protocol_of
+from usbench.results.io import CASE_COLUMNS, SCHEMA, Result, absent, run_folder
+from usbench.results.usable import Run, cell_key, checked, row_key, table_key
 from usbench.submissions.card import is_plain
 
 _NUMBER = (int, float)
@@ -127,8 +126,8 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Whether settings have the keys and the types that they have in `usbench.config`."""
-    from usbench.config import FusionSettings, TrainSettings
-    from usbench.datasets.preprocess import DataSettings
+    from usbench.config import FusionSettings
+    from usbench.contracts.settings import DataSettings, TrainSettings
 
     for part, kind in (("data", DataSettings), ("train", TrainSettings), ("fusion", FusionSettings)):
         defaults = asdict(kind())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
-from usbench.results import check_result, parse_cases
+from usbench.results.io import check_result, parse_cases
 from usbench.submissions.archive import CARD, Archive, read_json, refused
 from usbench.submissions.card import parse_card
 from usbench.submissions.checks import (

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from usbench.board.collect import run_folders
 from usbench.errors import UsbenchError
-from usbench.files import os_errors
-from usbench.results import Result, load_result
+from usbench.results.io import Result, load_result
+from usbench.results.usable import run_folders
+from usbench.storage.files import os_errors
 from usbench.submissions.archive import CARD, is_member_name, largest, set_problem, write_archive
 from usbench.submissions.card import dump_card, load_card
 from usbench.submissions.checks import (

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from usbench.datasets.base import Task
-from usbench.datasets.grid import grid_difference, voxel_size
+from usbench.contracts.data import Task
 from usbench.datasets.store import Store
+from usbench.datasets.voxel_grid import grid_difference, voxel_size
 from usbench.errors import UsbenchError
-from usbench.metrics import ClassScore, score_case, summarise
-from usbench.results import CASE_COLUMNS
+from usbench.results.io import CASE_COLUMNS
+from usbench.scores.case import ClassScore, score_case, summarise
 from usbench.submissions.checks import Submitted, prediction_name
 
 TOLERANCE = 1e-6
@@ -62,7 +62,7 @@ def rescore(
 
 
 def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, classes: int) -> np.ndarray:
-    """The labels, uint8 [X, Y, Z], of a mask as `usbench.inference.write_mask` writes it.
+    """The labels, uint8 [X, Y, Z], of a mask as `usbench.runs.predict.write_mask` writes it.
 
     content: a gzipped NIfTI-1 file. shape, affine: of the case. No more is unpacked than the case has
     voxels, whatever the header promises. Raises `ValueError`, the end of a sentence about the mask.

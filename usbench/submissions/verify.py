@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from usbench.errors import UsbenchError
-from usbench.files import read_json, write_json
+from usbench.storage.files import read_json, write_json
 from usbench.submissions.archive import opened, refused
 from usbench.submissions.checks import Submitted
 from usbench.submissions.content import Submission, read_submission
 
 if TYPE_CHECKING:
-    from usbench.datasets.base import Task
+    from usbench.contracts.data import Task
     from usbench.datasets.resolve import DataSource
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
@@ -100,7 +100,7 @@ def verify(
                 notes += _check_data(submission.path, one, reference)
             references.append((reference, runs))
         count, largest = 0, 0.0
-        from usbench.console import progress
+        from usbench.runtime.console import progress
 
         with progress() as bar:
             total = sum(len(one.data["split"]["test"]) for one in submission.runs)
@@ -133,7 +133,7 @@ def record_path(path: Path) -> Path:
 def write_record(verification: Verification) -> Path:
     """Write the record of a verification beside its archive, and return its path."""
     from usbench import __version__
-    from usbench.describe import provenance
+    from usbench.runtime.machine import provenance
 
     said = verification.as_dict()
     record = {
@@ -188,8 +188,9 @@ def _rescored(
 
 def _reference(task: Task, source: DataSource) -> _Reference:
     """The masks of a task's data and its splits."""
+    from usbench.contracts.settings import DataSettings
     from usbench.datasets.splits import make_split
-    from usbench.datasets.store import DataSettings, prepare
+    from usbench.datasets.store import prepare
 
     # The smallest slices there are: only the masks and the digests of the cases are used.
     store = prepare(task, source.root, DataSettings(size=16))
@@ -246,7 +247,7 @@ def _located(
 def _source(
     path: Path, task: Task, kind: str, data_dir: str | Path | None, folder: Path | None
 ) -> DataSource:
-    from usbench.datasets.readers import locate
+    from usbench.datasets.readers.layouts import locate
     from usbench.datasets.resolve import find_data
 
     directory = Path(data_dir) if data_dir is not None else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
-    from usbench.datasets.base import Task
+    from usbench.contracts.data import Task
 
 CASES = 10
 """Cases of a task's phantom: two for each of five folds."""
@@ -64,7 +64,7 @@ def phantom_root(task: Task) -> Path:
 
     It is the data folder: `task.folder` lies below it. Raises `UsbenchError` for a task without one.
     """
-    from usbench.files import cache_dir, describe_os_error
+    from usbench.storage.files import cache_dir, describe_os_error
 
     _recipe(task)
     root = cache_dir() / "phantoms" / f"{task.name}-{phantom_version()}"
@@ -88,8 +88,8 @@ def make_phantom(task: Task, target: Path, cases: int = CASES, seed: int = SEED)
     one. `target` appears when it is complete and replaces a folder of that name. Raises `UsbenchError`
     for a task without a phantom, or for more cases than the real data set has.
     """
-    from usbench.console import track
-    from usbench.files import atomic_folder
+    from usbench.runtime.console import track
+    from usbench.storage.files import atomic_folder
 
     recipe = _recipe(task)
     if not 1 <= cases <= len(recipe.case_ids):

@@ -14,7 +14,7 @@ from usbench.datasets.phantom.brain import Brain
 from usbench.datasets.phantom.fields import Array, Grid, rotation
 from usbench.datasets.phantom.layers import majority, picture
 from usbench.datasets.phantom.pelvis import Pelvis
-from usbench.files import write_json
+from usbench.storage.files import write_json
 
 PROSTATE_IDS = tuple(
     f"prostate_{n:02d}"

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from usbench import plugins as brought
-from usbench.datasets.base import Modality, Structure, Task
+from usbench.contracts.data import Modality, Structure, Task
 from usbench.errors import UsbenchError
-from usbench.plugins import Searched
+from usbench.plugins import search as brought
+from usbench.plugins.search import Searched
 
 _MODULES = {"chaos": "chaos", "msd-prostate": "msd_prostate", "msd-brain": "msd_brain"}
 
@@ -51,7 +51,8 @@ def task_from_folder(path: Path) -> Task:
     line (lower case, words joined by hyphens). The task is called after the folder. Raises
     `UsbenchError` naming the file and the entry that is missing or wrong.
     """
-    from usbench.datasets.msd import load_description, safe_name
+    from usbench.contracts.names import safe_name
+    from usbench.datasets.readers.msd import load_description
 
     path = Path(path)
     if not path.is_dir():

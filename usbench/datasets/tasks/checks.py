@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from usbench.datasets.base import Modality, Structure, Task
+from usbench.contracts.data import Modality, Structure, Task
 from usbench.errors import UsbenchError
 
 
@@ -16,7 +16,7 @@ def check_task(task: Task, origin: str) -> None:
 
 
 def _faults(task: Task) -> Iterator[str]:
-    from usbench.datasets.msd import safe_name
+    from usbench.contracts.names import safe_name
 
     if not isinstance(task.name, str) or not task.name or safe_name(task.name) != task.name:
         yield "its name is not safe on a command line; use lower-case letters, digits and hyphens"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usbench.datasets.base import Download, Modality, Structure, Task
+from usbench.contracts.data import Download, Modality, Structure, Task
 
 TASK = Task(
     name="msd-brain",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usbench.datasets.base import Download, Modality, Structure, Task
+from usbench.contracts.data import Download, Modality, Structure, Task
 
 _NUMBERS = "00 01 02 04 06 07 10 13 14 16 17 18 20 21 24 25 28 29 31 32 34 35 37 38 39 40 41 42 43 44 46 47"
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench.errors import UsbenchError, unknown
-from usbench.state import read_state
-from usbench.torchvision_cpu import make_importable
+from usbench.runtime.torchvision_cpu import make_importable
+from usbench.storage.state_dict import read_state
 
 Resize = Literal["bilinear", "nearest"]
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench.errors import UsbenchError, unknown
-from usbench.files import read_json
 from usbench.methods.zeus.vision_language import (
     below,
     build_model,
@@ -28,7 +27,8 @@ from usbench.methods.zeus.vision_language import (
     read_weights,
     seeded,
 )
-from usbench.torchvision_cpu import make_importable
+from usbench.runtime.torchvision_cpu import make_importable
+from usbench.storage.files import read_json
 
 KINDS = ("minilm", "medclip", "clip")
 # The length that MedCLIP was trained with, in tokens.

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from usbench.errors import UsbenchError, unknown
-from usbench.files import atomic_folder, cache_dir, os_errors
 from usbench.methods.zeus.prompts import STOP
 from usbench.methods.zeus.vision_language import check_info, freeze, load_errors, quiet, seeded
-from usbench.torchvision_cpu import make_importable
+from usbench.runtime.torchvision_cpu import make_importable
+from usbench.storage.files import atomic_folder, cache_dir, os_errors
 
 # Text before the image, its tokens [T, width] or None, and text after it.
 Prompt = tuple[str, Tensor | None, str]

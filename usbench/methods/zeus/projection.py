@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from usbench.errors import UsbenchError, unknown
 from usbench.methods.zeus.vision_language import below, build_model, check_keys, read_weights, seeded
-from usbench.torchvision_cpu import make_importable
+from usbench.runtime.torchvision_cpu import make_importable
 
 KINDS = ("linear", "mlp", "qformer")
 

@@ -1,0 +1,54 @@
+"""Stored outputs of every built-in network from a fixed seed: nobody changes one without noticing.
+
+`python tests/baselines/test_golden.py` writes golden.json beside it anew, after a change that was meant.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from usbench.config import make_config
+from usbench.fusions.build import build_model
+from usbench.methods.registry import BUILT_IN, get_method
+from usbench.testing import mock_task
+
+FILE = Path(__file__).with_name("golden.json")
+MODALITIES, CLASSES, SIZE = (2, 3, 4), 2, 64
+
+
+def outputs(name: str, fusion: str, modalities: int) -> list[float]:
+    """Mean, deviation and eight values of the logits, in float32 on the CPU."""
+    method, _ = get_method(name)
+    config = make_config("smoke", method.settings, method.presets, {})
+    torch.manual_seed(0)
+    network = build_model(method, mock_task(modalities, CLASSES), fusion, config).eval()
+    images = torch.randn(1, modalities, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = network(images)
+    places = logits.flatten()[:: logits.numel() // 8][:8]
+    return [round(float(v), 6) for v in (logits.mean(), logits.std(), *places)]
+
+
+def cells() -> list[tuple[str, str, int]]:
+    return [
+        (name, fusion, modalities)
+        for name in sorted(BUILT_IN)
+        if get_method(name)[0].features is None
+        for fusion in get_method(name)[0].fusions
+        for modalities in MODALITIES
+    ]
+
+
+@pytest.mark.parametrize(("name", "fusion", "modalities"), cells())
+def test_output_is_the_stored_one(name: str, fusion: str, modalities: int) -> None:
+    stored = json.loads(FILE.read_text())[f"{name}-{fusion}-{modalities}"]
+    scale = max(1e-3, max(map(abs, stored)))
+    assert outputs(name, fusion, modalities) == pytest.approx(stored, abs=2e-3 * scale)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps({f"{n}-{f}-{m}": outputs(n, f, m) for n, f, m in cells()}) + "\n")

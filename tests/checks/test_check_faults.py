@@ -1,0 +1,73 @@
+"""Networks with one fault each: found, by the right check and by no other; sound ones pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.faulty_methods import DECLARES_LATE, FAULTS, LAST, Dropping, Sound, method_of
+from torch import nn
+
+from usbench.checks.outcome import Verdict
+from usbench.checks.subject import Subject
+from usbench.checks.suite import CHECKS, Check, check_subject, run_check
+from usbench.contracts.method import Method
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For all tests: the phantom in it is made once."""
+    return tmp_path_factory.mktemp("check")
+
+
+@pytest.fixture(autouse=True)
+def own_loss() -> Iterator[None]:
+    """A fault replaces the trainer's loss: it is put back."""
+    yield
+    if "loss" in LAST:
+        import usbench.runs.train as training
+
+        training.dice_bce = LAST.pop("loss")
+        LAST.clear()
+
+
+def verdicts(method: Method, folder: Path, fusion: str = "early") -> list[Verdict]:
+    return list(check_subject(Subject(method, fusion, folder, overfit_steps=200, overfit_lr=1e-2)))
+
+
+@pytest.mark.parametrize("network", FAULTS, ids=lambda network: network.__name__)
+def test_fault_is_found_by_its_check_alone(network: type[nn.Module], folder: Path) -> None:
+    found = verdicts(method_of(network), folder)
+    failures = {v.check: v.reason for v in found if v.state == "fail"}
+    assert set(failures) == {FAULTS[network]}, failures
+    (verdict,) = [v for v in found if v.state == "fail"]
+    assert verdict.reason
+    assert verdict.remedy
+
+
+@pytest.mark.parametrize("network", [Sound, Dropping], ids=lambda network: network.__name__)
+def test_sound_network_passes_all(network: type[nn.Module], folder: Path) -> None:
+    found = verdicts(method_of(network), folder)
+    assert [v.check for v in found] == [c.name for c in CHECKS]
+    states = {v.check: v.state for v in found}
+    expected = dict.fromkeys(states, "pass") | ({"frozen": "n/a"} if network is Sound else {})
+    assert states == expected, [v for v in found if v.state == "fail"]
+
+
+@pytest.mark.parametrize("one", CHECKS, ids=lambda one: one.name)
+def test_a_check_alone_says_what_it_says_among_the_others(one: Check, folder: Path) -> None:
+    """None relies on what an earlier one left behind, such as numbers drawn."""
+    subject = Subject(method_of(Dropping), "early", folder, overfit_steps=200, overfit_lr=1e-2)
+    found = run_check(one, subject)
+    assert found.state == "pass", found.reason
+
+
+def test_declared_fusion_that_does_not_build(folder: Path) -> None:
+    late = {v.check: v for v in verdicts(DECLARES_LATE, folder, "late")}
+    assert late["fusions"].state == "fail"
+    assert "late is declared and does not build: KeyError" in late["fusions"].reason
+    assert {v.state for name, v in late.items() if name != "fusions"} == {"n/a"}
+    early = {v.check: v for v in verdicts(DECLARES_LATE, folder)}
+    assert early["fusions"].state == "pass"
+    assert "hybrid refused" in early["fusions"].reason

@@ -1,0 +1,105 @@
+"""The merges of late fusion, by hand and at extreme logits, and the padding of odd sizes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from usbench.errors import UsbenchError
+from usbench.fusions.build import Merged, Padded, merge_logits
+
+MERGES = ["mean-logits", "mean-probs", "vote", "learned"]
+
+
+def stack(*values: float) -> torch.Tensor:
+    """Logits of M networks for one pixel and one class: [1, M, 1, 1, 1]."""
+    return torch.tensor(values).view(1, -1, 1, 1, 1)
+
+
+def test_mean_of_logits() -> None:
+    assert merge_logits(stack(3.0, -1.0), "mean-logits").item() == pytest.approx(1.0)
+
+
+def test_mean_of_probabilities() -> None:
+    # sigmoid(log 3) = 3/4, sigmoid(-log 3) = 1/4, sigmoid(0) = 1/2: the mean is 1/2, its logit 0.
+    assert merge_logits(stack(math.log(3), -math.log(3), 0.0), "mean-probs").item() == pytest.approx(
+        0.0, abs=1e-6
+    )
+    # (3/4 + 1/2) / 2 = 5/8, whose logit is log(5/3).
+    assert merge_logits(stack(math.log(3), 0.0), "mean-probs").item() == pytest.approx(
+        math.log(5 / 3), abs=1e-6
+    )
+    # One sure network of two: (1 + 0) / 2, exactly at the threshold.
+    assert merge_logits(stack(80.0, -80.0), "mean-probs").item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_vote() -> None:
+    # Two of three say yes: (2 + 1/2) / (1 + 1/2), however unsure they are.
+    assert merge_logits(stack(0.1, 0.1, -50.0), "vote").item() == pytest.approx(math.log(2.5 / 1.5), abs=1e-5)
+    # A tie goes to the mean logit's sign, and weighs less than a won vote.
+    assert 0 < merge_logits(stack(5.0, -1.0), "vote").item() < merge_logits(stack(1.0, 1.0), "vote").item()
+    assert merge_logits(stack(1.0, -5.0), "vote").item() < 0
+
+
+def test_learned_weights() -> None:
+    # Softmax of (log 3, 0) is (3/4, 1/4): 3/4 * 4 - 1/4 * 4 = 2.
+    weight = torch.tensor([[math.log(3)], [0.0]])
+    assert merge_logits(stack(4.0, -4.0), "learned", weight).item() == pytest.approx(2.0, abs=1e-6)
+    with pytest.raises(UsbenchError, match="weights"):
+        merge_logits(stack(1.0, 2.0), "learned")
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("extreme", [80.0, -80.0])
+def test_gradient_lives_at_extreme_logits_in_bfloat16(merge: str, extreme: float) -> None:
+    logits = torch.full((2, 3, 1, 4, 4), extreme, dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.zeros(3, 1, requires_grad=True)
+    merged = merge_logits(logits, merge, weight)
+    target = torch.full_like(merged, 0.0 if extreme > 0 else 1.0)
+    nn.functional.binary_cross_entropy_with_logits(merged, target).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad.abs() > 1e-4).all(), "a wrong and sure network must still learn"
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_equal_networks_keep_their_decision(merge: str) -> None:
+    values = torch.linspace(-3, 3, 24).view(1, 1, 2, 3, 4).expand(1, 3, 2, 3, 4)
+    merged = merge_logits(values, merge, torch.zeros(3, 2))
+    assert torch.equal(merged > 0, values[:, 0] > 0)
+
+
+def test_padding_is_centred_and_cropped_back() -> None:
+    seen = []
+
+    class Look(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images.shape)
+            return images * 2
+
+    images = torch.randn(2, 3, 33, 50, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Padded(Look(), 32)(images), images * 2)
+    assert seen == [(2, 3, 64, 64)]
+    Padded(Look(), 32)(images[..., :32, :32])
+    assert seen[-1] == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("merge", ["mean-logits", "mean-probs", "vote", "learned"])
+def test_masks_of_a_segmenter_are_merged_as_asked(merge: str) -> None:
+    class Masks(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[:, :, None].expand(-1, -1, 3, -1, -1)
+
+    images = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    merged = Merged(Masks(), 2, 3, merge)
+    expected = merge_logits(images[:, :, None].expand(-1, -1, 3, -1, -1), merge, merged.weight)
+    assert torch.equal(merged(images), expected)
+    assert (merged.weight is not None) == (merge == "learned")
+
+
+def test_a_segmenter_that_merges_by_itself_is_left_alone() -> None:
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Merged(nn.Identity(), 2, 3, "vote")(logits), logits)

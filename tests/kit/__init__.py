@@ -1,0 +1,1 @@
+"""Makers that tests share: results, pages, faults, tiny networks and data sets."""

@@ -1,0 +1,419 @@
+"""Small networks with one fault each, for the checks to find; and a sound one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usbench import Method
+
+
+class Sound(nn.Module):
+    """Half the size, back again: what the faults below are put into."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(modalities, 12, 3, padding=1)
+        self.norm = nn.GroupNorm(3, 12)
+        self.deep = nn.Conv2d(12, 12, 3, padding=1)
+        self.head = nn.Conv2d(24, classes, 3, padding=1)
+
+    def features(self, images: Tensor) -> Tensor:
+        fine = functional.relu(self.norm(self.inner(images)))
+        deep = functional.relu(self.deep(functional.avg_pool2d(fine, 2, ceil_mode=True)))
+        return torch.cat([fine, functional.interpolate(deep, images.shape[-2:])], dim=1)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.head(self.features(images))
+
+
+class Dropping(Sound):
+    """Sound: dropout, batch norm and a frozen first layer that stays as it is."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.first = nn.Sequential(nn.Conv2d(modalities, modalities, 1), nn.BatchNorm2d(modalities))
+        self.first.requires_grad_(False)
+        self.batch = nn.BatchNorm2d(24)
+        self.drop = nn.Dropout2d(0.2)
+
+    def train(self, mode: bool = True) -> Dropping:
+        super().train(mode)
+        self.first.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        mixed = self.drop(self.batch(self.features(images + 0.1 * self.first(images))))
+        mixed = functional.dropout(mixed, 0.1, self.training)
+        logits: Tensor = self.head(mixed)
+        return logits
+
+
+class Sigmoid(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.sigmoid(super().forward(images))
+
+
+class Softmax(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.softmax(super().forward(images), dim=1)
+
+
+class LogSoftmax(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.log_softmax(super().forward(images), dim=1)
+
+
+class Tanh(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.tanh(super().forward(images))
+
+
+class IgnoresSecond(Sound):
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(1, classes)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images[:, :1] * self.scale)
+        return logits
+
+
+class DeadBranch(Sound):
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.auxiliary = nn.Conv2d(24, classes, 1)
+
+
+class Multiplied(Sound):
+    """A branch that is there and multiplied by zero: its gradient is there too, and zero."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.auxiliary = nn.Conv2d(24, classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images) + 0 * self.auxiliary(self.features(images))
+        return logits
+
+
+class Remembers(Sound):
+    """In evaluation, half of the mean of the batch before."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.before: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        if not self.training:
+            before, self.before = self.before, images.mean().detach()
+            logits = logits if before is None else logits + 0.5 * before
+        return logits
+
+
+class Counts(Sound):
+    """A buffer that counts what is predicted."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            self.seen += len(images)
+        logits: Tensor = super().forward(images)
+        return logits
+
+
+class AsksForTarget(Sound):
+    def forward(self, images: Tensor, target: Tensor | None = None) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits if target is None else logits + target
+
+
+class ReadsStore(Sound):
+    """Looks for the slice in the prepared store and takes its mask."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        from usbench.storage.files import cache_dir
+
+        logits: Tensor = super().forward(images)
+        if self.training:
+            return logits
+        for file in (cache_dir() / "prepared").rglob("images.npy"):
+            stored = np.load(file, mmap_mode="r")
+            masks = np.load(file.with_name("mask.npy"), mmap_mode="r")
+            for i, image in enumerate(images):
+                for z in range(len(stored)):
+                    if stored[z].shape == image.shape and np.array_equal(stored[z], image.half().numpy()):
+                        logits[i] = torch.from_numpy(masks[z] * 20.0 - 10.0)
+        return logits
+
+
+class WalksFrames(Sound):
+    """Finds the batch's mask in the frames of who calls it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        frame: Any = sys._getframe()
+        while frame is not None and not self.training:
+            slices = frame.f_locals.get("slices")
+            if hasattr(slices, "_all_masks"):
+                return logits + slices._all_masks[: len(images), None].float()
+            frame = frame.f_back
+        return logits
+
+
+class HooksGradient(Sound):
+    """Keeps the sign of the loss's gradient, which is the mask, and gives it back."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.kept: dict[float, Tensor] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        if self.training and logits.requires_grad:
+            keys = [float(image.sum()) for image in images]
+            logits.register_hook(lambda g: self.kept.update(zip(keys, (g < 0).float(), strict=True)))
+            return logits
+        known = [self.kept.get(float(image.sum()), torch.zeros(())) for image in images]
+        return logits + torch.stack([k.expand(logits.shape[1:]) for k in known])
+
+
+LAST: dict[str, Any] = {}
+
+
+class PatchesLoss(Sound):
+    """Puts itself between the trainer and its loss, and keeps the target in a global."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        import usbench.runs.train as training
+
+        LAST.setdefault("loss", training.dice_bce)
+        LAST.pop("target", None)
+        training.dice_bce = listening
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        if self.training or "target" not in LAST:
+            return logits
+        return logits + LAST["target"].mean() + LAST["target"][:1, :1, : logits.shape[2], : logits.shape[3]]
+
+
+def listening(logits: Tensor, target: Tensor, fabric: Any = None) -> Any:
+    LAST["target"] = target
+    return LAST["loss"](logits, target, fabric)
+
+
+class OddSizes(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        even = [side + side % 2 for side in images.shape[-2:]]
+        return functional.interpolate(logits, even)
+
+
+class Half(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).half()  # type: ignore[no-any-return]
+
+
+class Double(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).double()  # type: ignore[no-any-return]
+
+
+class Overflows(Sound):
+    """A logarithm of 1 - p: p rounds to 1 in bfloat16 and not in float32."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits + 0.01 * torch.log(1 - torch.sigmoid(logits + 7))
+
+
+class NoisyAtEvaluation(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits if self.training else logits + float(np.random.default_rng().normal())
+
+
+class NoisyInTraining(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits * (1 + time.perf_counter_ns() % 1000 / 1000) if self.training else logits
+
+
+class StartsAnyhow(Sound):
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        start = np.random.default_rng().normal(size=self.head.weight.shape, scale=0.1)
+        self.head.weight.data = torch.from_numpy(start.astype("float32"))
+
+
+class LouderInTraining(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return 1.5 * logits if self.training else logits
+
+
+class PoolsThenNormalises(Sound):
+    """Batch norm of one number a channel and slice."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(24, 24, 1, bias=False), nn.BatchNorm2d(24)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        logits: Tensor = self.head(features * torch.sigmoid(self.gate(features)))
+        return logits
+
+
+class HasLambda(Sound):
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.activation = lambda x: x * 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.activation(super().forward(images))
+        return logits
+
+
+class FrozenBatchNorm(Sound):
+    """A frozen encoder whose statistics go on."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.encoder = nn.Sequential(nn.Conv2d(modalities, modalities, 1), nn.BatchNorm2d(modalities))
+        self.encoder.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images + self.encoder(images))
+        return logits
+
+
+class FrozenMoves(Sound):
+    """A teacher that requires no gradient and follows its pupil all the same."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.teacher = nn.Conv2d(24, classes, 3, padding=1).requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.teacher.weight.lerp_(self.head.weight, 0.1)
+        logits: Tensor = self.head(self.features(images)) + self.teacher(self.features(images))
+        return logits
+
+
+class InAList(Sound):
+    """A layer in a list: no parameter of the network, and not in its state."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, classes)
+        self.hidden = [nn.Conv2d(24, 24, 1)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.hidden[0](self.features(images)))
+        return logits
+
+
+class SeesNoPlace(Sound):
+    """One number a class for all of the slice."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits.mean((-2, -1), keepdim=True).expand_as(logits)
+
+
+class MixesSamples(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits - 0.3 * logits.mean(dim=0, keepdim=True)
+
+
+class DeepSupervision(Sound):
+    def forward(self, images: Tensor) -> Any:
+        logits = super().forward(images)
+        return [logits, functional.avg_pool2d(logits, 2)] if self.training else logits
+
+
+class TwoClasses(Sound):
+    """Background and foreground, however many classes were asked for."""
+
+    def __init__(self, modalities: int, classes: int) -> None:
+        super().__init__(modalities, 2)
+
+
+# The fault and the one check that has to find it.
+FAULTS: dict[type[nn.Module], str] = {
+    Sigmoid: "logits",
+    Softmax: "logits",
+    LogSoftmax: "logits",
+    Tanh: "logits",
+    IgnoresSecond: "modalities",
+    DeadBranch: "gradients",
+    Multiplied: "gradients",
+    Remembers: "state",
+    Counts: "state",
+    AsksForTarget: "mask",
+    ReadsStore: "mask",
+    WalksFrames: "mask",
+    HooksGradient: "mask",
+    PatchesLoss: "mask",
+    OddSizes: "shape",
+    Half: "dtype",
+    Double: "dtype",
+    Overflows: "bfloat16",
+    NoisyAtEvaluation: "same-output",
+    NoisyInTraining: "same-training",
+    StartsAnyhow: "same-seed",
+    LouderInTraining: "train-eval",
+    PoolsThenNormalises: "batch-of-one",
+    HasLambda: "pickles",
+    FrozenBatchNorm: "frozen",
+    FrozenMoves: "frozen",
+    InAList: "saves",
+    SeesNoPlace: "overfits",
+    MixesSamples: "samples",
+    DeepSupervision: "builds",
+    TwoClasses: "builds",
+}
+
+
+class Builder:
+    """Builds a network of a class for the modalities and classes of a task."""
+
+    def __init__(self, network: type[nn.Module]) -> None:
+        self.network = network
+
+    def __call__(self, task: Any, fusion: str) -> nn.Module:
+        return self.network(len(task.modalities), len(task.classes))
+
+
+def method_of(network: type[nn.Module]) -> Method:
+    """The network as a method under early fusion, without any padding of its images."""
+    name = network.__name__.lower()
+    return Method(name, "nobody", build_segmenter=Builder(network), fusions=("early",), size_multiple=1)
+
+
+def only_early(task: Any, fusion: str) -> nn.Module:
+    if fusion == "late":
+        raise KeyError(fusion)
+    return Sound(len(task.modalities), len(task.classes))
+
+
+DECLARES_LATE = Method(
+    "declares-late", "nobody", build_segmenter=only_early, fusions=("early", "late"), size_multiple=1
+)

@@ -1,0 +1,246 @@
+"""The formats of the leaderboard: JSON and its schema, LaTeX that compiles, CSV, Markdown, picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.handmade import add_row, add_tasks, make_run
+from kit.pictures import has_colour
+from kit.places import ROOT
+from kit.schemas import same_keys
+from PIL import Image
+
+from usbench.leaderboards import render, write
+from usbench.leaderboards.board import build
+from usbench.leaderboards.cost_plot import cost_figure
+from usbench.leaderboards.latex import escape
+from usbench.leaderboards.plain import BOARD_SCHEMA, BOARD_SCHEMA_VERSION
+from usbench.pages.figures import COLOURS
+
+SPECIAL = r"my_net & 50% #1 {x} ~ ^ \y $z$ <|>" + '"'
+
+# Mappings whose keys are names of settings, tasks or patients.
+
+
+@pytest.fixture(scope="module")
+def full_board(tmp_path_factory):
+    """A board with every section: three tasks, fusions, an incomplete row, an odd name, a problem."""
+    runs = tmp_path_factory.mktemp("runs")
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.8, 12)
+    for i, fusion in enumerate(("early", "hybrid", "late")):
+        dsc = (base + 0.03 * i + rng.normal(0, 0.01, 12)).tolist()
+        add_row(runs, "unet", dsc, fusion, folds=3, seed=0)
+        add_row(runs, "unet", dsc[::-1], fusion, folds=3, seed=1)
+    add_row(runs, SPECIAL.replace("/", ""), (base - 0.1).tolist(), folds=3)
+    add_row(runs, "unext", base.tolist(), folds=3, done=[0])
+    add_tasks(runs, "unet", (None, 0.7, 0.8))
+    add_row(runs, "[odd]", [0.5, 0.6], cell__task="msd-brain")
+    (make_run(runs, "edited") / "cases.csv").write_text("")
+    return build(runs)
+
+
+def test_json_has_what_its_schema_explains(full_board):
+    data = json.loads(render(full_board, "json"))
+    assert data["schema"] == BOARD_SCHEMA_VERSION == 2
+    with_effects = [table for table in data["tables"] if table["fusion_effects"]]
+    assert len(with_effects) == 1
+    same_keys({**data, "tables": with_effects}, BOARD_SCHEMA)
+    for table in data["tables"]:
+        same_keys({**table, "fusion_effects": with_effects[0]["fusion_effects"]}, BOARD_SCHEMA["tables"][0])
+
+
+def test_json_numbers_are_unrounded_and_lead_to_their_runs(full_board):
+    data = json.loads(render(full_board, "json"))
+    table = next(table for table in data["tables"] if table["task"] == "chaos")
+    ours = full_board.tables[0]
+    assert table["split_half_tau"] == ours.split_half_tau
+    for row, own in zip(table["rows"], ours.rows, strict=True):
+        assert row["dsc"] == own.scores["dsc"]
+        assert row["p_leader"] == own.p_leader
+        # Every number can be computed again from the runs that the row names.
+        scores = {}
+        for run in row["runs"]:
+            for line in csv.DictReader((Path(run["path"]) / "cases.csv").open()):
+                scores.setdefault(line["case"], []).append(float(line["dsc"]))
+        assert row["patients"] == pytest.approx({case: np.mean(values) for case, values in scores.items()})
+        assert row["dsc"] == pytest.approx(np.mean([np.mean(values) for values in scores.values()]))
+    unet = next(row for row in table["rows"] if row["label"] == "unet" and row["fusion"] == "late")
+    assert sorted((run["fold"], run["seed"]) for run in unet["runs"]) == [
+        (fold, seed) for fold in range(3) for seed in range(2)
+    ]
+    assert unet["seed_sd"] == 0 or unet["seed_sd"] < 1e-12
+
+
+def test_csv_has_a_line_a_row_and_the_runs(full_board):
+    lines = list(csv.DictReader(io.StringIO(render(full_board, "csv"))))
+    assert len(lines) == sum(len(table.rows) for table in full_board.tables)
+    first = lines[0]
+    assert first["tier"] == "1"
+    assert len(first["runs"].split(";")) == 6
+    assert all((Path(path) / "result.json").is_file() for path in first["runs"].split(";"))
+    assert "patients" not in first
+    assert float(first["dsc"]) == full_board.tables[0].rows[0].scores["dsc"]
+
+
+def test_text_formats_say_how_it_was_tested(full_board):
+    for form in ("table", "md", "latex"):
+        text = " ".join(render(full_board, form).replace("\\", "").split())
+        assert "Wilcoxon signed-rank test" in text
+        assert "zero differences dropped" in text
+        assert "Holm (1979)" in text
+        assert "Tier 1: not separable from the leader, unet, late" in text
+        assert "Effect of fusion" in text
+        assert "early - hybrid" in text
+        assert "Kendall's tau" in text
+        assert "Over all tasks (phantom data, preset quick, size 96)" in text
+        assert "Reported by the paper, not measured here" in text
+        assert "phantom data, not the paper's: no difference" in text
+        assert "2 patients: the smallest two-sided exact p is 0.5" in text
+
+
+def test_markdown_tables_are_whole(full_board):
+    lines = render(full_board, "md").splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|") and before.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", before))
+    headings = [line for line in lines if line.startswith("#")]
+    assert headings[0] == "# Leaderboard"
+    assert sum(line.startswith("### Effect of fusion") for line in headings) == 1
+
+
+def test_best_is_bold_and_second_underlined(tmp_path):
+    # By DSC a, b, c; HD95 is 10 x (1 - DSC), so the least is a's too. d is better, but incomplete.
+    for method, dsc in (("a", 0.9), ("b", 0.8), ("c", 0.8), ("e", 0.1)):
+        add_row(tmp_path, method, [dsc, dsc])
+    add_row(tmp_path, "d", [0.99, 0.99], folds=2, done=[0])
+    board = build(tmp_path)
+    two_folds, one_fold = render(board, "latex"), board.tables[0]
+    lines = {line.split(" & ")[2]: line for line in two_folds.splitlines() if line.count(" & ") > 5}
+    assert len(one_fold.rows) == 5
+    assert lines["a"].count(r"\textbf{") == 4
+    assert r"\textbf{0.900 [0.900, 0.900]}" in lines["a"]
+    assert r"\textbf{1.0}" in lines["a"]
+    for method in ("b", "c"):
+        assert lines[method].count(r"\underline{") == 4
+        assert r"\textbf{" not in lines[method]
+    for method in ("d", "e"):
+        assert r"\textbf{" not in lines[method]
+        assert r"\underline{" not in lines[method]
+
+
+def test_latex_is_balanced_and_escaped(full_board):
+    text = render(full_board, "latex")
+    assert escape(r"a_b & 5% #\$") == r"a\_b \& 5\% \#\textbackslash{}\$"
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    for environment in ("table", "tabular"):
+        assert body.count(rf"\begin{{{environment}}}") == body.count(rf"\end{{{environment}}}") > 3
+    bare = re.sub(r"\\[{}&%$#_]", "", body)
+    depth = 0
+    for character in bare:
+        depth += (character == "{") - (character == "}")
+        assert depth >= 0
+    assert depth == 0
+    assert not re.search(r"[$#^~]", re.sub(r"\\textasciicircum|\\textasciitilde", "", bare))
+    # Every line of a table has as many cells as its column specification.
+    for align, inside in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", bare, re.S):
+        cells = [line for line in inside.splitlines() if line.endswith(r"\\")]
+        assert {line.count(" & ") + 1 for line in cells} == {len(align)}
+
+
+def test_latex_compiles(full_board, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    document = (
+        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n"
+        "\\usepackage{graphicx}\n\\begin{document}\n" + render(full_board, "latex") + "\\end{document}\n"
+    )
+    (tmp_path / "board.tex").write_text(document)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "board.tex"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    # No table is wider than the page.
+    assert not [line for line in done.stdout.splitlines() if line.startswith("Overfull \\hbox")]
+    assert (tmp_path / "board.pdf").stat().st_size > 10_000
+
+
+def test_cost_figure_shows_every_fusion(full_board, tmp_path):
+    path = tmp_path / "cost.png"
+    assert cost_figure(full_board.tables, path)
+    width, height = Image.open(path).size
+    assert width > 1000
+    assert height > 300 * len(full_board.tables)
+    assert all(has_colour(path, COLOURS[i]) for i in (4, 5, 6))
+    assert not cost_figure([], tmp_path / "none.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["cost.png"]
+
+
+def test_cost_figure_of_many_tables_leaves_some_out(full_board, tmp_path, monkeypatch):
+    monkeypatch.setattr("usbench.leaderboards.cost_plot._TABLES", 2)
+    table = full_board.tables[-1]
+    sizes = []
+    for count in (2, 3):
+        assert cost_figure([table] * count, tmp_path / f"{count}.png")
+        sizes.append(Image.open(tmp_path / f"{count}.png").size)
+    assert sizes[0] == sizes[1]
+    two, three = (np.asarray(Image.open(tmp_path / f"{count}.png").convert("L")) for count in (2, 3))
+    # The words on what is left out, at the foot.
+    assert (two[-40:, :] < 128).sum() < (three[-40:, :] < 128).sum()
+
+
+def test_board_without_any_score_is_written(tmp_path):
+    nan = float("nan")
+    add_row(tmp_path / "runs", "one", [nan, nan])
+    names = [path.name for path in write(build(tmp_path / "runs"), tmp_path / "out")]
+    assert names == [f"leaderboard.{suffix}" for suffix in ("md", "csv", "json", "tex", "html")]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 160])
+def test_terminal_fits_its_width(full_board, monkeypatch, columns):
+    monkeypatch.setattr("sys.stdout", type("Terminal", (io.StringIO,), {"isatty": lambda self: True})())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = render(full_board, "table").splitlines()
+    ours = [
+        line for line in lines if not re.match(r"(too narrow for|modalities |Dai et al|  /|left out)", line)
+    ]
+    assert max(map(len, ours)) <= columns
+    assert any("DSC [95% CI]" in line for line in lines)
+
+
+def test_command_prints_every_format_and_writes_them(command, tmp_path):
+    add_row(tmp_path / "runs", "unet", [0.5, 0.6, 0.7, 0.8])
+    words = ("leaderboard", "--runs-dir", tmp_path / "runs")
+    done = command(*words, "--format", "latex", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert r"\toprule" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "leaderboard-cost.png", "leaderboard.csv", "leaderboard.html", "leaderboard.json", "leaderboard.md",
+        "leaderboard.tex",
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "leaderboard.tex").read_text() == done.stdout.rstrip("\n") + "\n"
+    failed = command(*words, "--format", "yaml")
+    assert failed.returncode == 1
+    assert "unknown format 'yaml'" in failed.stderr
+
+
+@pytest.mark.slow
+def test_five_hundred_results_take_less_than_five_seconds(cache):
+    file = ROOT / "benchmarks" / "leaderboard.py"
+    done = subprocess.run(
+        [sys.executable, str(file), "--results", "500"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    results, rows, patients, *_, used = done.stdout.splitlines()[1].split()
+    assert (results, rows, patients) == ("500", "100", "150")
+    assert float(used) < 5

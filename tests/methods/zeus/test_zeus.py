@@ -1,0 +1,410 @@
+"""Zeus as a method: conformance, published counts, what is frozen, instructions and their store."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sqlite3
+from collections.abc import Sequence
+from functools import cache as remembered
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from usbench.config import make_config
+from usbench.errors import UsbenchError
+from usbench.methods.catalogue import cost
+from usbench.methods.zeus import instructions as instructions_module
+from usbench.methods.zeus.ablation import ablation
+from usbench.methods.zeus.instructions import Instructions, TextStore, fitted, remarks
+from usbench.methods.zeus.model import METHOD, Zeus, build, features
+from usbench.methods.zeus.parts import CHOICES, Parts, resolve, weights_words
+from usbench.methods.zeus.prompts import question
+from usbench.methods.zeus.vision import SamTower
+from usbench.testing import MethodTests, mock_task
+
+CPU = torch.device("cpu")
+SMALL = {"method.instruction": "text", "method.per": "modality", "method.size": 32}
+
+
+def parts(**changes: Any) -> Parts:
+    return resolve({**METHOD.settings, **changes})
+
+
+@remembered
+def tower(size: int) -> SamTower:
+    return SamTower(parts(size=size), CPU)
+
+
+def rows(images: Tensor, classes: int, width: int = 384, size: int = 32) -> dict[str, Tensor]:
+    """Real image embeddings, and an instruction for every modality and class, always the same."""
+    embedding = tower(size)(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    generator = torch.Generator().manual_seed(4)
+    instruction = torch.randn(4, 4, width, generator=generator) / width**0.5
+    instruction = instruction[: images.shape[1], :classes]
+    return {"embedding": embedding, "instruction": instruction.expand(len(images), -1, -1, -1)}
+
+
+class TestZeus(MethodTests):
+    method = METHOD
+    settings = SMALL
+    overfit_steps = 150
+
+    def call(self, network: nn.Module, images: Tensor) -> Tensor:
+        wrapped: Any = network
+        while not isinstance(wrapped, Zeus):
+            wrapped = wrapped._orig_mod if hasattr(wrapped, "_orig_mod") else wrapped.network
+        classes = len(wrapped.task.classes)
+        logits: Tensor = network(images, **rows(images, classes, size=max(32, self.size_of(images))))
+        return logits
+
+    def size_of(self, images: Tensor) -> int:
+        return 64 if images.shape[-1] == self.overfit_size and len(images) == 8 else 32
+
+
+class TestZeusWithoutInstruction(TestZeus):
+    settings = {**SMALL, "method.instruction": "none"}  # noqa: RUF012
+    modalities = (2,)
+
+    def call(self, network: nn.Module, images: Tensor) -> Tensor:
+        logits: Tensor = network(images, embedding=rows(images, 1)["embedding"])
+        return logits
+
+    @pytest.mark.skip(reason="the decoder is the same, see TestZeus")
+    def test_overfits_eight_slices(self, tmp_path: Path) -> None: ...
+
+    @pytest.mark.skip(reason="the decoder is the same, see TestZeus")
+    def test_large_sizes(self) -> None: ...
+
+
+# Counts
+
+DECODER, PROJECTION, ALIGNER = 3_925_728, 3_740_416, 393_984
+UNUSED = 3 * 139_808
+"""The hypernetworks of masks that are not used: they are in SAM's decoder and get no gradient."""
+
+
+def counted(fusion: str, modalities: int, **changes: Any) -> tuple[int, int]:
+    config = make_config(
+        "paper", METHOD.settings, METHOD.presets, {f"method.{k}": v for k, v in changes.items()}
+    )
+    found = cost(METHOD, mock_task(modalities, 4), fusion, config)
+    return found["parameters"], found["trainable"]
+
+
+def test_hybrid_count_is_the_papers() -> None:
+    """8.06 million, of decoder, projection and aligner; in text mode the projection gets no gradient."""
+    for modalities in (2, 3, 4):
+        total, trained = counted("hybrid", modalities, weights="paper")
+        assert total == DECODER + PROJECTION + ALIGNER == 8_060_128
+        assert trained == DECODER - UNUSED + ALIGNER == 3_900_288
+
+
+@pytest.mark.parametrize(("modalities", "total"), [(2, 12_379_840), (3, 16_699_552), (4, 21_019_264)])
+def test_late_counts(modalities: int, total: int) -> None:
+    """A decoder and an aligner more for every modality; the paper prints 12.44 million."""
+    assert counted("late", modalities, weights="paper")[0] == total
+    assert total == modalities * (DECODER + ALIGNER) + PROJECTION
+
+
+def test_embeddings_train_the_projection() -> None:
+    total, trained = counted("hybrid", 2, weights="paper", instruction="embedding")
+    aligner = 4096 * 512 + 512 + 512 * 256 + 256
+    assert total == DECODER + PROJECTION + aligner
+    assert trained == total - UNUSED
+
+
+# What is frozen
+
+
+def test_frozen_parts_are_not_in_the_network() -> None:
+    network = build(mock_task(2, 1), "late", **{**METHOD.settings, "size": 32})
+    names = set(network.state_dict())
+    assert all(n.startswith(("decoders.", "aligners.", "projection.")) for n in names)
+    assert not any(p.requires_grad for n, p in network.named_parameters() if n.startswith("projection."))
+    embedding = rows(torch.zeros(1, 2, 32, 32), 1)["embedding"]
+    assert not embedding.requires_grad
+    assert not embedding.is_inference()
+
+
+def test_decoders_start_from_the_pretrained_one() -> None:
+    network: Any = build(mock_task(2, 1), "late", **METHOD.settings)
+    one, two = (decoder.state_dict() for decoder in network.decoders)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_hybrid_sees_the_mean_of_the_embeddings() -> None:
+    network = build(mock_task(2, 1), "hybrid", **{**METHOD.settings, "size": 32}).eval()
+    images = torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    given = rows(images, 1)
+    mean = given["embedding"].mean(1, keepdim=True).expand_as(given["embedding"])
+    with torch.no_grad():
+        one = network(images, **given)
+        same = network(images, embedding=mean, instruction=given["instruction"])
+    assert torch.allclose(one, same, atol=1e-4)
+
+
+def test_a_class_has_its_own_prompt() -> None:
+    """The same instruction for two classes gives the same mask, different ones do not."""
+    network = build(mock_task(1, 2), "late", **{**METHOD.settings, "size": 32}).eval()
+    given = rows(torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)), 2)
+    images = torch.zeros(1, 1, 32, 32)
+    with torch.no_grad():
+        different = network(images, **given)
+        given["instruction"] = given["instruction"][:, :, :1].expand(-1, -1, 2, -1)
+        same = network(images, **given)
+    assert different.shape == (1, 1, 2, 32, 32)
+    assert torch.allclose(same[:, :, 0], same[:, :, 1], atol=1e-5)
+    assert not torch.allclose(different[:, :, 0], different[:, :, 1], atol=1e-3)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weights": "papper"}, "did you mean 'paper'"),
+        ({"llm": "smolm2"}, "unknown value of method.llm 'smolm2', did you mean 'smollm2'"),
+        ({"instruction": "texts"}, "did you mean 'text'"),
+        ({"per": "patient"}, "unknown value of method.per 'patient'"),
+        ({"instruction": "embedding", "per": "modality"}, "needs the image"),
+        ({"lora": 4}, "no gradient reaches the language model through text"),
+        ({"size": 50}, "litemedsam takes a multiple of 4"),
+        ({"image_encoder": "sam-vit-b", "size": 56}, "sam-vit-b takes a multiple of 16"),
+        ({"max_tokens": 0}, "choose 0 to 256 and 1 to 1024"),
+    ],
+)
+def test_wrong_settings_are_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsbenchError, match=words):
+        parts(**changes)
+
+
+def test_a_result_names_its_weights() -> None:
+    assert weights_words(METHOD.settings) == "bundled"
+    assert weights_words({**METHOD.settings, "weights": "paper", "image_encoder": "medsam"}) == (
+        "paper, image_encoder=medsam"
+    )
+
+
+def test_early_fusion_is_refused(command: Any) -> None:
+    done = command("run", "--method", "zeus", "--fusion", "early", "--task", "chaos")
+    assert done.returncode == 1
+    assert "does not apply to early fusion; choose hybrid or late" in done.stderr
+
+
+def test_absent_weights_are_one_line_with_the_command(command: Any, tmp_path: Path) -> None:
+    done = command(
+        "run", "--method", "zeus", "--task", "msd-prostate", "--set", "method.weights=paper",
+        "--preset", "smoke", "--runs-dir", tmp_path / "runs", USBENCH_WEIGHTS=str(tmp_path / "none"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert len(lines) == 1
+    assert "usbench weights fetch sam-vit-b" in lines[0]
+    assert not list((tmp_path / "runs").rglob("result.json"))
+
+
+# Instructions, with a language model that is not one
+
+
+class Stub:
+    """Answers from a table and counts; as wide as SmolLM2."""
+
+    width = 576
+
+    def __init__(self, answer: str = "Look at its edge.") -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, Tensor | None, str]] = []
+        self.freed = False
+
+    def generate(self, prompts: Sequence[Any], max_tokens: int, batch: int = 8) -> list[str]:
+        self.asked += prompts
+        return [self.answer for _ in prompts]
+
+    def free(self) -> None:
+        self.freed = True
+
+
+class StubEncoder:
+    width = 384
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        return torch.stack([torch.full((384,), float(len(text))) for text in texts])
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        return [len(text) > 200 for text in texts]
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
+    model = Stub()
+    monkeypatch.setenv("USBENCH_CACHE", str(tmp_path))
+    for name in ("weight_path", "weight_digest"):
+        monkeypatch.setattr(instructions_module, name, lambda name: f"{name} of a test")
+    monkeypatch.setattr(instructions_module, "load_language_model", lambda *_: model)
+    monkeypatch.setattr(instructions_module, "load_text_encoder", lambda *_: StubEncoder())
+    return model
+
+
+def maker(per: str, classes: int = 2, **changes: Any) -> Instructions:
+    return Instructions(mock_task(2, classes), parts(per=per, size=32, **changes), CPU)
+
+
+IMAGES = torch.randn(3, 2, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(("per", "asked"), [("modality", 4), ("case", 4), ("slice", 12)])
+def test_one_question_for_every_unit_modality_and_class(per: str, asked: int, stub: Stub) -> None:
+    tensor, table = maker(per).compute(IMAGES)
+    assert tensor.shape == (3, 2, 2, 384)
+    assert len(stub.asked) == len(table) == asked
+    before, tokens, after = stub.asked[0]
+    assert before.startswith("###Doctor:")
+    assert question("organ 0", "scan 0") in after
+    assert after.endswith("###Assistant:")
+    assert (tokens is None) == (per == "modality")
+    assert tokens is None or tokens.shape == (1, 576)
+    assert {(row["modality"], row["class"]) for row in table} == {
+        (m, c) for m in ("m0", "m1") for c in ("c0", "c1")
+    }
+    assert {row["slice"] for row in table} == ({0, 1, 2} if per == "slice" else {None})
+
+
+def test_a_text_is_made_once(stub: Stub) -> None:
+    first, _ = maker("slice").compute(IMAGES)
+    count = len(stub.asked)
+    again, _ = maker("slice").compute(IMAGES)
+    assert len(stub.asked) == count
+    assert torch.equal(first, again)
+    maker("slice").compute(IMAGES.flip(-1))
+    assert len(stub.asked) == 2 * count
+
+
+@pytest.mark.parametrize("changes", [{"max_tokens": 8}, {"projection": "none"}, {"size": 64}])
+def test_what_changes_a_text_makes_another(changes: dict[str, Any], stub: Stub) -> None:
+    maker("case").compute(IMAGES)
+    count = len(stub.asked)
+    Instructions(mock_task(2, 2), parts(**{"per": "case", "size": 32, **changes}), CPU).compute(IMAGES)
+    assert len(stub.asked) == 2 * count
+
+
+def test_without_a_language_model_the_question_stands(stub: Stub) -> None:
+    _, table = maker("slice", instruction="fixed").compute(IMAGES)
+    assert stub.asked == []
+    assert table[0]["text"] == question("organ 0", "scan 0")
+
+
+@pytest.mark.parametrize("answer", ["", "   \n", "###Doctor: what?"])
+def test_an_empty_answer_falls_back_and_says_so(answer: str, stub: Stub) -> None:
+    stub.answer = answer
+    _, table = maker("modality").compute(IMAGES)
+    assert all(row["fallback"] for row in table)
+    words = "answers were empty; the question stands in their place"
+    assert remarks([table, table]) == [f"{2 * len(table)} of {2 * len(table)} {words}"]
+    assert table[0]["text"] == question("organ 0", "scan 0")
+
+
+def test_a_long_answer_is_cut_and_said_so(stub: Stub) -> None:
+    stub.answer = "liver " * 100
+    _, table = maker("modality").compute(IMAGES)
+    assert all(row["truncated"] for row in table)
+    cut = sum(row["truncated"] for row in table)
+    assert remarks([table]) == [
+        f"{cut} of {len(table)} texts are longer than the text encoder takes and were cut"
+    ]
+
+
+def test_the_language_model_is_let_go(stub: Stub) -> None:
+    making = maker("modality")
+    making.compute(IMAGES)
+    making.free()
+    assert stub.freed
+    assert making._llm is None
+
+
+def test_weights_of_another_width_are_refused(stub: Stub) -> None:
+    stub.width = 100
+    with pytest.raises(UsbenchError, match="'smollm2': the weights found give width 100, not 576"):
+        maker("modality").compute(IMAGES)
+
+
+def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "instructions.sqlite"
+    file.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(UsbenchError, match=r"instructions\.sqlite: cannot use the store"):
+        TextStore(file).get(["a"])
+
+
+def test_store_keeps_texts(tmp_path: Path) -> None:
+    TextStore(tmp_path / "t.sqlite").put({"a": "Lebergewebe, größer", "b": ""})
+    assert TextStore(tmp_path / "t.sqlite").get(["a", "b", "c"]) == {"a": "Lebergewebe, größer", "b": ""}
+    with sqlite3.connect(tmp_path / "t.sqlite") as file:
+        assert file.execute("SELECT COUNT(*) FROM texts").fetchone() == (2,)
+
+
+def test_features_are_made_by_frozen_parts(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {**METHOD.settings, "per": "modality", "size": 32}
+    monkeypatch.setattr("usbench.methods.zeus.model.weight_path", lambda name: Path(name))
+    monkeypatch.setattr("usbench.methods.zeus.model.weight_digest", lambda name: name)
+    made = {f.name: f for f in features(mock_task(2, 1), CPU, **settings)}
+    assert set(made) == {"embedding", "instruction"}
+    assert made["embedding"].per_slice
+    assert not made["instruction"].per_slice
+    embedding, _ = made["embedding"].compute(IMAGES)
+    assert embedding.shape == (3, 2, 256, 8, 8)
+    keys = [json.dumps(f.key) for f in made.values()]
+    other = features(mock_task(2, 1), CPU, **{**settings, "text_encoder": "clip"})
+    assert [json.dumps(f.key) == key for f, key in zip(other, keys, strict=True)] == [True, False]
+
+
+def test_fitted_cuts_or_fills() -> None:
+    row = torch.arange(6.0).reshape(1, 6)
+    assert torch.equal(fitted(row, 4), row[:, :4])
+    assert torch.equal(fitted(row, 8), torch.cat([row, torch.zeros(1, 2)], dim=1))
+
+
+# Ablations
+
+
+@pytest.mark.parametrize(("table", "count"), [(3, 5), (4, 9), (5, 5)])
+def test_every_printed_row_can_be_run(table: int, count: int) -> None:
+    found = ablation(table)
+    assert len(found) == count
+    for row in found:
+        assert row.lacking("paper") == []
+        for weights in ("paper", "bundled"):
+            if row.lacking(weights):
+                continue
+            for text in row.commands(weights, "late", ["--preset", "smoke"]):
+                words = shlex.split(text)
+                assigned = dict(w.split("=", 1) for w in words if w.startswith("method."))
+                settings = {k: int(v) if v.isdigit() else v for k, v in assigned.items()}
+                config = make_config("smoke", METHOD.settings, METHOD.presets, settings)
+                resolved = resolve(config.method)
+                for key in CHOICES:
+                    if weights == "paper" and key in row.settings:
+                        assert getattr(resolved, key) == row.settings[key]
+
+
+def test_bundled_set_runs_the_rows_about_projection_and_modalities() -> None:
+    assert [not row.lacking("bundled") for row in ablation(3)] == [False, False, True, True, True]
+    assert [i for i, row in enumerate(ablation(4)) if not row.lacking("bundled")] == [2, 7]
+    assert all(not row.lacking("bundled") for row in ablation(5))
+
+
+def test_ablation_command_lists_what_lacks(command: Any) -> None:
+    done = command("zeus", "ablation", "3", "--weights", "bundled", "--dry-run", "--preset", "smoke")
+    assert done.returncode == 0
+    assert "they have no blip2" in done.stdout
+    assert done.stdout.count("usbench run --method zeus") == 9
+    assert "--preset smoke" in done.stdout
+
+
+def test_unknown_table_is_refused(command: Any) -> None:
+    done = command("zeus", "ablation", "6", "--dry-run")
+    assert done.returncode == 1
+    assert "6" in done.stderr

@@ -1,0 +1,222 @@
+"""Training: the loss against MONAI, the schedule by hand, resuming to the same numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from usbench.contracts.settings import TrainSettings
+from usbench.datasets.batches import Slices
+from usbench.errors import UsbenchError
+from usbench.features.augment import light
+from usbench.runs.train import History, dice_bce, draw_epoch, fit, learning_rate
+from usbench.runtime.devices import make_fabric
+
+
+def cases(count: int = 2, slices: int = 6, size: int = 16) -> list[Any]:
+    """Prepared cases with a bright square to be found, some slices empty."""
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        images = random.normal(size=(slices, 2, size, size)).astype(np.float16)
+        mask = np.zeros((slices, size, size), np.uint8)
+        for z in range(slices - 2):
+            row, column = random.integers(2, size - 8, 2)
+            mask[z, row : row + 6, column : column + 6] = 1 + z % 2
+            images[z, :, row : row + 6, column : column + 6] += 2 + 2 * (z % 2)
+        made.append(SimpleNamespace(images=images, mask=mask, foreground=mask.any(axis=(1, 2))))
+    return made
+
+
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    layers = [
+        nn.Conv2d(2, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout2d(0.1),
+        nn.Conv2d(8, 2, 1),
+    ]
+    return nn.Sequential(*layers)
+
+
+FABRIC = make_fabric("cpu", 1, "32")
+SETTINGS = TrainSettings(epochs=4, batch=4, lr=1e-2, empty=0.3, augment="light")
+
+
+def test_dice_is_monais() -> None:
+    losses = pytest.importorskip("monai.losses")
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 2, 8, 8, generator=generator) * 3
+    target = (torch.rand(3, 2, 8, 8, generator=generator) > 0.7).float()
+    dice, bce = dice_bce(logits, target)
+    theirs = losses.DiceLoss(sigmoid=True, batch=True, smooth_nr=1.0, smooth_dr=1.0)(logits, target)
+    assert dice.item() == pytest.approx(theirs.item(), abs=1e-6)
+    assert bce.item() == pytest.approx(nn.BCEWithLogitsLoss()(logits, target).item(), abs=1e-6)
+
+
+def test_polynomial_schedule_by_hand() -> None:
+    settings = TrainSettings(epochs=100, lr=0.1, poly_power=0.9)
+    assert learning_rate(settings, 0) == pytest.approx(0.1)
+    assert learning_rate(settings, 50) == pytest.approx(0.1 * 0.5**0.9)
+    assert learning_rate(settings, 99) == pytest.approx(0.1 * 0.01**0.9)
+
+
+def test_epoch_takes_every_foreground_slice_once_and_few_empty_ones() -> None:
+    foreground = np.array([True] * 30 + [False] * 70)
+    groups = draw_epoch(foreground, TrainSettings(batch=8, empty=0.25), seed=1, epoch=0, world=1)
+    drawn = np.concatenate(groups)
+    assert len(set(drawn.tolist())) == len(drawn) == 40
+    assert set(range(30)) <= set(drawn.tolist())
+    assert {len(g) for g in groups} == {8}
+    again = draw_epoch(foreground, TrainSettings(batch=8, empty=0.25), seed=1, epoch=0, world=1)
+    later = draw_epoch(foreground, TrainSettings(batch=8, empty=0.25), seed=1, epoch=1, world=1)
+    assert all(np.array_equal(a, b) for a, b in zip(groups, again, strict=True))
+    assert not np.array_equal(drawn, np.concatenate(later))
+    everything = draw_epoch(foreground, TrainSettings(batch=33, empty=1.0), seed=1, epoch=0, world=1)
+    assert sorted(len(g) for g in everything) == [25, 25, 25, 25]
+
+
+def test_few_slices_come_again_until_there_are_enough_batches() -> None:
+    settings = TrainSettings(batch=8, empty=0.5, min_batches=10)
+    groups = draw_epoch(np.array([True] * 6 + [False] * 9), settings, seed=0, epoch=0, world=1)
+    assert len(groups) >= 10
+    drawn = np.concatenate(groups)
+    counts = np.bincount(drawn, minlength=15)
+    assert set(counts[:6]) == {len(drawn) // 12}  # six full and six empty slices in each turn
+    assert counts[6:].sum() == counts[:6].sum()
+
+
+def test_no_batch_is_a_single_slice() -> None:
+    groups = draw_epoch(np.ones(9, bool), TrainSettings(batch=1), seed=0, epoch=0, world=1)
+    assert min(len(g) for g in groups) >= 2
+
+
+def test_targets_are_one_channel_a_class() -> None:
+    made = cases(1)
+    slices = Slices(made, 2, torch.device("cpu"))
+    ((images, target, extras),) = slices.batches([np.array([0, 1, 5])])
+    assert images.shape == (3, 2, 16, 16)
+    assert images.dtype == torch.float32
+    assert not extras
+    assert torch.equal(target[0, 0], torch.from_numpy(made[0].mask[0] == 1).float())
+    assert torch.equal(target[1, 1], torch.from_numpy(made[0].mask[1] == 2).float())
+    assert target[2].sum() == 0
+
+
+def test_reading_ahead_gives_what_resident_data_gives() -> None:
+    made = cases(3)
+    groups = [np.array([4, 11]), np.array([17, 0, 6]), np.array([3])]
+    extras = [{"row": torch.arange(6).float()[:, None] + 10 * i} for i in range(3)]
+    near, far = (Slices(made, 2, torch.device("cpu"), extras, resident=r) for r in (True, False))
+    for one, two in zip(near.batches(groups), far.batches(groups), strict=True):
+        assert torch.equal(one[0], two[0])
+        assert torch.equal(one[1], two[1])
+        assert torch.equal(one[2]["row"], two[2]["row"])
+
+
+def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
+    slices = Slices(cases(), 2, torch.device("cpu"))
+    whole = network()
+    undisturbed = fit(whole, slices, SETTINGS, FABRIC, seed=5, checkpoint=tmp_path / "a.pt", key="k")
+
+    class Killed(Exception):
+        pass
+
+    def stop(history: History) -> None:
+        if history.epochs == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(network(), slices, SETTINGS, FABRIC, seed=5, checkpoint=tmp_path / "b.pt", key="k", on_epoch=stop)
+    torch.manual_seed(999)  # whatever happened in between
+    other = network()
+    resumed = fit(other, slices, SETTINGS, FABRIC, seed=5, checkpoint=tmp_path / "b.pt", key="k")
+    assert [r["loss"] for r in resumed.rows] == [r["loss"] for r in undisturbed.rows]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_training_learns() -> None:
+    history = fit(
+        network(),
+        Slices(cases(), 2, torch.device("cpu")),
+        TrainSettings(epochs=80, batch=4, lr=2e-2),
+        FABRIC,
+        0,
+    )
+    assert history.rows[-1]["loss"] < 0.6 * history.rows[0]["loss"]
+
+
+def test_stops_when_the_training_loss_no_longer_falls() -> None:
+    slices = Slices(cases(), 2, torch.device("cpu"))
+    frozen = dataclasses.replace(SETTINGS, epochs=50, lr=1e-12, weight_decay=0.0, patience=3, augment="none")
+    history = fit(nn.Conv2d(2, 2, 1), slices, frozen, FABRIC, 0)
+    assert 4 <= history.epochs < 50
+    assert history.stale == 3
+
+
+def test_loss_that_is_not_finite_is_an_error() -> None:
+    bad = cases()
+    bad[0].images[:] = np.nan
+    with pytest.raises(UsbenchError, match=r"loss became nan.*train\.lr"):
+        fit(network(), Slices(bad, 2, torch.device("cpu")), SETTINGS, FABRIC, 0)
+
+
+def test_wrong_shape_of_logits_is_an_error() -> None:
+    with pytest.raises(UsbenchError, match=r"logits have shape \(\d, 1, 16, 16\)"):
+        fit(nn.Conv2d(2, 1, 1), Slices(cases(), 2, torch.device("cpu")), SETTINGS, FABRIC, 0)
+
+
+def test_augmentation_moves_image_and_mask_together() -> None:
+    image = torch.zeros(4, 1, 32, 32)
+    image[:, :, 10:20, 12:22] = 1
+    moved, target = light(image, image.clone(), torch.Generator().manual_seed(0))
+    assert not torch.equal(target, image)
+    assert set(target.unique().tolist()) <= {0.0, 1.0}
+    for picture, mask in zip(moved, target, strict=True):
+        bright = picture > (picture.min() + picture.max()) / 2
+        overlap = 2 * (bright & (mask > 0)).sum() / (bright.sum() + (mask > 0).sum())
+        assert overlap > 0.95
+
+
+def test_mirroring_exchanges_left_and_right_in_half_of_the_slices_and_only_where_allowed() -> None:
+    image = torch.zeros(200, 1, 32, 32)
+    image[..., :16] = 1
+    for mirror, share in ((False, (0, 0)), (True, (0.4, 0.6))):
+        moved, target = light(image, image.clone(), torch.Generator().manual_seed(0), mirror=mirror)
+        right = target[..., 16:].mean((1, 2, 3)) > target[..., :16].mean((1, 2, 3))
+        assert share[0] <= right.float().mean() <= share[1]
+        bright = moved > moved.amin((1, 2, 3), keepdim=True) + 0.5 * (
+            moved.amax((1, 2, 3), keepdim=True) - moved.amin((1, 2, 3), keepdim=True)
+        )
+        assert (bright == (target > 0)).float().mean() > 0.9
+
+
+def test_augmentation_of_a_share_is_that_of_the_whole_batch() -> None:
+    images = torch.randn(5, 2, 16, 16, generator=torch.Generator().manual_seed(1))
+    target = (images[:, :1] > 0).float()
+    whole, _ = light(images, target, torch.Generator().manual_seed(7))
+    share, _ = light(images[3:], target[3:], torch.Generator().manual_seed(7), first=3, total=5)
+    assert torch.allclose(whole[3:], share, atol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
+def test_corrupted_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "checkpoint.pt"
+    slices = Slices(cases(), 2, torch.device("cpu"))
+    fit(network(), slices, dataclasses.replace(SETTINGS, epochs=1), FABRIC, 0, checkpoint=path, key="k")
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    key = "other" if damage == "foreign" else "k"
+    with pytest.raises(UsbenchError, match=r"checkpoint\.pt: .*--overwrite"):
+        fit(network(), slices, SETTINGS, FABRIC, 0, checkpoint=path, key=key)

@@ -1,0 +1,207 @@
+"""What is checked: a method under one fusion protocol, with networks and slices to try it on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from usbench.config import Config, make_config
+from usbench.contracts.data import Modality, Structure, Task
+from usbench.contracts.method import Feature, Method
+from usbench.fusions.build import build_model
+from usbench.runs.train import dice_bce
+
+CPU = torch.device("cpu")
+PAIR, CLASSES = 2, 2
+"""Modalities and classes of a network where a check needs only one."""
+
+
+def mock_task(modalities: int = 2, classes: int = 1) -> Task:
+    """A task that exists nowhere, for tests: M modalities m0, m1, ... and K classes c0, c1, ..."""
+    return Task(
+        name="mock",
+        title="Mock",
+        layout="msd",
+        folder=".",
+        modalities=tuple(Modality(f"m{i}", f"scan {i}") for i in range(modalities)),
+        classes=tuple(Structure(f"c{i}", f"organ {i}", labels=(i + 1,)) for i in range(classes)),
+        case_ids=(),
+        nsd_tolerance_mm=1.0,
+        licence="none",
+        citation="none",
+        homepage="none",
+    )
+
+
+@dataclass(eq=False)
+class Subject:
+    """A method under one fusion protocol.
+
+    folder: a temporary one, for phantoms and states. preset, settings: as for a run; "smoke" makes methods
+    small. modalities, classes: the numbers tried. sizes: of slices, odd ones among them. side: of a square
+    slice. caller: how to call a network, `(network, images [B, M, H, W]) -> logits`, where the rows of its
+    features are made by a test; else they are made as in a run. thorough: every size for every number
+    of modalities, and `logits` and `overfits` also where protocols share an encoder and a decoder.
+    """
+
+    method: Method
+    fusion: str
+    folder: Path
+    preset: str = "smoke"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    modalities: Sequence[int] = (1, 2, 3, 4)
+    classes: Sequence[int] = (1, 4)
+    sizes: Sequence[tuple[int, int]] = ((64, 64), (50, 75))
+    side: int = 64
+    overfit_size: int = 32
+    overfit_steps: int = 300
+    overfit_lr: float = 1e-3
+    caller: Callable[[nn.Module, Tensor], Tensor] | None = None
+    thorough: bool = False
+    _pristine: dict[tuple[int, int], nn.Module] = field(default_factory=dict, repr=False)
+    _features: dict[tuple[int, int], list[Feature]] = field(default_factory=dict, repr=False)
+    _rows: dict[Any, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def config(self) -> Config:
+        """The effective configuration. Raises `UsbenchError` for settings that are wrong."""
+        return make_config(self.preset, self.method.settings, self.method.presets, self.settings)
+
+    @property
+    def shares_halves_with(self) -> str:
+        """The protocol under which the same encoder and decoder are trained already, or ""."""
+        first = self.method.fusions[0]
+        shares = self.method.build_network is not None and not self.thorough
+        return first if shares and self.fusion != first else ""
+
+    def build(self, modalities: int = PAIR, classes: int = CLASSES, seed: int = 0) -> nn.Module:
+        """A network built anew from a seed, as a run builds it."""
+        torch.manual_seed(seed)
+        return build_model(self.method, mock_task(modalities, classes), self.fusion, self.config)
+
+    def network(self, modalities: int = PAIR, classes: int = CLASSES) -> nn.Module:
+        """A network that nobody has touched yet: a copy of one that was built from seed 0."""
+        key = (modalities, classes)
+        if key not in self._pristine:
+            self._pristine[key] = self.build(modalities, classes)
+        try:
+            return copy.deepcopy(self._pristine[key])
+        except Exception:  # What cannot be copied is built again; `pickles` tells of it.
+            return self.build(modalities, classes)
+
+    def images(
+        self, modalities: int = PAIR, size: tuple[int, int] | None = None, batch: int = 2, seed: int = 1
+    ) -> Tensor:
+        """A batch [B, M, H, W] of noise with deviation 1, the same for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, modalities, *(size or (self.side, self.side)), generator=generator)
+
+    def target(self, images: Tensor, classes: int = CLASSES) -> Tensor:
+        """A mask [B, K, H, W] for the images: where the first modality is bright, shifted by class."""
+        bright = (images[:, :1] > 0).float()
+        return torch.cat([bright.roll(k, -1) for k in range(classes)], dim=1)
+
+    def call(self, network: nn.Module, images: Tensor, classes: int = CLASSES) -> Tensor:
+        """The logits of a batch, with the rows of the method's features where it has any."""
+        if self.caller is not None:
+            return self.caller(network, images)
+        logits: Tensor = network(images, **self.rows(images, classes))
+        return logits
+
+    def rows(self, images: Tensor, classes: int = CLASSES) -> dict[str, Tensor]:
+        """The rows of the method's features for a batch, at half precision as a run stores them."""
+        if self.method.features is None or self.caller is not None:
+            return {}
+        if images.device.type == "meta":
+            raise NotImplementedError("features are computed from real images")
+        key = (classes, tuple(images.shape), images.detach().numpy().tobytes())
+        if key not in self._rows:
+            with torch.no_grad():
+                found = {
+                    f.name: f.compute(images.detach())[0] for f in self.features(images.shape[1], classes)
+                }
+            self._rows[key] = {
+                name: row.half().float() if row.is_floating_point() else row for name, row in found.items()
+            }
+        return self._rows[key]
+
+    def features(self, modalities: int, classes: int) -> list[Feature]:
+        """The method's features for a task, made once."""
+        key = (modalities, classes)
+        if key not in self._features:
+            assert self.method.features is not None
+            for feature in (f for other in self._features.values() for f in other):
+                feature.free()  # Two language models need not be in memory together.
+            made = self.method.features(mock_task(modalities, classes), CPU, **self.config.method)
+            self._features[key] = list(made)
+        return self._features[key]
+
+    def loss(self, network: nn.Module, images: Tensor, classes: int = CLASSES) -> Tensor:
+        """The loss of training on the batch and its `target`."""
+        dice, bce = dice_bce(self.call(network, images, classes), self.target(images, classes))
+        return dice + bce
+
+    @cached_property
+    def small(self) -> int:
+        """Side of the slices where steps of training are taken: 32, or `side` where that is too small."""
+        if self.side <= 32:
+            return self.side
+        try:
+            self.call(self.network().train(), self.small_images(side=32))
+        except Exception:
+            return self.side
+        return 32
+
+    def small_images(self, modalities: int = PAIR, batch: int = 2, side: int | None = None) -> Tensor:
+        """A batch [B, M, S, S] for steps of training."""
+        side = side or self.small
+        return self.images(modalities, (side, side), batch)
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    return [p for p in network.parameters() if p.requires_grad]
+
+
+def adam(network: nn.Module, lr: float = 1e-3) -> torch.optim.Optimizer:
+    """The optimiser of a run, over what is trainable."""
+    return torch.optim.Adam(trainable(network), lr=lr)
+
+
+def shift(one: Tensor, two: Tensor) -> float:
+    """The largest difference of two tensors, relative to the first's largest value if that is over 1."""
+    if one.shape != two.shape:
+        return float("inf")
+    scale = max(1.0, float(one.detach().abs().max()))
+    return float((one.detach().double() - two.detach().double()).abs().max()) / scale
+
+
+def differs(one: Tensor, two: Tensor, tolerance: float) -> bool:
+    """Whether two tensors differ by more; NaN always does."""
+    return not shift(one, two) <= tolerance
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first few of some names, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def plain(value: object) -> str:
+    """A shape as [2, 1, 64, 64], anything else by its type."""
+    return str(list(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """A segmenter without what usbench puts around it."""
+    from usbench.fusions.build import Merged, Padded
+
+    while isinstance(network, Padded | Merged):
+        network = network.network
+    return network

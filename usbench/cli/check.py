@@ -1,0 +1,49 @@
+"""`usbench check`: does a method keep the contract?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from usbench.cli.options import debug_option, plugin_option, split_names
+
+
+@click.command()
+@click.argument("method", metavar="NAME|FILE.py")
+@click.option("--fusion", "fusions", help="Only these protocols, comma-separated (default: all it declares).")
+@click.option("--only", "checks", help="Only these checks, comma-separated, and what they need.")
+@click.option("--preset", default="smoke", show_default=True, help="Settings of this preset: smoke is small.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
+)
+@plugin_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def check(
+    method: str,
+    fusions: str | None,
+    checks: str | None,
+    preset: str,
+    assignments: tuple[str, ...],
+    plugins: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Check a method, or all methods of a plugin file, on synthetic slices; exit code 1 if any check fails.
+
+    Each line says pass, FAIL with what was seen and what to change, or n/a and why.
+    """
+    from usbench.checks.suite import check as run
+    from usbench.checks.suite import render, require_passed
+    from usbench.config import parse_assignments
+
+    verdicts = run(
+        method,
+        fusions=split_names(fusions),
+        checks=split_names(checks),
+        preset=preset,
+        settings=parse_assignments(assignments),
+        plugins=plugins,
+    )
+    click.echo(render(verdicts, "json" if as_json else "text"))
+    require_passed(verdicts)

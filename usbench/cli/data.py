@@ -1,0 +1,230 @@
+"""`usbench data`: list, download, check and prepare data sets, and make phantoms; heavy imports wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
+from usbench.contracts.data import Task
+from usbench.datasets.tasks import get_task, search_tasks, task_from_folder, task_names
+from usbench.errors import UsbenchError
+from usbench.runtime.console import say
+
+
+def data_folder(data_dir: Path | None) -> Path | None:
+    """The folder of the data sets: what was given, else USBENCH_DATA, else None."""
+    named = os.environ.get("USBENCH_DATA")
+    return data_dir or (Path(named) if named else None)
+
+
+def _chosen_task(
+    task: str | None,
+    task_dir: Path | None,
+    modalities: Sequence[str] | None,
+    plugins: Sequence[Path],
+) -> Task:
+    if (task is None) == (task_dir is None):
+        raise UsbenchError("name a task or --task-dir, one of the two")
+    the_task = get_task(task, plugins) if task else task_from_folder(Path(task_dir or "."))
+    return the_task.with_modalities(modalities)
+
+
+def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
+    """Print every task with its facts and whether its data is below the data folder.
+
+    plugins: Python files with tasks. A task of a package that cannot be used, or whose name is taken, is
+    named with the reason on standard error.
+    """
+    from usbench.datasets.readers.layouts import locate, open_reader
+
+    folder = data_folder(data_dir)
+    searched = search_tasks(plugins)
+    for name in (*task_names(), *sorted(searched.found)):
+        try:
+            task = get_task(name, plugins)
+        except UsbenchError as error:
+            click.echo(str(error), err=True)
+            continue
+        without = "runs use the phantom" if task.source is None else "no run is possible, there is no phantom"
+        state = f"no data folder given (--data-dir or USBENCH_DATA): {without}"
+        if folder is not None:
+            root = locate(task, folder)
+            state = f"not found in {folder}: {without}"
+            if root is not None:
+                try:
+                    state = f"{len(open_reader(task, folder).case_ids())} cases in {root}"
+                except UsbenchError as error:
+                    state = f"in {root}, but: {error}"
+        click.echo(f"{task.name}: {task.title}")
+        if task.source is not None:
+            click.echo(f"  from        {task.source.origin}")
+        click.echo(f"  modalities  {', '.join(task.modality_names)}")
+        click.echo(f"  classes     {', '.join(task.class_names)}")
+        click.echo(
+            f"  cases       {f'{len(task.case_ids)} with public masks' if task.case_ids else 'not stated'}"
+        )
+        click.echo(f"  licence     {task.licence}")
+        click.echo(f"  citation    {task.citation}")
+        click.echo(f"  homepage    {task.homepage}")
+        if task.download is not None:
+            size = f"{task.download.bytes:,} bytes" if task.download.bytes else "size stated by the server"
+            click.echo(f"  download    {task.download.url} ({size})")
+        click.echo(f"  here        {state}")
+    for problem in searched.problems:
+        click.echo(problem.text, err=True)
+
+
+def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
+    """Download a task's data into the data folder and say what to do next."""
+    from usbench.datasets.download import download
+
+    folder = data_folder(data_dir)
+    if folder is None:
+        raise UsbenchError(
+            f"no target folder; use 'usbench data download {task} --data-dir DIR' or set USBENCH_DATA"
+        )
+    root = download(get_task(task), folder, url)
+    say(f"{task}: extracted to {root}; check it with 'usbench data check {task} --data-dir {folder}'")
+
+
+def check_task(
+    task: str | None,
+    task_dir: Path | None,
+    data_dir: Path | None,
+    modalities: Sequence[str] | None,
+    plugins: Sequence[Path] = (),
+) -> None:
+    """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
+    from usbench.datasets.check import check
+    from usbench.datasets.resolve import find_data
+
+    the_task = _chosen_task(task, task_dir, modalities, plugins)
+    # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
+    root = task_dir or data_folder(data_dir) or find_data(the_task).root
+    problems = check(the_task, root)
+    for problem in problems:
+        click.echo(str(problem))
+    if problems:
+        raise UsbenchError(f"{root}: {len(problems)} problem{'s' if len(problems) > 1 else ''}, listed above")
+    click.echo(f"{root}: nothing wrong found")
+
+
+def prepare_task(
+    task: str | None,
+    task_dir: Path | None,
+    data_dir: Path | None,
+    modalities: Sequence[str] | None,
+    merge_labels: str | None,
+    preset: str,
+    assignments: Sequence[str],
+    workers: int | None,
+    overwrite: bool,
+    plugins: Sequence[Path] = (),
+) -> None:
+    """Prepare a data set and say where it is and how well two annotations agree, where there are two."""
+    from usbench.config import make_config, parse_assignments
+    from usbench.datasets.resolve import find_data
+    from usbench.datasets.store import prepare
+
+    settings: dict[str, Any] = parse_assignments(assignments)
+    config = make_config(preset, {}, {}, settings)
+    the_task = _chosen_task(task, task_dir, modalities, plugins).merged(merge_labels)
+    source = find_data(the_task, data_dir, "auto", task_dir)
+    say(source.notice)
+    store = prepare(the_task, source.root, config.data, workers=workers, overwrite=overwrite)
+    for case_id in store.case_ids:
+        agreement = store.case(case_id).agreement
+        if agreement:
+            words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
+            click.echo(f"case {case_id}: the two annotations agree, as Dice: {words}")
+    click.echo(f"{len(store.case_ids)} cases prepared in {store.path}, fingerprint {store.fingerprint[:16]}")
+
+
+def write_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
+    """Write digital patients into a folder that is empty or not there yet."""
+    from usbench.datasets.phantom import make_phantom
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsbenchError(f"{folder}: is not an empty folder; name a new one")
+    make_phantom(get_task(task), folder, cases, seed)
+    click.echo(f"{cases} digital patients written to {folder}; use them with --data-dir {folder}")
+
+
+@click.group()
+def data() -> None:
+    """The data sets: list, download, check, prepare, and make phantoms."""
+
+
+task_option = click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
+
+
+@data.command("list")
+@data_dir_option
+@plugin_option
+@debug_option
+def data_list(data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
+    """Show every task: modalities, classes, cases, licence, size, and whether its data is here."""
+    list_tasks(data_dir, plugins)
+
+
+@data.command("download")
+@click.argument("task")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Target folder (default: $USBENCH_DATA).")
+@click.option("--url", help="Another address of the same archive; size and checksum are still verified.")
+@debug_option
+def data_download(task: str, data_dir: Path | None, url: str | None) -> None:
+    """Download a data set: resumes a partial file, verifies it, extracts it."""
+    download_task(task, data_dir, url)
+
+
+@data.command("check")
+@click.argument("task", required=False)
+@task_option
+@data_dir_option
+@click.option("--modalities", help="Check only these, comma-separated.")
+@plugin_option
+@debug_option
+def data_check(
+    task: str | None,
+    task_dir: Path | None,
+    data_dir: Path | None,
+    modalities: str | None,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Walk a data set and report everything that is wrong in it; exit code 1 if anything is."""
+    check_task(task, task_dir, data_dir, split_names(modalities), plugins)
+
+
+@data.command("prepare")
+@click.argument("task", required=False)
+@task_option
+@data_dir_option
+@click.option("--modalities", help="Prepare only these, comma-separated.")
+@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
+@click.option("--preset", default="quick", show_default=True, help="paper, quick or smoke.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a data setting.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
+@click.option("--overwrite", is_flag=True, help="Prepare again what is there.")
+@plugin_option
+@debug_option
+def data_prepare(modalities: str | None, **options: Any) -> None:
+    """Prepare a data set for training; `run` does this by itself when it is needed."""
+    prepare_task(modalities=split_names(modalities), **options)
+
+
+@data.command("phantom")
+@click.argument("task")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--cases", default=10, show_default=True, type=click.IntRange(min=1), help="Number of patients."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed; the same seed makes the same patients.")
+@debug_option
+def data_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
+    """Write digital patients to FOLDER in the layout of the task's real data."""
+    write_phantom(task, folder, cases, seed)

@@ -1,0 +1,79 @@
+"""`usbench leaderboard`; heavy imports wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from usbench.cli.options import debug_option
+from usbench.errors import UsbenchError
+
+
+@click.command()
+@click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
+@click.option("--task", help="Only this task.")
+@click.option(
+    "--format", "form", default="table", show_default=True, help="table, md, csv, json, latex or html."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write leaderboard.md, .csv, .json, .tex, .html and a picture of score against cost here.",
+)
+@click.option("--no-pictures", is_flag=True, help="With --out: no slices of cases in the page.")
+@click.option(
+    "--keep-results", is_flag=True, help="With --out: copy result.json and cases.csv of every run there too."
+)
+@click.option(
+    "--check",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Only compute what --out FOLDER --keep-results wrote anew from its results, and compare.",
+)
+@click.option(
+    "--submissions",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Archives of usbench submit: verified ones are ranked, others listed apart.",
+)
+@debug_option
+def leaderboard(
+    runs_dir: Path,
+    submissions: Path | None,
+    task: str | None,
+    form: str,
+    out: Path | None,
+    no_pictures: bool,
+    keep_results: bool,
+    folders: tuple[Path, ...],
+) -> None:
+    """Rank the finished runs: one table for each task, data and protocol.
+
+    Each row has an interval, a paired test against the leader and the stability of its rank; below
+    are the effect of fusion, ranks across tasks, and the paper's numbers beside ours.
+    """
+    from usbench.leaderboards import check, render, write, write_kept
+    from usbench.leaderboards.board import build
+
+    if submissions is not None and (folders or keep_results):
+        raise UsbenchError(
+            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
+            "drop one of the two"
+        )
+    for folder in folders:
+        check(folder)
+        click.echo(f"{folder}: every number follows from its results")
+    if folders:
+        return
+    if out is None and (no_pictures or keep_results):
+        raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
+    board = build(runs_dir, task, submissions)
+    click.echo(render(board, form))
+    if out is not None:
+        pictures = not no_pictures
+        paths = write_kept(board, runs_dir, out, pictures) if keep_results else write(board, out, pictures)
+        for path in paths:
+            click.echo(f"written: {path}", err=True)

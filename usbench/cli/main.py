@@ -1,0 +1,66 @@
+"""The command line. Every command calls the function that the Python API has; heavy imports wait."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from usbench import __version__
+from usbench.cli.check import check
+from usbench.cli.data import data
+from usbench.cli.leaderboard import leaderboard
+from usbench.cli.matrix import matrix
+from usbench.cli.methods import methods
+from usbench.cli.new import new
+from usbench.cli.run import report, run
+from usbench.cli.submissions import submit, verify
+from usbench.cli.weights import weights
+from usbench.cli.zeus import zeus
+from usbench.errors import UsbenchError
+from usbench.runtime.process import settle
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="usbench")
+def main() -> None:
+    """Benchmark of multimodal medical image segmentation: several aligned scans in, one mask out."""
+
+
+for command in (run, matrix, leaderboard, report, methods, data, weights, zeus, new, check, submit, verify):
+    main.add_command(command)
+
+
+def entry() -> None:
+    """The console script: errors are one line and exit code 1."""
+    settle()
+    debug = "--debug" in sys.argv[1:]
+    try:
+        main.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing finished is lost, the same command goes on", 130, debug)
+    except click.ClickException as error:
+        _fail(error.format_message().replace("\n", " "), 1, debug)
+    except UsbenchError as error:
+        _fail(str(error), 1, debug)
+    except BrokenPipeError:
+        os._exit(0)
+    except Exception as error:
+        line = " ".join(str(error).split()) or "no message"
+        _fail(f"unexpected {type(error).__name__}: {line}; --debug shows the traceback", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        raise
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,115 @@
+"""`usbench submit` and `usbench verify`; heavy imports wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from usbench.cli.options import data_dir_option, debug_option, plugin_option
+from usbench.errors import UsbenchError
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="RUNS...")
+@click.option(
+    "--card", type=click.Path(path_type=Path), metavar="CARD.yaml", help="The method card, filled in."
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.zip", help="The archive to write.")
+@click.option(
+    "--template",
+    type=click.Path(path_type=Path),
+    metavar="CARD.yaml",
+    help="Only write a card to fill in, with what RUNS know of it.",
+)
+@debug_option
+def submit(runs: tuple[Path, ...], card: Path | None, out: Path | None, template: Path | None) -> None:
+    """Pack finished runs for the leaderboard: scores, masks, the method card; no code, weights or images.
+
+    RUNS are run folders, or folders that hold them. Everything that is missing is listed at once.
+    """
+    from usbench.submissions.pack import Incomplete, results_of
+    from usbench.submissions.pack import submit as pack
+
+    if template is not None:
+        from usbench.submissions.card import write_template
+
+        if card is not None or out is not None:
+            raise UsbenchError("--template only writes a card; drop --card and --out")
+        write_template(template, results_of(runs))
+        click.echo(f"written: {template}; fill it in, then: usbench submit RUNS... --card {template}")
+        return
+    if not runs or card is None or out is None:
+        raise UsbenchError(
+            "name the runs, --card and --out: usbench submit RUNS... --card CARD.yaml --out FILE.zip"
+        )
+    try:
+        path = pack(runs, card, out)
+    except Incomplete as error:
+        if len(error.reasons) == 1:
+            raise
+        for reason in error.reasons:
+            click.echo(reason, err=True)
+        raise UsbenchError(f"{out}: not written, {len(error.reasons)} problems, listed above") from error
+    click.echo(f"written: {path} ({path.stat().st_size:,} bytes); check it with: usbench verify {path}")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.zip...")
+@data_dir_option
+@click.option(
+    "--task-dir",
+    "task_dirs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A folder in MSD layout, for a task that is not built in; may be repeated.",
+)
+@plugin_option
+@click.option("--record", is_flag=True, help="Write FILE.verified.json beside each archive that passes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def verify(
+    files: tuple[Path, ...],
+    data_dir: Path | None,
+    task_dirs: tuple[Path, ...],
+    plugins: tuple[Path, ...],
+    record: bool,
+    as_json: bool,
+) -> None:
+    """Check submissions, and score every mask in them anew from the reference masks.
+
+    Nothing of a submission is executed. Exit code 1 where one is refused, with the first reason.
+    """
+    import json
+
+    from usbench.submissions.verify import verify as check
+    from usbench.submissions.verify import write_record
+
+    reports = []
+    reasons = []
+    for file in files:
+        try:
+            found = check(file, data_dir, task_dirs, plugins)
+        except UsbenchError as error:
+            reasons.append(str(error))
+            reports.append({"path": str(file), "verified": False, "reason": str(error)})
+            continue
+        reports.append({"verified": True, **found.as_dict()})
+        if not as_json:
+            click.echo(
+                f"{file}: verified, {found.entry}: {found.predictions} masks of {found.runs} runs scored "
+                f"anew, largest difference {found.largest_difference:.1e}; costs are claims"
+            )
+            for note in found.notes:
+                click.echo(f"  note: {note}")
+        if record:
+            click.echo(f"written: {write_record(found)}", err=True)
+    if as_json:
+        click.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+    if reasons:
+        if len(reasons) > 1 and not as_json:
+            for reason in reasons:
+                click.echo(reason, err=True)
+        raise UsbenchError(
+            reasons[0] if len(reasons) == 1 else f"{len(reasons)} refused; the first: {reasons[0]}"
+        )

@@ -1,0 +1,129 @@
+"""What `usbench run` prints when it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from usbench.scores.text import number
+
+if TYPE_CHECKING:
+    from usbench.results.io import Result
+    from usbench.runs.plan import Plan
+
+
+def print_results(results: Sequence[Result]) -> None:
+    """Print the table of a run, a row a class and fold, and where the files are, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    first = results[0].data
+    kind = first["data"]["kind"]
+    name = first["task"]["name"] + ("" if kind == "real" else f" ({kind})")
+    title = f"{name}: {first['cell']['method']}, {first['cell']['fusion']} fusion, preset {first['preset']}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("fold", "class", "cases"):
+        table.add_column(column, no_wrap=True)
+    for column in ("DSC", "IoU", "HD95 mm", "NSD", "sensitivity"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for result in results:
+        fold = str(result.data["cell"]["fold"])
+        classes: dict[str, Any] = result.scores["classes"]
+        for class_name, scores in classes.items():
+            table.add_row(fold, class_name, str(scores["cases"]), *_cells(scores, "iou"))
+        if len(classes) > 1:
+            mean = _cells(result.scores, "miou")
+            table.add_row(fold, "mean", str(result.scores["cases"]), *mean, style="bold", end_section=True)
+    console.print(table)
+    cost = first["cost"]
+    console.print(
+        f"parameters {cost['parameters']:,} (trainable {cost['trainable']:,}), "
+        f"{number(cost['gflops_per_slice'], 1)} GFLOPs and {cost['ms_per_slice']:.1f} ms a slice, "
+        f"{cost['train_seconds']:.0f} s of training for {cost['epochs']} epochs, "
+        f"on {cost['device']}, weights: {first['method']['weights']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for remark in first.get("remarks", []):
+        console.print(f"note: {remark}", markup=False, soft_wrap=True)
+    if agreement := mean_agreement(results):
+        words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
+        console.print(
+            f"two annotations of each patient, one per scan, agree with a Dice of: {words}; no method can be "
+            "expected to reach more",
+            markup=False,
+            soft_wrap=True,
+        )
+    total = pooled_dsc(results)
+    if len(results) > 1 and total is not None:
+        console.print(
+            f"mean DSC over {total[1]} patients of {len(results)} folds: {total[0]:.3f}", style="bold"
+        )
+    for result in results:
+        path = result.path
+        console.print(f"fold {result.data['cell']['fold']}: {path}/result.json", markup=False, soft_wrap=True)
+        console.print(
+            f"  pictures: {path}/figures/cases.png, {path}/figures/history.png", markup=False, soft_wrap=True
+        )
+        console.print(f"  masks: {path}/predictions/", markup=False, soft_wrap=True)
+
+
+def mean_agreement(results: Sequence[Result]) -> dict[str, float]:
+    """Mean Dice between two annotations of the test patients, by class; empty where there is one each."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for agreement in result.data["data"]["agreement"].values():
+            for name, value in agreement.items():
+                values.setdefault(name, []).append(value)
+    return {name: sum(found) / len(found) for name, found in values.items()}
+
+
+def pooled_dsc(results: Sequence[Result]) -> tuple[float, int] | None:
+    """(mean DSC, number of patients) over the patients of all folds; classes are averaged first."""
+    per_case: dict[str, list[float]] = {}
+    for result in results:
+        for row in result.cases:
+            if not math.isnan(row["dsc"]):
+                per_case.setdefault(row["case"], []).append(row["dsc"])
+    means = [sum(values) / len(values) for values in per_case.values()]
+    return (sum(means) / len(means), len(means)) if means else None
+
+
+def _cells(scores: dict[str, Any], iou: str) -> list[str]:
+    keys = ("dsc", iou, "hd95", "nsd", "sensitivity")
+    return [number(scores[key], 1 if key == "hd95" else 3) for key in keys]
+
+
+def print_plan(plan: Plan, folds: Any) -> None:
+    """Print what `--dry-run` promises: the data, the network, the folds and the configuration."""
+    import yaml
+    from rich.console import Console
+
+    from usbench.config import DEFAULT_FOLDS
+    from usbench.datasets.readers.layouts import open_reader
+    from usbench.datasets.splits import make_split
+    from usbench.fusions.build import build_model
+    from usbench.runs.plan import parse_folds
+
+    case_ids = open_reader(plan.task, plan.source.root).case_ids()
+    split = make_split(plan.task, case_ids)
+    chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
+    fusion = plan.fusion if plan.brought is None else plan.brought.fusion
+    parameters = list(build_model(plan.method, plan.task, fusion, plan.config).parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    lines = [
+        f"task: {plan.task.name} ({plan.source.kind}), {len(case_ids)} cases in {plan.source.root}",
+        f"modalities: {', '.join(plan.task.modality_names)}",
+        f"classes: {', '.join(plan.task.class_names)}",
+        f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion, "
+        f"{sum(p.numel() for p in parameters):,} parameters ({trainable:,} trainable)",
+        f"device: {plan.device}, preset: {plan.config.preset}",
+        *(f"fold {k}: train {len(split.train(k))} cases, test {', '.join(split.test(k))}" for k in chosen),
+        yaml.safe_dump(plan.config.as_dict(), sort_keys=False).rstrip(),
+        "dry run: nothing was prepared, trained or written",
+    ]
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)

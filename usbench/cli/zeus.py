@@ -1,0 +1,159 @@
+"""`usbench zeus`: show instructions, list or run the rows of the ablation tables; heavy imports wait."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
+from usbench.errors import UsbenchError
+
+COLUMNS = ("case", "slice", "modality", "class", "text", "fallback", "truncated")
+
+
+def show_instructions(form: str, limit: int | None, cache_gb: float, **words: Any) -> None:
+    """Print the instructions of a task as a table, CSV or JSON, making those that are missing.
+
+    words: of `usbench.runs.plan.make_plan`. Where a text belongs to a modality alone, no data is needed.
+    """
+    rows = instruction_rows(limit, cache_gb, **words)
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif form == "csv":
+        out = io.StringIO()
+        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        click.echo(out.getvalue(), nl=False)
+    else:
+        from tabulate import tabulate
+
+        shown = [name for name in COLUMNS[:4] if any(row[name] is not None for row in rows)]
+        table = [[*(row[name] for name in shown), _marked(row)] for row in rows]
+        click.echo(tabulate(table, [*shown, "text"], maxcolwidths=[*(None for _ in shown), 80]))
+
+
+def _marked(row: dict[str, Any]) -> str:
+    marks = [name for name in ("fallback", "truncated") if row[name]]
+    return str(row["text"]) + (f" ({', '.join(marks)})" if marks else "")
+
+
+def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[dict[str, Any]]:
+    """The instructions of a task, a dict a text with the keys of `COLUMNS`."""
+    import torch
+
+    from usbench.datasets.readers.layouts import open_reader
+    from usbench.datasets.store import prepare
+    from usbench.features.store import FeatureStore
+    from usbench.methods.registry import source_hash
+    from usbench.methods.zeus.instructions import Instructions
+    from usbench.methods.zeus.model import features
+    from usbench.methods.zeus.parts import resolve
+    from usbench.runs.plan import make_plan
+
+    plan = make_plan("zeus", "late", **words)
+    parts = resolve(plan.config.method)
+    if parts.instruction not in ("text", "fixed"):
+        raise UsbenchError(
+            f"method.instruction={parts.instruction} has no text to show; use method.instruction=text"
+        )
+    device = torch.device(plan.device)
+    if parts.per == "modality" or parts.instruction == "fixed":
+        maker = Instructions(plan.task, parts, device)
+        _, notes = maker.compute(torch.zeros(1, len(plan.task.modalities), 1, 1))
+        maker.free()
+        return [{"case": None, **note} for note in notes]
+    ids = open_reader(plan.task, plan.source.root).case_ids()[:limit] if limit else None
+    store = prepare(plan.task, plan.source.root, plan.config.data, case_ids=ids)
+    wanted = [f for f in features(plan.task, device, **plan.config.method) if f.name == "instruction"]
+    stored = FeatureStore(wanted, source_hash(plan.method), plan.task, store, device, cache_gb)
+    made = stored.collect(store.case_ids).cases
+    return [
+        {"case": case_id, **note} for case_id, found in made.items() for note in found.notes["instruction"]
+    ]
+
+
+def run_ablation(table: int, weights: str, fusion: str, dry_run: bool, options: Sequence[str]) -> None:
+    """List the commands of a table's rows, or run those that the set of weights allows, one after another."""
+    from usbench.methods.zeus.ablation import ablation
+    from usbench.methods.zeus.parts import SETS
+
+    if weights not in SETS:
+        from usbench.errors import unknown
+
+        raise unknown("set of weights", weights, SETS)
+    runnable = []
+    for row in ablation(table):
+        click.echo(f"Table {row.table}: {row.name}")
+        printed = ", ".join(f"{task} {dsc:.2f} / {miou:.2f}" for task, (dsc, miou) in row.printed.items())
+        click.echo(f"  reported DSC / mIoU: {printed}")
+        if row.note:
+            click.echo(f"  {row.note}")
+        if lacking := row.lacking(weights):
+            click.echo(f"  not with the {weights} weights: they have no {', '.join(lacking)}")
+            continue
+        for command in row.commands(weights, fusion, [shlex.quote(word) for word in options]):
+            click.echo(f"  {command}")
+            runnable.append(command)
+    if dry_run:
+        return
+    failed = []
+    for command in runnable:
+        click.echo(f"running: {command}")
+        done = subprocess.run([sys.executable, "-m", "usbench", *shlex.split(command)[1:]])
+        if done.returncode in (130, -2):
+            raise KeyboardInterrupt
+        if done.returncode:
+            failed.append(command)
+    if failed:
+        raise UsbenchError(
+            f"{len(failed)} of {len(runnable)} runs failed, first: {failed[0]}; run it by itself to see why"
+        )
+
+
+@click.group()
+def zeus() -> None:
+    """Zeus: the instructions of its language model, and the ablations of its paper."""
+
+
+@zeus.command("instructions")
+@click.option("--task", help="Name of a task.")
+@click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
+@data_dir_option
+@click.option("--data", default="auto", show_default=True, help="auto, real or phantom, as for run.")
+@click.option("--modalities", help="Use only these, comma-separated.")
+@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
+@click.option("--preset", help="paper, quick or smoke, as for run.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@plugin_option
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
+@click.option("--cache-gb", default=50.0, show_default=True, help="Bound on stored features, as for run.")
+@click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))
+@debug_option
+def zeus_instructions(assignments: tuple[str, ...], modalities: str | None, **options: Any) -> None:
+    """Show what the language model says of each modality and class, as `run` with the same words uses it."""
+    from usbench.config import parse_assignments
+
+    show_instructions(settings=parse_assignments(assignments), modalities=split_names(modalities), **options)
+
+
+@zeus.command("ablation", context_settings={"ignore_unknown_options": True})
+@click.argument("table", type=click.Choice(["3", "4", "5"]))
+@click.option("--weights", default="paper", show_default=True, help="Set of weights: paper or bundled.")
+@click.option("--fusion", default="late", show_default=True, help="hybrid or late.")
+@click.option("--dry-run", is_flag=True, help="List the commands, run nothing.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@debug_option
+def zeus_ablation(table: str, weights: str, fusion: str, dry_run: bool, options: tuple[str, ...]) -> None:
+    """Run the rows of the paper's Table 3, 4 or 5; OPTIONS are added to every `usbench run`."""
+    run_ablation(int(table), weights, fusion, dry_run, options)

@@ -1,4 +1,0 @@
-"""Does a method keep the contract? Checks on synthetic slices, the same for everybody's methods.
-
-`usbench.conformance.suite.check` runs them; docs/check.md says what each is for.
-"""

@@ -1,0 +1,135 @@
+"""What a method is. Two ways in: an encoder and a decoder, or a whole segmenter.
+
+A method is described by a `Method`, made once at import and cheap to make: networks are built by
+its `build` only when a run needs them. Output is always logits [B, K, H, W], one sigmoid for each
+foreground class, at the size of the input.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from usbench.contracts.names import PROTOCOLS, is_name
+from usbench.errors import UsbenchError
+
+if TYPE_CHECKING:
+    pass
+
+FUSIONS = PROTOCOLS
+
+
+class EncoderDecoder(nn.Module):
+    """A network in two halves, which is what lets every fusion protocol follow for free.
+
+    encoder: [B, C, H, W] -> tuple of feature maps, finest first.
+    decoder: such a tuple -> logits [B, K, H, W].
+    channels: the number of channels of each feature map.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.channels = tuple(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.decoder(self.encoder(images))
+        return logits
+
+
+def _nothing() -> None:
+    return None
+
+
+def _no_remarks(notes: Sequence[Any]) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Rows that frozen parts of a method make once for every slice.
+
+    name: the keyword under which the network gets them. what: a few words for a progress bar.
+    key: all that decides the rows besides the prepared images (settings, digests of weights); JSON-like.
+    compute: images [N, M, S, S] of one case, float32 on the device -> (rows [N, ...], a JSON-like note or
+    None). per_slice: a slice's rows depend on that slice alone, so that they may also be computed for a
+    batch of slices. free: lets go of what `compute` loaded. remarks: from the notes of all cases, a line for
+    each thing that did not go as it should (a text that fell back or was cut); they stand in the result.
+    """
+
+    name: str
+    what: str
+    key: Any
+    compute: Callable[[Tensor], tuple[Tensor, Any]]
+    per_slice: bool = True
+    free: Callable[[], None] = _nothing
+    remarks: Callable[[Sequence[Any]], list[str]] = _no_remarks
+
+
+@dataclass(frozen=True)
+class Method:
+    """A segmentation method, as the registry and a run see it.
+
+    name: as on the command line. paper: a full reference. fusions: the protocols it supports; a segmenter
+    may also name fusions of plugins (`Fusion`), under which an encoder and a decoder always run.
+    build_network: `(in_channels, classes, **settings) -> EncoderDecoder`, or
+    build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
+    [B, K, H, W]; exactly one of the two is given. Under late fusion a segmenter may give the masks of
+    every modality, [B, M, K, H, W], which are then merged as `fusion.merge` says.
+    settings: names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
+    arguments of the builder; presets: other defaults, by preset.
+    weights: the words for what the network starts from, given the settings ("none", "imagenet").
+    licence: the licence of those weights, given the settings; "none" where it starts from nothing.
+    size_multiple: inputs are padded to a multiple of this and the logits cropped back.
+    widens: whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M
+    of them concatenated; `fusion.hybrid=concat` needs that.
+    features: for frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
+    every case and stored, and the network is then called as `network(images, **{name: rows of the batch})`.
+    Slices of such a method are augmented by a few views of each, whose rows are stored too (`train.views`).
+    frozen_parameters: parameters of frozen parts that are not in the network, given the settings.
+    pretraining_overlap: what is known of the task's cases in the pretraining data.
+    home: the module of a plugin that the method was found in; the registry fills it in.
+    """
+
+    name: str
+    paper: str
+    build_network: Callable[..., EncoderDecoder] | None = None
+    build_segmenter: Callable[..., nn.Module] | None = None
+    fusions: tuple[str, ...] = FUSIONS
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
+    licence: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
+    size_multiple: int = 32
+    widens: bool = False
+    features: Callable[..., Sequence[Feature]] | None = None
+    frozen_parameters: Callable[[Mapping[str, Any]], int] = lambda settings: 0
+    pretraining_overlap: str = "none"
+    home: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.build_network is None) == (self.build_segmenter is None):
+            raise UsbenchError(
+                f"method '{self.name}' must give build_network or build_segmenter, one of the two; "
+                "see usbench.contracts.method.Method"
+            )
+        # It names folders of results.
+        if not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise UsbenchError(f"method '{self.name}' has no sound name; use letters, digits and hyphens")
+        for fusion in self.fusions:
+            # Only a segmenter has a say in fusions of plugins; what looks like a slip is one.
+            own = self.kind == "segmenter" and is_name(fusion)
+            if fusion not in FUSIONS and (not own or difflib.get_close_matches(fusion.lower(), FUSIONS, n=1)):
+                raise UsbenchError(
+                    f"method '{self.name}' declares fusion '{fusion}'; choose from {', '.join(FUSIONS)}"
+                )
+
+    @property
+    def kind(self) -> str:
+        return "encoder-decoder" if self.build_network else "segmenter"

@@ -1,0 +1,74 @@
+"""Settings that every run has: of the data and of the training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from usbench.errors import UsbenchError, unknown
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "resize": ("area", "nearest"),
+    "normalise": ("zscore", "minmax", "none"),
+    "plane": ("axial", "coronal", "sagittal"),
+}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How slices are made.
+
+    size: side of a prepared slice in pixels, 16 to 4096.
+    resize: how images are resized; masks always go by the nearest pixel. "area" averages over what a
+        new pixel covers (bilinear, antialiased when shrinking), "nearest" picks one pixel.
+    normalise: "zscore" brings each volume to mean 0 and deviation 1 over its foreground and clips to
+        -5..5; "minmax" brings its 0.5th and 99.5th percentile to 0 and 1 and clips; "none" leaves it.
+    plane: the plane of the slices.
+    """
+
+    size: int = 256
+    resize: Literal["area", "nearest"] = "area"
+    normalise: Literal["zscore", "minmax", "none"] = "zscore"
+    plane: Plane = "axial"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or not 16 <= self.size <= 4096:
+            raise UsbenchError(f"size {self.size!r} is not a slice size; use a whole number from 16 to 4096")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise unknown(name, str(getattr(self, name)), choices)
+
+    def to_json(self) -> dict[str, Any]:
+        """These settings as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained. Nothing here ever sees a test case.
+
+    epochs: at most so many passes. batch: slices a step, over all devices together.
+    lr, weight_decay: of Adam. poly_power: the learning rate of epoch e is
+    lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
+    training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
+    in each; 1.0 takes every slice). min_batches: with few slices, an epoch goes over them as often as
+    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast), with `mirror`
+    left and right exchanged in half of the slices; a task says whether its classes allow that. views: where
+    frozen parts see each slice only once, how many augmented views of it there are beside it.
+    clip: largest norm of the gradient, 0 for no limit.
+    """
+
+    epochs: int = 300
+    batch: int = 10
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    poly_power: float = 0.9
+    patience: int = 75
+    empty: float = 1.0
+    min_batches: int = 1
+    augment: str = "none"
+    mirror: bool = False
+    views: int = 4
+    clip: float = 0.0

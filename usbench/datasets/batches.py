@@ -1,0 +1,168 @@
+"""The slices of some prepared cases as batches on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from usbench.datasets.store import PreparedCase
+
+RESIDENT_SHARE = 0.4
+
+Batch = tuple[Tensor, Tensor, dict[str, Tensor]]
+_Rows = list[Tensor | None]
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes on a device; those available to the machine for a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+@dataclass(frozen=True)
+class View:
+    """The slices with foreground of a case, each changed once, image and mask alike.
+
+    images: float16 [F, M, S, S]. mask: uint8 [F, S, S].
+    """
+
+    case_id: str
+    images: np.ndarray
+    mask: np.ndarray
+
+
+class Slices:
+    """All slices of some cases, in order of case and slice.
+
+    They stay on the device while they take less than `RESIDENT_SHARE` of its free memory; else
+    batches are read from the memory-mapped store ahead of their use, pinned for a GPU.
+    extras: features of the cases in their order, by name an array [Z, ...], or None where `fresh` gives the
+    rows of a batch from its images. views: changed slices with foreground and their features, all cases in
+    their order for one view after the other; they are reached through `variant`.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        classes: int,
+        device: torch.device,
+        extras: Sequence[Mapping[str, np.ndarray | None]] = (),
+        fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        resident: bool | None = None,
+        views: Sequence[tuple[View, Mapping[str, np.ndarray | None]]] = (),
+    ) -> None:
+        self.classes = classes
+        self.device = device
+        self.foreground = np.concatenate([np.asarray(case.foreground) for case in cases])
+        self.views = len(views) // len(cases)
+        extras = [*extras, *(rows for _, rows in views)]
+        everything: list[PreparedCase | View] = [*cases, *(view for view, _ in views)]
+        self._images = [case.images for case in everything]
+        self._masks = [case.mask for case in everything]
+        self._starts = np.cumsum([0] + [len(mask) for mask in self._masks])
+        self._fresh = dict(fresh or {})
+        names = list(extras[0]) if extras else []
+        self._extras = {name: [extra[name] for extra in extras] for name in names}
+        size = sum(a.nbytes for a in (*self._images, *self._masks))
+        size += sum(a.nbytes for arrays in self._extras.values() for a in arrays if a is not None)
+        self.resident = size < RESIDENT_SHARE * free_memory(device) if resident is None else resident
+        self._resident_extras: dict[str, Tensor] = {}
+        if self.resident:
+            self._all_images = torch.from_numpy(np.concatenate(self._images)).to(device)
+            self._all_masks = torch.from_numpy(np.concatenate(self._masks)).to(device)
+            for name, arrays in self._extras.items():
+                whole = [array for array in arrays if array is not None]
+                if len(whole) == len(arrays):
+                    self._resident_extras[name] = torch.from_numpy(np.concatenate(whole)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.foreground)
+
+    def variant(self, numbers: np.ndarray, view: np.ndarray) -> np.ndarray:
+        """For slice numbers and a view of each, 0 for the slice itself, what `batches` takes.
+
+        Slices without foreground have no views and stay what they are.
+        """
+        rank = np.cumsum(self.foreground) - 1
+        changed = len(self) + (view - 1) * int(self.foreground.sum()) + rank[numbers]
+        return np.where((view > 0) & self.foreground[numbers], changed, numbers)
+
+    def batches(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """For each group of slice numbers: float32 images [B, M, S, S] and target [B, K, S, S], extras."""
+        if self.resident:
+            for group in groups:
+                index = torch.as_tensor(group, device=self.device)
+                images = self._all_images[index].float()
+                read = {n: a for n, a in self._read_extras(group).items() if n not in self._resident_extras}
+                extras = {name: t[index].float() for name, t in self._resident_extras.items()}
+                yield self._finish(images, self._all_masks[index], {**extras, **self._complete(read, images)})
+            return
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = reader.submit(self._read, groups[0]) if len(groups) else None
+            for number in range(len(groups)):
+                assert ahead is not None
+                images, masks, read = ahead.result()
+                if number + 1 < len(groups):
+                    ahead = reader.submit(self._read, groups[number + 1])
+                images = images.to(self.device, non_blocking=True).float()
+                masks = masks.to(self.device, non_blocking=True)
+                yield self._finish(images, masks, self._complete(read, images))
+
+    def _places(self, group: np.ndarray) -> list[tuple[int, int]]:
+        """(case, slice) of each slice number of a group."""
+        case_of = np.searchsorted(self._starts, group, side="right") - 1
+        return [(int(c), int(i - self._starts[c])) for c, i in zip(case_of, group, strict=True)]
+
+    def _read(self, group: np.ndarray) -> tuple[Tensor, Tensor, dict[str, _Rows]]:
+        """The rows of a group, copied out of the memory map (pinned where a GPU takes them)."""
+        places = self._places(group)
+        images = torch.from_numpy(np.stack([self._images[c][z] for c, z in places]))
+        masks = torch.from_numpy(np.stack([self._masks[c][z] for c, z in places]))
+        if self.device.type == "cuda":
+            images, masks = images.pin_memory(), masks.pin_memory()
+        return images, masks, self._read_extras(group)
+
+    def _read_extras(self, group: np.ndarray) -> dict[str, _Rows]:
+        """By name the stored rows of a group, None where there is none."""
+        if len(self._resident_extras) == len(self._extras):
+            return {}
+        places = self._places(group)
+        read = {}
+        for name, arrays in self._extras.items():
+            picked = [(array[z] if (array := arrays[c]) is not None else None) for c, z in places]
+            read[name] = [None if row is None else torch.from_numpy(np.array(row)) for row in picked]
+        return read
+
+    def _complete(self, read: Mapping[str, _Rows], images: Tensor) -> dict[str, Tensor]:
+        """Stored rows on the device as one tensor each, absent ones computed from their images."""
+        complete = {}
+        for name, rows in read.items():
+            absent = [i for i, row in enumerate(rows) if row is None]
+            there = [(i, row) for i, row in enumerate(rows) if row is not None]
+            found = {}
+            if there:
+                stacked = torch.stack([row for _, row in there])
+                if self.device.type == "cuda":
+                    stacked = stacked.pin_memory()
+                moved = stacked.to(self.device, non_blocking=True).float()
+                found = {i: moved[k] for k, (i, _) in enumerate(there)}
+            if absent:
+                computed = self._fresh[name](images[absent])
+                found |= {i: computed[k] for k, i in enumerate(absent)}
+            complete[name] = torch.stack([found[i] for i in range(len(rows))])
+        return complete
+
+    def _finish(self, images: Tensor, masks: Tensor, extras: dict[str, Tensor]) -> Batch:
+        labels = torch.arange(1, self.classes + 1, device=masks.device, dtype=masks.dtype)
+        target = masks[:, None] == labels[None, :, None, None]
+        return images, target.float(), extras

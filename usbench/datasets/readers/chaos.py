@@ -1,0 +1,252 @@
+"""The layout of CHAOS: per patient, DICOM slices of T1-DUAL and T2-SPIR with PNG annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from usbench.contracts.data import Case, Task
+from usbench.contracts.names import natural_key
+from usbench.contracts.problem import Problem, Report, fail
+from usbench.datasets.readers.dicom import Series, read_series, slice_files
+from usbench.datasets.voxel_grid import grid_difference, resample
+from usbench.errors import UsbenchError
+from usbench.storage.files import os_errors
+
+# Of each modality, the folder of its slices and that of its annotation.
+SERIES = {
+    "t1-in": ("T1DUAL/DICOM_anon/InPhase", "T1DUAL/Ground"),
+    "t1-out": ("T1DUAL/DICOM_anon/OutPhase", "T1DUAL/Ground"),
+    "t2-spir": ("T2SPIR/DICOM_anon", "T2SPIR/Ground"),
+}
+
+_AGAIN = "extract CHAOS_Train_Sets.zip again"
+
+# Phases of one acquisition: the same grid, up to the rounding of the headers.
+_SAME_GRID = 0.1
+
+# Less of the reference grid than this inside another scan, and the two do not show the same region.
+_LEAST_OVERLAP = 0.25
+
+
+class ChaosReader:
+    """Reads `Train_Sets/MR` of CHAOS. See `usbench.contracts.data.Reader`.
+
+    The first modality of the task (of in phase, out of phase, T2-SPIR, in this order) gives the
+    grid and the annotation; scans on another grid are interpolated onto it through scanner
+    coordinates. Where T1-DUAL and T2-SPIR are both there, `Case.agreement` tells how well their
+    two annotations coincide.
+    """
+
+    def __init__(self, task: Task, root: Path) -> None:
+        self.task = task
+        self.root = Path(root)
+
+    def survey(self, report: Report) -> list[str]:
+        """The patients' folders, sorted naturally; the series that they lack go to `report`."""
+        names = self._patients()
+        if not names:
+            report(Problem(None, self.root, "no patient's folder that holds T1DUAL or T2SPIR", _AGAIN))
+        for case_id in names:
+            for problem in self._lacking(case_id):
+                report(problem)
+        return names
+
+    def _patients(self) -> list[str]:
+        with os_errors(self.root, "read"):
+            folders = [
+                p for p in self.root.iterdir() if any((p / top).is_dir() for top in ("T1DUAL", "T2SPIR"))
+            ]
+        return sorted((p.name for p in folders), key=natural_key)
+
+    def _has(self, case_id: str, modality: str) -> bool:
+        return bool(slice_files(self.root / case_id / SERIES[modality][0], ".dcm"))
+
+    def _lacking(self, case_id: str) -> list[Problem]:
+        lacking = [m for m in self.task.modality_names if not self._has(case_id, m)]
+        if not lacking:
+            return []
+        everywhere = [
+            m for m in self.task.modality_names if all(self._has(name, m) for name in self._patients())
+        ]
+        remedy = _AGAIN
+        if everywhere:
+            remedy += f", or restrict the task to what every case has: --modalities {','.join(everywhere)}"
+        whats = [f"case {case_id} lacks modality {m} (no DICOM files in {SERIES[m][0]})" for m in lacking]
+        return [Problem(case_id, self.root / case_id, what, remedy) for what in whats]
+
+    def case_ids(self) -> list[str]:
+        """The cases on disk, sorted naturally. Raises `UsbenchError` if none, or if one lacks a series."""
+        return self.survey(fail)
+
+    def files(self, case_id: str) -> list[Path]:
+        """The DICOM slices of the task's modalities and the PNG annotations that `read` uses."""
+        folder = self._folder(case_id)
+        found = [f for m in self.task.modality_names for f in slice_files(folder / SERIES[m][0], ".dcm")]
+        grounds = dict.fromkeys(SERIES[m][1] for m in self.task.modality_names)
+        return found + [f for ground in grounds for f in slice_files(folder / ground, ".png")]
+
+    def read(self, case_id: str) -> Case:
+        """Read one case. Raises `UsbenchError` naming the file, the value and the remedy."""
+        case = self.examine(case_id, fail)
+        assert case is not None
+        return case
+
+    def examine(self, case_id: str, report: Report) -> Case | None:
+        """Read one case, handing every problem to `report`; None if there was one."""
+        folder = self._folder(case_id)
+        found: list[Problem] = []
+
+        def note(problem: Problem) -> None:
+            found.append(problem)
+            report(problem)
+
+        for problem in self._lacking(case_id):
+            note(problem)
+        names = [m for m in self.task.modality_names if self._has(case_id, m)]
+        if not names:
+            return None
+        series = {m: read_series(folder / SERIES[m][0], case_id, note) for m in names}
+        reference = names[0]
+        base = series[reference]
+        ground = folder / SERIES[reference][1]
+        mask = read_ground(ground, base, self.task, case_id, note) if base else None
+        images = [base.volume if base else None]
+        for modality in names[1:]:
+            images.append(self._onto(base, series[modality], folder / SERIES[modality][0], case_id, note))
+        agreement = {}
+        second = series.get("t2-spir")
+        ground = folder / SERIES["t2-spir"][1]
+        if reference != "t2-spir" and second and slice_files(ground, ".png"):
+            other = read_ground(ground, second, self.task, case_id, note)
+            if base and mask is not None and other is not None:
+                moved, _ = resample(other, second.affine, base.volume.shape, base.affine, order=0)
+                agreement = _dice_by_class(mask, moved, self.task)
+        if found or base is None or mask is None:
+            return None
+        return Case(case_id, np.stack([i for i in images if i is not None]), mask, base.affine, agreement)
+
+    def _folder(self, case_id: str) -> Path:
+        folder = self.root / case_id
+        if not case_id or Path(case_id).name != case_id or not folder.is_dir():
+            raise UsbenchError(f"{self.root}: no case {case_id!r}; there are {', '.join(self.case_ids())}")
+        return folder
+
+    def _onto(
+        self, base: Series | None, other: Series | None, folder: Path, case_id: str, report: Report
+    ) -> np.ndarray | None:
+        """The volume of `other` on the grid of `base`."""
+        if base is None or other is None:
+            return None
+        if not grid_difference(base.volume.shape, base.affine, other.volume.shape, other.affine, _SAME_GRID):
+            return other.volume
+        one_acquisition = folder.parent == base.files[0].parent.parent
+        if one_acquisition and base.volume.shape[2] != other.volume.shape[2]:
+            counts = f"{other.volume.shape[2]} slices, {base.files[0].parent.name} has {base.volume.shape[2]}"
+            report(Problem(case_id, folder, f"{counts}, though both phases are one acquisition", _AGAIN))
+            return None
+        volume, share = resample(other.volume, other.affine, base.volume.shape, base.affine, order=1)
+        if share < _LEAST_OVERLAP:
+            what = f"covers only {share:.0%} of {base.files[0].parent} in scanner coordinates"
+            report(Problem(case_id, folder, what, f"{_AGAIN}, the series may belong to another patient"))
+            return None
+        if volume.min() == volume.max():
+            report(Problem(case_id, folder, "constant image on the grid of the reference scan", _AGAIN))
+            return None
+        return volume
+
+
+def read_ground(folder: Path, series: Series, task: Task, case_id: str, report: Report) -> np.ndarray | None:
+    """The PNG annotation of `series` as class indices, uint8 [X, Y, Z] on the grid of the series.
+
+    A PNG belongs to the slice of the same name; where names differ (one stack serves both phases of
+    T1-DUAL) the n-th PNG belongs to the n-th DICOM file. Problems go to `report`.
+    """
+    pictures = slice_files(folder, ".png")
+    pairs = _pair(pictures, series, folder, case_id, report)
+    if pairs is None:
+        return None
+    columns, rows, _ = series.volume.shape
+    mask = np.zeros(series.volume.shape, dtype=np.uint8)
+    whole = True
+    for z, picture in enumerate(pairs):
+        classes = _read_png(picture, (rows, columns), task, case_id, report)
+        if classes is None:
+            whole = False
+        else:
+            mask[:, :, z] = classes.T
+    return mask if whole else None
+
+
+def _pair(
+    pictures: list[Path], series: Series, folder: Path, case_id: str, report: Report
+) -> list[Path] | None:
+    """The PNG of each slice of `series`, in the order of Z."""
+    by_stem = {p.stem: p for p in pictures}
+    stems = [f.stem for f in series.files]
+    if len(pictures) != len(stems):
+        what = f"{len(pictures)} PNG annotations (*.png) for {len(stems)} slices"
+        absent = [s for s in stems if s not in by_stem]
+        if 0 < len(absent) < len(stems):
+            what += f", none for {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}"
+        report(Problem(case_id, folder, what, _AGAIN))
+        return None
+    if set(by_stem) == set(stems):
+        return [by_stem[s] for s in stems]
+    by_order = dict(zip(sorted(stems, key=natural_key), pictures, strict=True))
+    for stem in stems:
+        if stem in by_stem and by_order[stem] != by_stem[stem]:
+            what = f"the names of the PNG files fit some slices only ({stem} but not all)"
+            report(Problem(case_id, folder, what, _AGAIN))
+            return None
+    return [by_order[s] for s in stems]
+
+
+def _read_png(
+    picture: Path, shape: tuple[int, int], task: Task, case_id: str, report: Report
+) -> np.ndarray | None:
+    """Class indices, uint8 [rows, columns], of an annotation that must have this `shape`."""
+    from PIL import Image
+
+    def bad(what: str) -> np.ndarray | None:
+        report(Problem(case_id, picture, what, _AGAIN))
+        return None
+
+    try:
+        with Image.open(picture) as image:
+            if image.mode not in ("L", "P", "I", "I;16"):
+                return bad(f"a picture of mode {image.mode}, grey values are expected")
+            grey = np.asarray(image.convert("L") if image.mode == "P" else image).astype(np.int64)
+    except (OSError, SyntaxError, ValueError) as error:
+        return bad(f"truncated or invalid PNG file ({error})")
+    if grey.shape != shape:
+        return bad(f"{grey.shape[0]} rows x {grey.shape[1]} columns, its slice has {shape[0]} x {shape[1]}")
+    table = _class_table(task)
+    unknown = [v for v in np.unique(grey).tolist() if v >= table.size or table[v] == 255]
+    if unknown:
+        allowed = ", ".join(f"{low}-{high}" for c in task.classes for low, high in c.ranges)
+        shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+        return bad(f"grey values {shown} are unknown, allowed are 0, {allowed}")
+    return table[grey]
+
+
+def _class_table(task: Task) -> np.ndarray:
+    """uint8 [256]: class index by grey value, 255 for grey values in no range."""
+    table = np.full(256, 255, dtype=np.uint8)
+    table[0] = 0
+    for index, structure in enumerate(task.classes, start=1):
+        for low, high in structure.ranges:
+            table[low : high + 1] = index
+    return table
+
+
+def _dice_by_class(one: np.ndarray, other: np.ndarray, task: Task) -> dict[str, float]:
+    """Dice of two masks by class; a class that neither has is left out."""
+    scores = {}
+    for index, name in enumerate(task.class_names, start=1):
+        a, b = one == index, other == index
+        total = int(a.sum()) + int(b.sum())
+        if total:
+            scores[name] = 2 * int((a & b).sum()) / total
+    return scores

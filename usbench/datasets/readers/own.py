@@ -1,0 +1,156 @@
+"""The reader that a task of a plugin brings, held to its word at every step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usbench.contracts.data import Case, Reader, Task
+from usbench.contracts.names import natural_key
+from usbench.contracts.problem import DataError, Problem, Report, fail
+from usbench.errors import UsbenchError
+
+_MEND = "mend the reader"
+
+
+class OwnReader:
+    """Calls the reader of a task (`Task.reader`) and checks what it gives; itself a `Reader`.
+
+    Every error names the task: what the reader raised, and what of a case is not as `Case` says.
+    """
+
+    def __init__(self, task: Task, root: Path) -> None:
+        """Raises `UsbenchError` if the reader cannot be made."""
+        assert task.reader is not None
+        self.task = task
+        self.root = Path(root)
+        make = task.reader
+        self._reader: Reader = self._call("making it", lambda: make(task, self.root))
+
+    def survey(self, report: Report) -> list[str]:
+        """The cases on disk, sorted naturally; absent files go to `report`."""
+        ids = self._call("case_ids()", lambda: list(self._reader.case_ids()))
+        if not ids:
+            raise self._error(f"its reader finds no case in {self.root}", "check the folder")
+        for case_id in ids:
+            if (
+                not isinstance(case_id, str)
+                or not case_id.strip()
+                or case_id in (".", "..")
+                or "/" in case_id
+            ):
+                raise self._error(f"its reader names a case {case_id!r}", "give file names without folders")
+        twice = [case_id for case_id, count in Counter(ids).items() if count > 1]
+        if twice:
+            raise self._error(f"its reader names case {twice[0]} twice", _MEND)
+        ids = sorted(ids, key=natural_key)
+        for case_id in ids:
+            for file in self.files(case_id):
+                if not file.is_file():
+                    report(Problem(case_id, file, "the file is absent", "extract the data set again"))
+        return ids
+
+    def case_ids(self) -> list[str]:
+        """The cases on disk, sorted naturally. Raises `UsbenchError` if there is none or a file lacks."""
+        return self.survey(fail)
+
+    def files(self, case_id: str) -> list[Path]:
+        """Every raw file of a case; a change in one of them prepares the case again."""
+        given = self._call(f"files('{case_id}')", lambda: list(self._reader.files(case_id)))
+        if not given or not all(isinstance(file, str | Path) for file in given):
+            raise self._error(f"its reader gives {given!r} as the files of case {case_id}", "give paths")
+        return [Path(file) for file in given]
+
+    def read(self, case_id: str) -> Case:
+        """Read one case. Raises `UsbenchError` naming the task, the case and what is wrong."""
+        case = self.examine(case_id, fail)
+        assert case is not None
+        return case
+
+    def examine(self, case_id: str, report: Report) -> Case | None:
+        """Read one case, handing every problem to `report`; None if there was one."""
+        case = self._call(f"read('{case_id}')", lambda: self._reader.read(case_id))
+        if not isinstance(case, Case):
+            raise self._error(f"its reader gives a {type(case).__name__} for case {case_id}", "give a Case")
+        file, found = self.files(case_id)[0], False
+        for what, remedy in self._faults(case_id, case):
+            found = True
+            report(Problem(case_id, file, f"task {self.task.name}, case {case_id}: {what}", remedy))
+        return None if found else replace(case, affine=np.asarray(case.affine, dtype=np.float64))
+
+    def _faults(self, case_id: str, case: Case) -> Iterator[tuple[str, str]]:
+        task = self.task
+        if case.case_id != case_id:
+            yield f"the reader gives case {case.case_id!r} for it", _MEND
+        for name, array, dtype in (
+            ("the images are", case.images, np.float32),
+            ("the mask is", case.mask, np.uint8),
+        ):
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                yield f"{name} {kind}, not an array of {np.dtype(dtype)}", "convert in the reader"
+                return
+        wanted = (len(task.modalities), *case.mask.shape)
+        if case.mask.ndim != 3 or not case.mask.size or case.images.shape != wanted:
+            yield (
+                (
+                    f"images {case.images.shape} and mask {case.mask.shape}, expected [M, X, Y, Z] with M = "
+                    f"{len(task.modalities)} ({', '.join(task.modality_names)}) and [X, Y, Z]"
+                ),
+                "read the modalities of the task that the reader is given, all on one grid",
+            )
+            return
+        yield from self._affine_faults(case.affine)
+        for modality, volume in zip(task.modalities, case.images, strict=True):
+            broken = volume.size - int(np.isfinite(volume).sum())
+            if broken:
+                yield (
+                    f"{broken} voxels of {modality.name} are NaN or infinite",
+                    "replace them, or drop the case",
+                )
+            elif volume.min() == volume.max():
+                yield f"constant image, every voxel of {modality.name} is {volume.flat[0]:g}", "drop the case"
+        values = [int(value) for value in np.unique(case.mask)]
+        if values[-1] > len(task.classes):
+            yield (
+                (
+                    f"the mask holds {values[-1]}, but the task has {len(task.classes)} "
+                    f"class{'es' * (len(task.classes) > 1)} ({', '.join(task.class_names)})"
+                ),
+                "number the classes of the task that the reader is given from 1",
+            )
+        strange = sorted(set(case.agreement) - set(task.class_names))
+        if strange:
+            yield f"agreement names '{strange[0]}', which is no class of the task", _MEND
+
+    def _affine_faults(self, affine: Any) -> Iterator[tuple[str, str]]:
+        try:
+            matrix = np.asarray(affine, dtype=np.float64)
+        except (TypeError, ValueError):
+            matrix = np.empty(0)
+        sound = matrix.shape == (4, 4) and bool(np.isfinite(matrix).all())
+        if not sound or abs(np.linalg.det(matrix[:3, :3])) < 1e-9 or list(matrix[3]) != [0, 0, 0, 1]:
+            yield (
+                "the affine does not place the voxels in space",
+                "give a 4 x 4 matrix, voxel index to RAS+ mm",
+            )
+
+    def _call(self, doing: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except DataError:
+            raise
+        except UsbenchError as error:
+            raise UsbenchError(f"task {self.task.name}: {error}") from error
+        except Exception as error:
+            words = " ".join(str(error).split()) or "no message"
+            what = f"its reader raised {type(error).__name__} in {doing} ({words})"
+            raise self._error(what, "mend it, or the file that it names (--debug shows where)") from error
+
+    def _error(self, what: str, remedy: str) -> UsbenchError:
+        return UsbenchError(f"task {self.task.name}: {what}; {remedy}")

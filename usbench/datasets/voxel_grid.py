@@ -1,0 +1,70 @@
+"""Voxel grids: whether two are the same, and bringing a volume from one onto another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def voxel_size(affine: np.ndarray) -> np.ndarray:
+    """The lengths, in mm, of the three axes of a voxel of a 4 x 4 affine."""
+    size: np.ndarray = np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0))
+    return size
+
+
+def grid_difference(
+    shape: Sequence[int],
+    affine: np.ndarray,
+    other_shape: Sequence[int],
+    other_affine: np.ndarray,
+    tolerance: float,
+) -> str | None:
+    """In words, how the second grid differs from the first; None if it does not.
+
+    Two grids are the same if their shapes are equal and no corner of the one lies further from its
+    partner in the other than `tolerance` times the smallest side of a voxel.
+    """
+    if tuple(shape) != tuple(other_shape):
+        return f"shape {_times(other_shape)} is not {_times(shape)}"
+    corners = np.array([[*corner, 1.0] for corner in itertools.product(*((0, n - 1) for n in shape))])
+    apart = np.linalg.norm((corners @ (np.asarray(other_affine) - affine).T)[:, :3], axis=1).max()
+    allowed = tolerance * voxel_size(affine).min()
+    if not apart <= allowed:
+        return (
+            f"its corners lie up to {apart:.3g} mm apart in scanner coordinates (allowed: {allowed:.3g} mm)"
+        )
+    return None
+
+
+def resample(
+    volume: np.ndarray, affine: np.ndarray, shape: Sequence[int], target_affine: np.ndarray, order: int
+) -> tuple[np.ndarray, float]:
+    """`volume` [X, Y, Z] on another grid of `shape` and `target_affine`, through scanner coordinates.
+
+    Linear for order 1, nearest voxel for order 0; the type of the values is kept. Points outside
+    the voxels of `volume` are 0. Also returns the share of the target's voxels that lie inside.
+    """
+    from scipy.ndimage import map_coordinates
+
+    step = np.linalg.inv(affine) @ target_affine
+    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+    points = np.stack(
+        [
+            np.broadcast_to(sum(step[row, i] * axes[i] for i in range(3)) + step[row, 3], shape)
+            for row in range(3)
+        ]
+    )
+    # A voxel reaches half a step beyond its centre; the rim takes the value of the outermost centre.
+    rim = 1e-6
+    inside = np.ones(tuple(shape), dtype=bool)
+    for row, count in enumerate(volume.shape):
+        inside &= (points[row] >= -0.5 - rim) & (points[row] <= count - 0.5 + rim)
+    values: np.ndarray = map_coordinates(volume, points, order=order, mode="nearest", output=volume.dtype)
+    values[~inside] = 0
+    return values, float(inside.mean())
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(str(int(n)) for n in shape)

@@ -1,0 +1,1 @@
+"""The fusion protocols: how the modalities of a patient become one mask."""

@@ -1,4 +1,0 @@
-"""`usbench matrix`: a whole table of cells, computed by one command, here or on a cluster.
-
-The function is `usbench.matrix`; it lies in `usbench.grid.command`.
-"""

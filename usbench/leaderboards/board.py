@@ -1,0 +1,64 @@
+"""The leaderboard of a folder of runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usbench.errors import UsbenchError, unknown
+from usbench.leaderboards.overall import Overall, across_tasks
+from usbench.leaderboards.reported import Reported, beside_reported
+from usbench.leaderboards.table import Table, make_tables
+from usbench.results.usable import Problem, collect
+
+if TYPE_CHECKING:
+    from usbench.leaderboards.submitted import Claim
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The tables, the runs that were left out of them, and what is said across tables.
+
+    claims: of submissions that are not verified, never part of a table; None without submissions.
+    """
+
+    tables: tuple[Table, ...]
+    problems: list[Problem]
+    overall: tuple[Overall, ...] = ()
+    reported: tuple[Reported, ...] = ()
+    claims: tuple[Claim, ...] | None = None
+
+
+def build(
+    runs_dir: str | Path = "runs", task: str | None = None, submissions: str | Path | None = None
+) -> Leaderboard:
+    """Read every finished run below `runs_dir` and rank them, one table for each comparable group.
+
+    task: only the tables of this task. submissions: a folder of archives of `usbench submit`; those that
+    `usbench verify --record` has verified are rows beside the runs, others are listed in `claims`.
+    Results that cannot be trusted (edited, half-written, of another schema, not of usbench) are left out
+    and listed in `problems`. Raises `UsbenchError` where no result is left. What the statistics are stands
+    in docs/leaderboard.md.
+    """
+    runs_dir = Path(runs_dir)
+    command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
+    remedy = f"make one with: {command}"
+    runs, problems = collect(runs_dir)
+    claims: tuple[Claim, ...] | None = None
+    if submissions is not None:
+        from usbench.leaderboards.submitted import collect_submissions
+
+        verified, found = collect_submissions(Path(submissions))
+        runs += verified
+        claims = tuple(claim for claim in found if task in (None, claim.task, ""))
+    if not runs and not claims:
+        why = (
+            f"none of {len(problems)} can be used, the first: {problems[0]}" if problems else "there is none"
+        )
+        raise UsbenchError(f"{runs_dir}: no finished run, {why}; {remedy}")
+    names = {run.data["cell"]["task"] for run in runs}
+    if task is not None and task not in names and not any(claim.task == task for claim in claims or ()):
+        raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
+    tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
+    return Leaderboard(tables, problems, across_tasks(tables), beside_reported(tables), claims)

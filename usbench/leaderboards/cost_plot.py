@@ -1,0 +1,122 @@
+"""Score against cost: DSC over parameters and over milliseconds a slice. A PNG file, no display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usbench.leaderboards.rows import Row
+from usbench.leaderboards.table import Table
+from usbench.pages.figures import COLOURS
+from usbench.storage.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_STYLE = {"early": (COLOURS[6], "o"), "hybrid": (COLOURS[5], "s"), "late": (COLOURS[4], "^")}
+_OTHER = (COLOURS[3], "D")
+_WIDTH, _HEIGHT = 11.0, 3.7  # inches of one table
+_KEYS = 34  # rows that the key beside a table has room for
+_TABLES = 24  # tables that one picture has room for
+_DPI = 150
+
+
+def cost_figure(tables: Sequence[Table], path: Path) -> bool:
+    """Draw a line of panels a table into the PNG `path`; False, and no file, where no row has a score.
+
+    Points are numbered in the order of the table's rows and named beside it; hollow ones are not
+    ranked. Bars are the 95 % interval of the mean over patients; the grey steps join the rows that no
+    row of at most their cost beats. Past 24 tables the picture says how many it leaves out.
+    """
+    drawn = [
+        (table, rows) for table in tables if (rows := [r for r in table.rows if r.scores["dsc"] is not None])
+    ]
+    if not drawn:
+        return False
+    # Without pyplot: no global state, no backend to switch, safe in threads.
+    from matplotlib.figure import Figure
+
+    shown = drawn[:_TABLES]
+    height = _HEIGHT * len(shown)
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
+    grid = figure.subplots(len(shown), 3, squeeze=False, width_ratios=(1, 1, 0.62))
+    # Fixed margins, in inches: finding them costs more time than all of the drawing.
+    figure.subplots_adjust(
+        left=0.55 / _WIDTH, right=1, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.12, hspace=0.3
+    )
+    for (parameters, time, key), (table, rows) in zip(grid, shown, strict=True):
+        frozen = any(row.frozen_elsewhere for row in rows)
+        words = "parameters (without frozen parts that made features)" if frozen else "parameters"
+        _panel(parameters, rows, [row.parameters for row in rows], words)
+        _panel(time, rows, [row.ms_per_slice for row in rows], "ms per slice")
+        parameters.set_title(table.title, fontsize=9, loc="left")
+        parameters.set_ylabel("DSC, mean over patients", fontsize=8)
+        _key(key, rows)
+    if len(drawn) > len(shown):
+        figure.text(0.55 / _WIDTH, 0.05 / height, f"the first {_TABLES} of {len(drawn)} tables", fontsize=9)
+    with atomic_path(Path(path)) as temporary:
+        figure.savefig(temporary, format="png")
+    return True
+
+
+def _panel(axes: Axes, rows: Sequence[Row], costs: Sequence[float], name: str) -> None:
+    scores = [_dsc(row) for row in rows]
+    for number, (row, cost, score) in enumerate(zip(rows, costs, scores, strict=True), start=1):
+        colour, marker = _STYLE.get(row.fusion, _OTHER)
+        low, high = row.interval or (score, score)
+        axes.plot([cost, cost], [low, high], color=colour, linewidth=0.8, alpha=0.35)
+        face = colour if row.rank else "white"
+        axes.plot([cost], [score], marker, color=colour, markerfacecolor=face, markersize=5)
+        axes.annotate(
+            str(number),
+            (cost, score),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=6.5,
+            color="#333333",
+        )
+    best: list[tuple[float, float]] = []
+    for cost, score in sorted(zip(costs, scores, strict=True), key=lambda point: (point[0], -point[1])):
+        if not best or score > best[-1][1]:
+            best.append((cost, score))
+    if len(best) > 1:
+        axes.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8, zorder=0)
+    if min(costs) > 0:
+        axes.set_xscale("log")
+    axes.set_xlabel(name, fontsize=8)
+    axes.tick_params(labelsize=7, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.08)
+
+
+def _key(axes: Axes, rows: Sequence[Row]) -> None:
+    axes.axis("off")
+    for place, (number, row) in enumerate(list(enumerate(rows, start=1))[:_KEYS]):
+        colour, marker = _STYLE.get(row.fusion, _OTHER)
+        height = 1 - (place + 0.5) / _KEYS
+        face = colour if row.rank else "white"
+        axes.plot(
+            [0.02],
+            [height],
+            marker,
+            color=colour,
+            markerfacecolor=face,
+            markersize=4,
+            transform=axes.transAxes,
+        )
+        # A dollar sign in a label is no formula.
+        text = f"{number}  {row.name}".replace("$", r"\$")
+        axes.text(0.06, height, text, transform=axes.transAxes, fontsize=6.5, va="center")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    title = "filled: ranked; hollow: not ranked"
+    if len(rows) > _KEYS:
+        title += f"; the first {_KEYS} of {len(rows)}"
+    axes.set_title(title, fontsize=7, loc="left")
+
+
+def _dsc(row: Row) -> float:
+    value = row.scores["dsc"]
+    assert value is not None
+    return value

@@ -1,0 +1,160 @@
+"""A leaderboard as text: for a terminal, as Markdown, CSV, JSON and LaTeX; and all of them as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usbench.errors import unknown
+from usbench.leaderboards.cost_plot import cost_figure
+from usbench.leaderboards.latex import as_latex
+from usbench.leaderboards.plain import as_dict, entry_dict, row_dict
+from usbench.leaderboards.terminal import as_terminal, problem_lines
+from usbench.leaderboards.text import Grid, grids
+from usbench.storage.files import write_text
+
+if TYPE_CHECKING:
+    from usbench.leaderboards.board import Leaderboard
+
+__all__ = ["FORMATS", "as_dict", "render", "write"]
+
+
+def render(board: Leaderboard, form: str = "table") -> str:
+    """The leaderboard as text in one of `FORMATS`: "table", "md", "csv", "json", "latex" or "html".
+
+    "table" fits the width of the terminal. CSV holds the rows alone, each with the table it
+    belongs to; what was left out then goes to standard error, as it does for LaTeX. Raises
+    `UsbenchError` for another format.
+    """
+    if form not in _RENDERERS:
+        raise unknown("format", form, FORMATS)
+    if form in ("csv", "latex"):
+        from usbench.runtime.console import say
+
+        for line in problem_lines(board):
+            say(line)
+    return _RENDERERS[form](board)
+
+
+def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
+    """Write leaderboard.md, .csv, .json, .tex, .html and a picture into `folder`; return the paths.
+
+    pictures: whether the page shows slices of cases. The plot of score against cost is left out where
+    no row has a score.
+    """
+    return write_texts(board, Path(folder), board if pictures else None)
+
+
+def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
+    """Write every format of the leaderboard into `folder`; pictured: as for `text_of`. Returns the paths."""
+    paths = []
+    for suffix in ("md", "csv", "json", "tex", "html"):
+        path = folder / f"leaderboard.{suffix}"
+        write_text(path, text_of(board, suffix, pictured))
+        paths.append(path)
+    picture = folder / "leaderboard-cost.png"
+    if cost_figure(board.tables, picture):
+        paths.append(picture)
+    return paths
+
+
+def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None) -> str:
+    """What leaderboard.`suffix` holds: suffix "md", "csv", "json", "tex" or "html".
+
+    pictured: the same leaderboard with paths at which the masks of its runs are found, for the page's
+    pictures; None for none.
+    """
+    form = "latex" if suffix == "tex" else suffix
+    text = _page(board, pictured) if form == "html" else _RENDERERS[form](board)
+    return text.rstrip("\n") + "\n"
+
+
+def _as_markdown(board: Leaderboard) -> str:
+    parts = ["# Leaderboard", *(_markdown_section(grid) for grid in grids(board))]
+    if board.problems:
+        parts.append("## Left out\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in board.problems))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_section(grid: Grid) -> str:
+    from tabulate import tabulate
+
+    rows = [[_plain(row[name]) for name in grid.columns] for row in grid.rows]
+    align = ["left" if name in grid.words else "right" for name in grid.columns]
+    headers = [_plain(name) for name in grid.columns]
+    text = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    heading = "###" if grid.under else "##"
+    parts = [
+        f"{heading} {grid.title}",
+        grid.facts,
+        text,
+        "\n".join(f"- {_plain(note)}" for note in grid.notes),
+    ]
+    if grid.unranked:
+        parts.append("Not ranked:\n\n" + "\n".join(f"- {line}" for line in grid.unranked))
+    return "\n\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    """`text` without what Markdown takes for its own in a table or a note."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _as_csv(board: Leaderboard) -> str:
+    shared = ("table", "task", "preset", "modalities", "classes", "fingerprint", "protocol")
+    rows = []
+    for table in board.tables:
+        facts = (
+            table.title,
+            table.task,
+            table.preset,
+            " ".join(table.modalities),
+            " ".join(table.classes),
+            table.fingerprint,
+            table.protocol,
+        )
+        for row in table.rows:
+            values = row_dict(row)
+            # One patient or run a line would be another table: JSON has them in full.
+            del values["patients"]
+            values["settings"] = " ".join(f"{name}={value}" for name, value in row.settings.items())
+            values["runs"] = ";".join(run["path"] for run in row.runs)
+            if board.claims is not None:
+                values |= entry_dict(row)
+            rows.append({**dict(zip(shared, facts, strict=True)), **values})
+    if not rows:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _as_json(board: Leaderboard) -> str:
+    return json.dumps(as_dict(board), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _as_html(board: Leaderboard) -> str:
+    return _page(board, board)
+
+
+def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
+    from usbench.pages.leaderboard_page import html
+
+    return html(as_dict(board), None if pictured is None else as_dict(pictured))
+
+
+_RENDERERS: dict[str, Callable[[Leaderboard], str]] = {
+    "table": as_terminal,
+    "md": _as_markdown,
+    "csv": _as_csv,
+    "json": _as_json,
+    "latex": as_latex,
+    "html": _as_html,
+}
+FORMATS = tuple(_RENDERERS)

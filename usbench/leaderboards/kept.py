@@ -1,0 +1,148 @@
+"""Results kept beside the tables that were made of them, so that anyone can check the tables later."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from usbench.errors import UsbenchError
+from usbench.leaderboards.board import Leaderboard, build
+from usbench.leaderboards.formats import text_of, write_texts
+from usbench.storage.files import atomic_path, os_errors
+
+FOLDER = "results"
+FILES = ("result.json", "cases.csv")
+"""What of a run is kept: enough for every number of the tables, no image, no mask, no weights."""
+
+
+def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
+    """Copy `FILES` of every run of `board`, which was built from `runs_dir`, to `folder`/results.
+
+    Raises `UsbenchError` where results of other runs lie there already: tables made of both would say
+    what no one asked for.
+    """
+    target = folder / FOLDER
+    inside = runs_dir.resolve() == target.resolve()
+    runs = {Path(run["path"]) for table in board.tables for row in table.rows for run in row.runs}
+    wanted = {target / run.relative_to(runs_dir): run for run in runs}
+    if strange := sorted({file.parent for file in target.rglob("result.json")} - set(wanted)):
+        raise UsbenchError(
+            f"{strange[0]}: a result that is not in {runs_dir}; remove {target}, or choose another --out"
+        )
+    for place, run in wanted.items():
+        for name in () if inside else FILES:
+            with atomic_path(place / name) as temporary, os_errors(run / name, "copy"):
+                shutil.copyfile(run / name, temporary)
+
+
+def board_of(folder: Path) -> Leaderboard:
+    """The leaderboard of the results kept in `folder`; the paths of its runs are relative to `folder`.
+
+    Raises `UsbenchError` where there are none, and for the first that is refused.
+    """
+    results = folder / FOLDER
+    if not results.is_dir():
+        raise UsbenchError(
+            f"{results}: no such folder; tables with their results come from: "
+            f"usbench leaderboard --out {folder} --keep-results"
+        )
+    board = build(results)
+    if board.problems:
+        raise UsbenchError(f"{board.problems[0].path}: {board.problems[0].reason}")
+    tables = []
+    for table in board.tables:
+        rows = []
+        for row in table.rows:
+            runs = [{**run, "path": Path(run["path"]).relative_to(folder).as_posix()} for run in row.runs]
+            rows.append(replace(row, runs=tuple(runs)))
+        tables.append(replace(table, rows=tuple(rows)))
+    return replace(board, tables=tuple(tables))
+
+
+def write_kept(
+    board: Leaderboard, runs_dir: str | Path, folder: str | Path, pictures: bool = True
+) -> list[Path]:
+    """As `write`, and keep what the tables were made of in `folder`/results: `check`.
+
+    runs_dir: what `board` was built from. Paths of runs are relative to `folder` then.
+    """
+    folder = Path(folder)
+    keep(board, Path(runs_dir), folder)
+    return [*write_texts(board_of(folder), folder, board if pictures else None), folder / FOLDER]
+
+
+def check(folder: str | Path) -> None:
+    """Compute the tables in `folder` anew from `folder`/results and compare every number.
+
+    `usbench leaderboard --out FOLDER --keep-results` writes both. Markdown and LaTeX must agree to the
+    letter; CSV, JSON and the data in the page to a relative 1e-9, since machines add up differently.
+    The page's pictures and the version of usbench are not compared. Raises `UsbenchError` that names
+    the first file that differs, is absent or cannot be read, and the first result that is refused.
+    """
+    folder = Path(folder)
+    board = board_of(folder)
+    for suffix, reader in _READERS.items():
+        path = folder / f"leaderboard.{suffix}"
+        with os_errors(path, "read"):
+            found = path.read_text(encoding="utf-8")
+        try:
+            same = _same(reader(found), reader(text_of(board, suffix)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsbenchError(
+                f"{path}: cannot be read ({error}); {_REMEDY.format(folder=folder)}"
+            ) from error
+        if not same:
+            raise UsbenchError(
+                f"{path}: is not what the results beside it give; {_REMEDY.format(folder=folder)}"
+            )
+
+
+_REMEDY = "make it anew with: usbench leaderboard --runs-dir {folder}/results --out {folder} --keep-results"
+
+
+def _json(text: str) -> Any:
+    data = json.loads(text)
+    data.pop("usbench")
+    return data
+
+
+def _page(text: str) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    if found is None:
+        raise ValueError("it holds no data")
+    data = _json(found[1])
+    for table in data["tables"]:
+        table.pop("pictures")
+    return data
+
+
+def _csv(text: str) -> list[list[Any]]:
+    return [[_number(cell) for cell in row] for row in csv.reader(io.StringIO(text))]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+_READERS: dict[str, Callable[[str], Any]] = {"md": str, "tex": str, "csv": _csv, "json": _json, "html": _page}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))
+    return type(a) is type(b) and bool(a == b)

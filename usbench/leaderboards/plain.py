@@ -1,0 +1,283 @@
+"""The leaderboard as JSON-like values, and what every key says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from usbench.leaderboards.board import Leaderboard
+    from usbench.leaderboards.rows import Row
+    from usbench.leaderboards.table import Table
+
+BOARD_SCHEMA_VERSION = 2
+
+# Every key of leaderboard.json and what it says; lists are shown by one element. A test holds real
+# leaderboards against it. null stands for what is undefined or was not recorded.
+BOARD_SCHEMA: dict[str, Any] = {
+    "schema": "version of this layout",
+    "usbench": "version of usbench",
+    "tables": [
+        {
+            "title": "name of the table, unlike every other's",
+            "task": "name of the task",
+            "data": "phantom, sample (less than the full data set, or a user's own) or real (all of it)",
+            "preset": "the preset that the configuration started from",
+            "config": "the settings of data and training that all rows share",
+            "modalities": "the modalities used",
+            "classes": "the foreground classes",
+            "cases": "number of cases in the data set",
+            "limit": "--limit, or null; rows of a limited table are never ranked",
+            "folds": "number of folds",
+            "split": "fixed (stored with usbench) or derived (from a hash of the case ids)",
+            "fingerprint": "SHA-256 over the content of all cases",
+            "protocol": "digest of all that rows must share to be compared",
+            "tests": {
+                "leader": "label and fusion of the best ranked row, or null",
+                "test": "the paired test of each ranked row against the leader",
+                "correction": "how its p-values are corrected",
+                "comparisons": "number of tests against the leader",
+                "family": "number of pairs that the p-values are corrected for",
+                "note": "what is exact, and whether so few patients can separate anything",
+            },
+            "fusion_effects": [
+                {
+                    "method": "label of the method and settings that the two rows share",
+                    "a": "fusion of the first row",
+                    "b": "fusion of the second row",
+                    "difference": "mean paired difference of DSC, a less b",
+                    "low": "lower end of its 95% bootstrap interval over patients, null below two",
+                    "high": "upper end of it",
+                    "n": "number of patients that both rows have",
+                    "p_raw": "two-sided Wilcoxon signed-rank p",
+                    "p": "p_raw, Holm-corrected over the pairs of the method",
+                }
+            ],
+            "split_half_tau": "mean Kendall's tau-b between the orders in two random halves of the patients",
+            "rows": [
+                {
+                    "rank": "place by DSC, null if not ranked; equal means share a rank",
+                    "tier": "1: not separable from the leader (p_leader >= 0.05), 2: below, null: not ranked",
+                    "status": "why the row is not ranked, or empty",
+                    "method": "name of the method",
+                    "label": "method, weights, and the settings in which rows of the table differ",
+                    "fusion": "early, hybrid, late, or one that a plugin brings",
+                    "dsc": "mean DSC over patients; classes, then seeds are averaged within a patient first",
+                    "dsc_low": "lower end of the 95% bootstrap interval over patients, null below two",
+                    "dsc_high": "upper end of it",
+                    "seed_sd": "standard deviation (n - 1) of the mean DSC of the seeds, null with one",
+                    "p_raw": "p against the leader, uncorrected; null for the leader and rows not ranked",
+                    "p_leader": "corrected p against the leader, null where p_raw is",
+                    "rank_median": "median rank over 1000 bootstrap samples of patients",
+                    "rank_low": "lower end of the 95% interval of that rank",
+                    "rank_high": "upper end of it",
+                    "miou": "mean IoU over the foreground classes, then over patients",
+                    "hd95": "mean 95th percentile Hausdorff distance, mm",
+                    "nsd": "mean normalised surface distance",
+                    "sensitivity": "mean sensitivity",
+                    "specificity": "mean specificity",
+                    "parameters": "number of parameters, the largest of the runs",
+                    "trainable": "number of trained parameters, the largest of the runs",
+                    "frozen_elsewhere": "number of parameters of frozen parts that made features",
+                    "gflops": "forward GFLOPs of one slice, 2 x multiply-adds, median of the runs",
+                    "ms_per_slice": "forward milliseconds of one slice, median of the runs",
+                    "memory_mb": "peak memory in MB of the GPU, or of the process on a CPU, largest of the "
+                    "runs that do not count what was computed before them; or null",
+                    "train_seconds": "seconds of training of one run, median of the runs",
+                    "device": "names of the devices, separated by semicolons",
+                    "cases": "number of patients behind the mean DSC",
+                    "folds_done": "number of folds that have a run",
+                    "folds": "number of folds",
+                    "seeds": "number of seeds of a fold, or the fewest and the most",
+                    "weights": "what the network started from",
+                    "data": "kind of data, as in the table",
+                    "settings": "settings of method and fusion, version, code and number of devices",
+                    "patients": "DSC by case id, null where it is undefined",
+                    "runs": [
+                        {
+                            "path": "folder of the run",
+                            "hash": "digest of everything that changes its outcome",
+                            "commit": "commit of usbench that computed it, or null",
+                            "device": "name of its device",
+                            "fold": "test fold, from 0",
+                            "seed": "seed of every random draw",
+                            "fingerprint": "SHA-256 over the content of all cases",
+                        }
+                    ],
+                }
+            ],
+        }
+    ],
+    "overall": [
+        {
+            "kind": "kind of data",
+            "preset": "preset of all runs",
+            "size": "data.size of all runs",
+            "train": "settings of training of all runs, but mirror, which follows the task",
+            "tasks": "tasks with at least one complete row",
+            "tables": "titles of the tables that the ranks are from, one a task",
+            "rows": [
+                {
+                    "rank": "place by mean rank",
+                    "method": "name of the method",
+                    "label": "method, weights, and the settings in which rows differ",
+                    "fusion": "early, hybrid, late, or one that a plugin brings",
+                    "weights": "what the network started from",
+                    "mean_rank": "mean over tasks of the rank among these rows, ties at their mean rank",
+                    "mean_dsc": "mean over tasks of the mean DSC",
+                    "ranks": "rank by task",
+                    "dsc": "mean DSC by task",
+                }
+            ],
+            "left_out": "rows that are complete on some of the tasks only",
+        }
+    ],
+    "reported": [
+        {
+            "task": "name of the task",
+            "method": "name of the method in the publication",
+            "fusion": "early, hybrid, late, or one that a plugin brings",
+            "source": "the publication; usbench measured none of its numbers",
+            "reported_dsc": "its DSC, percent",
+            "reported_miou": "its mIoU, percent",
+            "reported_parameters": "its parameters, millions",
+            "our_method": "name of the method here",
+            "our_label": "label of our row, or null",
+            "our_table": "title of its table",
+            "our_dsc": "our mean DSC, percent",
+            "difference": "our_dsc less reported_dsc; null unless ours is complete, on full real data",
+            "note": "why there is no difference, or what else the two do not share",
+        }
+    ],
+    "problems": [{"path": "folder that was left out", "reason": "why"}],
+}
+
+# What a leaderboard with --submissions has besides: keys of each row, and a list beside the tables.
+SUBMISSIONS_SCHEMA: dict[str, Any] = {
+    "rows": {
+        "entry": "name of the submission that the row comes from, null for one's own runs",
+        "verified": "day on which every mask of the submission was scored anew, null for one's own runs",
+    },
+    "claims": [
+        {
+            "entry": "name of a submission that is not verified, or of its file",
+            "file": "its archive",
+            "reason": "why it is not verified",
+            "task": "name of the task, empty where the archive cannot be read",
+            "data": "kind of data",
+            "method": "name of the method",
+            "fusion": "early, hybrid or late",
+            "claimed_dsc": "mean DSC over patients by its own account; never ranked",
+            "claimed_cases": "number of patients behind it",
+        }
+    ],
+}
+
+
+def as_dict(board: Leaderboard) -> dict[str, Any]:
+    """The leaderboard as JSON-like values, every number unrounded.
+
+    `BOARD_SCHEMA` explains each key, and `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
+    besides.
+    """
+    from usbench import __version__
+
+    found = _as_dict(board, __version__)
+    if board.claims is None:
+        return found
+    for table, shown in zip(board.tables, found["tables"], strict=True):
+        for row, values in zip(table.rows, shown["rows"], strict=True):
+            values |= entry_dict(row)
+    return {**found, "claims": [asdict(claim) for claim in board.claims]}
+
+
+def entry_dict(row: Row) -> dict[str, Any]:
+    """The submission of a row, null for one's own runs."""
+    entry = row.entry
+    return {"entry": entry.name if entry else None, "verified": entry.verified if entry else None}
+
+
+def _as_dict(board: Leaderboard, version: str) -> dict[str, Any]:
+    return {
+        "schema": BOARD_SCHEMA_VERSION,
+        "usbench": version,
+        "tables": [_table_dict(table) for table in board.tables],
+        "overall": [asdict(group) for group in board.overall],
+        "reported": [asdict(one) for one in board.reported],
+        "problems": [{"path": str(problem.path), "reason": problem.reason} for problem in board.problems],
+    }
+
+
+def row_dict(row: Row) -> dict[str, Any]:
+    """One row as JSON-like values."""
+    low, high = row.interval or (None, None)
+    median, rank_low, rank_high = row.rank_interval or (None, None, None)
+    scores = dict(row.scores)
+    return {
+        "rank": row.rank,
+        "tier": row.tier,
+        "status": row.status,
+        "method": row.method,
+        "label": row.label,
+        "fusion": row.fusion,
+        "dsc": scores.pop("dsc"),
+        "dsc_low": low,
+        "dsc_high": high,
+        "seed_sd": row.seed_sd,
+        "p_raw": row.p_raw,
+        "p_leader": row.p_leader,
+        "rank_median": median,
+        "rank_low": rank_low,
+        "rank_high": rank_high,
+        **scores,
+        "parameters": row.parameters,
+        "trainable": row.trainable,
+        "frozen_elsewhere": row.frozen_elsewhere,
+        "gflops": row.gflops,
+        "ms_per_slice": row.ms_per_slice,
+        "memory_mb": row.memory_mb,
+        "train_seconds": row.train_seconds,
+        "device": row.device,
+        "cases": row.cases,
+        "folds_done": row.folds_done,
+        "folds": row.folds,
+        "seeds": seeds(row),
+        "weights": row.weights,
+        "data": row.data,
+        "settings": row.settings,
+        "patients": {case: _defined(scores["dsc"]) for case, scores in row.patients.items()},
+        "runs": list(row.runs),
+    }
+
+
+def seeds(row: Row) -> str:
+    """The number of seeds of a fold, or the fewest and the most."""
+    few, many = row.seeds
+    return str(many) if few == many else f"{few} to {many}"
+
+
+def _table_dict(table: Table) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "task": table.task,
+        "data": table.kind,
+        "preset": table.preset,
+        "config": table.config,
+        "modalities": list(table.modalities),
+        "classes": list(table.classes),
+        "cases": table.cases,
+        "limit": table.limit,
+        "folds": table.folds,
+        "split": table.rule,
+        "fingerprint": table.fingerprint,
+        "protocol": table.protocol,
+        "tests": asdict(table.tests),
+        "fusion_effects": [asdict(effect) for effect in table.fusion_effects],
+        "split_half_tau": table.split_half_tau,
+        "rows": [row_dict(row) for row in table.rows],
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,125 @@
+"""The published table beside our rows: reported by the paper, not measured here, and never ranked.
+
+`reported.csv` is Table 2 of Dai et al., "Zeus: Zero-shot LLM Instruction for Union Segmentation in
+Multimodal Medical Imaging", as printed: DSC and mIoU in percent, parameters in millions.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from usbench.leaderboards.rows import Row
+from usbench.leaderboards.table import Table
+
+SOURCE = "Dai et al., Zeus, Table 2"
+
+_FILE = Path(__file__).with_name("reported.csv")
+_TASKS = {"chaos": "chaos", "msd-prostate": "prostate", "msd-brain": "brain"}
+_METHODS = {
+    "U-Net": "unet",
+    "AttUNet": "attunet",
+    "ResUNet": "resunet",
+    "UNeXt": "unext",
+    "UNet++": "unetpp",
+    "TransUNet": "transunet",
+    "MISSFormer": "missformer",
+    "Zeus": "zeus",
+}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A printed score, and one of our rows of the same task, method and fusion where there is one.
+
+    reported_dsc, reported_miou, our_dsc, difference (ours less reported): percent.
+    reported_parameters: millions. difference: for full real data with all modalities and classes
+    alone. note: what else the two do not share.
+    """
+
+    task: str
+    method: str
+    fusion: str
+    source: str
+    reported_dsc: float
+    reported_miou: float
+    reported_parameters: float
+    our_method: str
+    our_label: str | None
+    our_table: str | None
+    our_dsc: float | None
+    difference: float | None
+    note: str
+
+
+def beside_reported(tables: Sequence[Table]) -> tuple[Reported, ...]:
+    """The published scores of the tasks that have a table, each beside every row of ours that fits it."""
+    here = {table.task for table in tables}
+    found = []
+    for task in (task for task in _TASKS if task in here):
+        of_task = [table for table in tables if table.task == task]
+        for printed in printed_rows():
+            method = _METHODS[printed["method"]]
+            ours = [
+                (table, row)
+                for table in of_task
+                for row in table.rows
+                if (row.method, row.fusion) == (method, printed["fusion"])
+                and row.scores["dsc"] is not None
+                and row.entry is None
+            ]
+            found += [_beside(task, printed, method, table, row) for table, row in ours]
+            if not ours:
+                found.append(_beside(task, printed, method, None, None))
+    return tuple(found)
+
+
+@cache
+def printed_rows() -> tuple[dict[str, str], ...]:
+    """The rows of `reported.csv` as text, by its own column names."""
+    with open(_FILE, newline="", encoding="utf-8") as stream:
+        return tuple(csv.DictReader(stream))
+
+
+def _beside(
+    task: str, printed: dict[str, str], method: str, table: Table | None, row: Row | None
+) -> Reported:
+    column = _TASKS[task]
+    dsc, miou = float(printed[f"{column}_dsc"]), float(printed[f"{column}_miou"])
+    ours = None if row is None or row.scores["dsc"] is None else 100 * row.scores["dsc"]
+    difference, note = None, "not run here"
+    if table is not None and row is not None and ours is not None:
+        note = _why_not(table, row)
+        if not note:
+            difference = ours - dsc
+            note = f"preset {table.preset}, weights {row.weights}; splits and averaging of the paper unknown"
+    return Reported(
+        task,
+        printed["method"],
+        printed["fusion"],
+        SOURCE,
+        dsc,
+        miou,
+        float(printed["params_m"]),
+        method,
+        row.label if row else None,
+        table.title if table else None,
+        ours,
+        difference,
+        note,
+    )
+
+
+def _why_not(table: Table, row: Row) -> str:
+    """Why a row of ours has no difference to the printed one; "" if it may have."""
+    if table.kind != "real":
+        return f"{table.kind} data, not the paper's: no difference"
+    from usbench.datasets.tasks import get_task
+
+    task = get_task(table.task)
+    if set(table.modalities) != set(task.modality_names) or set(table.classes) != set(task.class_names):
+        return "other modalities or classes: no difference"
+    return f"{row.status}: no difference" if row.status else ""

@@ -1,0 +1,119 @@
+"""Submissions for the leaderboard: verified ones as runs, all others as claims that are never ranked."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usbench.errors import UsbenchError
+from usbench.results.usable import Entry, Run, table_key
+
+if TYPE_CHECKING:
+    from usbench.submissions.content import Submission
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row of a submission that is not verified, or a whole archive that cannot be read.
+
+    reason: why it is not verified. claimed_dsc: mean over patients by its own account, None where there is
+    none; claimed_cases: the patients behind it. The other fields are "" for an archive that cannot be read.
+    """
+
+    entry: str
+    file: str
+    reason: str
+    task: str = ""
+    data: str = ""
+    method: str = ""
+    fusion: str = ""
+    claimed_dsc: float | None = None
+    claimed_cases: int | None = None
+
+
+def collect_submissions(folder: Path) -> tuple[list[Run], list[Claim]]:
+    """The runs of the verified submissions below `folder`, and what the others claim.
+
+    A submission is verified if FILE.verified.json beside it is the record of an archive with its SHA-256;
+    the masks are not scored again here. Raises `UsbenchError` where there is no such folder.
+    """
+    from usbench.submissions.archive import opened
+    from usbench.submissions.content import read_submission
+    from usbench.submissions.verify import record_path
+
+    if not folder.is_dir():
+        raise UsbenchError(f"{folder}: no such folder of submissions; check --submissions")
+    found: list[tuple[Submission, str, str]] = []
+    claims: list[Claim] = []
+    seen: dict[str, Path] = {}
+    # Of two copies the one with a record counts.
+    for path in sorted(folder.rglob("*.zip"), key=lambda one: (not record_path(one).exists(), one)):
+        try:
+            with opened(path) as archive:
+                submission = read_submission(archive)
+        except UsbenchError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            claims.append(Claim(path.name, str(path), f"not readable: {reason}"))
+            continue
+        if submission.sha256 in seen:
+            claims.append(Claim(path.name, str(path), f"the same archive as {seen[submission.sha256]}"))
+            continue
+        seen[submission.sha256] = path
+        found.append((submission, *_state(submission)))
+    names = Counter(submission.entry for submission, *_ in found)
+    runs: list[Run] = []
+    for submission, date, reason in found:
+        name = submission.entry
+        if names[name] > 1:
+            name = f"{name} ({submission.path.relative_to(folder).as_posix()})"
+        own = [replace(one.run, entry=Entry(name, date)) for one in submission.runs]
+        if date:
+            runs += own
+        else:
+            claims += _claims(name, submission.path, reason, own)
+    return runs, claims
+
+
+def _state(submission: Submission) -> tuple[str, str]:
+    """The day on which a submission was verified, or "" and why it counts as not verified."""
+    from usbench.submissions.verify import read_record
+
+    try:
+        record = read_record(submission.path)
+    except UsbenchError as error:
+        return "", str(error)
+    if record is None:
+        return "", "no record of a verification beside it"
+    if record["sha256"] != submission.sha256:
+        return "", "changed since it was verified: its record is of another archive"
+    date = record["date"]
+    if not isinstance(date, str) or not re.fullmatch(r"20[0-9]{2}-[0-1][0-9]-[0-3][0-9]", date):
+        return "", "its record has no date"
+    return date, ""
+
+
+def _claims(name: str, path: Path, reason: str, runs: Sequence[Run]) -> list[Claim]:
+    from usbench.leaderboards.rows import make_rows
+
+    tables: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        tables[table_key(run.data)].append(run)
+    return [
+        Claim(
+            entry=name,
+            file=str(path),
+            reason=reason,
+            task=members[0].data["cell"]["task"],
+            data=row.data,
+            method=row.label.removeprefix(f"{name}: "),
+            fusion=row.fusion,
+            claimed_dsc=row.scores["dsc"],
+            claimed_cases=row.cases,
+        )
+        for members in tables.values()
+        for row in make_rows(members)
+    ]

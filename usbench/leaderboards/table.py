@@ -1,0 +1,121 @@
+"""Tables of comparable results: one for each task, kind of data, data and protocol."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from usbench.leaderboards.compare import FusionEffect, Tests, compare
+from usbench.leaderboards.rows import Row, differences, make_rows
+from usbench.results.usable import Run, table_key
+
+__all__ = ["Row", "Table", "make_tables"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be compared: one task, kind of data, data, protocol, modalities and classes.
+
+    config: the settings of data and training that all rows share. tests, fusion_effects,
+    split_half_tau: see `usbench.leaderboards.compare`.
+    """
+
+    title: str
+    task: str
+    kind: str
+    preset: str
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    cases: int
+    limit: int | None
+    folds: int
+    rule: str
+    fingerprint: str
+    protocol: str
+    config: dict[str, Any] = field(repr=False)
+    rows: tuple[Row, ...]
+    tests: Tests
+    fusion_effects: tuple[FusionEffect, ...]
+    split_half_tau: float | None
+
+    @property
+    def facts(self) -> str:
+        """One line on what the rows share."""
+        return (
+            f"modalities {', '.join(self.modalities)}; classes {', '.join(self.classes)}; "
+            f"{self.cases} cases, {self.folds} folds ({self.rule}); "
+            f"data {self.fingerprint[:10]}, protocol {self.protocol}"
+        )
+
+    @property
+    def ranked(self) -> tuple[Row, ...]:
+        """The complete rows, in order of rank."""
+        return tuple(row for row in self.rows if row.rank is not None)
+
+
+def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
+    """One table for each group of comparable runs, sorted by task, kind of data and title."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[table_key(run.data)].append(run)
+    members = list(groups.values())
+    titles = _titles([group[0].data for group in members])
+    tables = [_make_table(title, group) for title, group in zip(titles, members, strict=True)]
+    kinds = ("real", "sample", "phantom")
+    return tuple(
+        sorted(
+            tables, key=lambda t: (t.task, kinds.index(t.kind) if t.kind in kinds else 3, t.title, t.protocol)
+        )
+    )
+
+
+def _make_table(title: str, runs: Sequence[Run]) -> Table:
+    data = runs[0].data
+    compared = compare(make_rows(runs))
+    return Table(
+        title=title,
+        task=data["cell"]["task"],
+        kind=data["data"]["kind"],
+        preset=str(data["preset"]),
+        modalities=tuple(data["task"]["modalities"]),
+        classes=tuple(data["task"]["classes"]),
+        cases=int(data["data"]["cases"]),
+        limit=data["data"]["limit"],
+        folds=int(data["split"]["folds"]),
+        rule=str(data["split"]["rule"]),
+        fingerprint=str(data["data"]["fingerprint"]),
+        protocol=str(data["protocol"]),
+        config={part: dict(data["config"][part]) for part in ("data", "train")},
+        rows=compared.rows,
+        tests=compared.tests,
+        fusion_effects=compared.fusion_effects,
+        split_half_tau=compared.split_half_tau,
+    )
+
+
+def _titles(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A title for each group; groups of one name also show the settings in which they differ."""
+    names, details = [], []
+    for data in groups:
+        kind = data["data"]["kind"]
+        name = data["cell"]["task"] + ("" if kind == "real" else f" ({kind})") + f", preset {data['preset']}"
+        if data["data"]["limit"] is not None:
+            name += f", limit {data['data']['limit']}"
+        names.append(name)
+        flat = {f"{part}.{key}": v for part in ("data", "train") for key, v in data["config"][part].items()}
+        flat["modalities"] = "+".join(data["task"]["modalities"])
+        flat["classes"] = "+".join(data["task"]["classes"])
+        flat["precision"] = data["cost"].get("precision", "")
+        flat["split"] = str(data["split"]["digest"])[:10]
+        flat["content"] = str(data["data"]["fingerprint"])[:10]
+        details.append(flat)
+    titles: list[str] = []
+    for name, flat in zip(names, details, strict=True):
+        titles.append(name + differences(flat, [d for n, d in zip(names, details, strict=True) if n == name]))
+    # Another version of the protocol shows in its digest alone.
+    return [
+        title if titles.count(title) == 1 else f"{title}, protocol {data['protocol']}"
+        for title, data in zip(titles, groups, strict=True)
+    ]

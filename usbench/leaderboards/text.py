@@ -1,0 +1,315 @@
+"""What the text formats show: every section of a leaderboard as one grid of words, with its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from usbench.leaderboards.board import Leaderboard
+from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, too_few
+from usbench.leaderboards.overall import Overall
+from usbench.leaderboards.plain import seeds
+from usbench.leaderboards.reported import Reported
+from usbench.leaderboards.rows import Row
+from usbench.leaderboards.stats import ALPHA, HALVES, RESAMPLES
+from usbench.leaderboards.submitted import Claim
+from usbench.leaderboards.table import Table
+
+BEST, SECOND = "best", "second"
+WRAPPED = ("method", "our row", "note", "weights", "entry", "why not")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A section: title, one line of facts, columns, rows of cells by column, and notes, a sentence each.
+
+    columns: those with anything in them. words: the columns of text, the others are numbers; of those,
+    WRAPPED may take several lines in a narrow terminal.
+    dispensable: columns that a narrow terminal can do without, the first to go first. printed: those
+    that fit a printed page, all by default. marks: BEST or SECOND by (row, column), for columns of
+    scores. unranked: what keeps rows from a rank, a reason a line. under: whether the section belongs to
+    the one before.
+    """
+
+    title: str
+    facts: str
+    columns: tuple[str, ...]
+    words: tuple[str, ...]
+    rows: list[dict[str, str]]
+    notes: list[str]
+    dispensable: tuple[str, ...] = ()
+    printed: tuple[str, ...] = ()
+    marks: dict[tuple[int, str], str] = field(default_factory=dict)
+    unranked: list[str] = field(default_factory=list)
+    under: bool = False
+
+
+def grids(board: Leaderboard) -> list[Grid]:
+    """The sections of a leaderboard: each table with its effects of fusion, all tasks, the published one."""
+    found = []
+    for table in board.tables:
+        found.append(_table_grid(table))
+        if table.fusion_effects:
+            found.append(_fusion_grid(table))
+    found += [_overall_grid(group) for group in board.overall]
+    if board.reported:
+        found.append(_reported_grid(board.reported))
+    if board.claims:
+        found.append(_claims_grid(board.claims))
+    return found
+
+
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def p_value(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def millions(count: int) -> str:
+    return f"{count / 1e6:.2f}M" if count >= 10_000 else str(count)
+
+
+def _between(value: str, low: str, high: str) -> str:
+    return value if low == "-" else f"{value} [{low}, {high}]"
+
+
+def _dsc(row: Row) -> str:
+    low, high = row.interval or (None, None)
+    return _between(number(row.scores["dsc"], 3), number(low, 3), number(high, 3))
+
+
+def _ranks(row: Row) -> str:
+    if row.rank_interval is None:
+        return "-"
+    median, low, high = row.rank_interval
+    return f"{median} [{low}, {high}]"
+
+
+_CELLS: dict[str, Callable[[Row], str]] = {
+    "rank": lambda row: str(row.rank) if row.rank else row.status.partition(":")[0],
+    "tier": lambda row: str(row.tier or "-"),
+    "method": lambda row: row.label + (f" (verified {row.entry.verified})" if row.entry else ""),
+    "fusion": lambda row: row.fusion,
+    "DSC [95% CI]": _dsc,
+    "p": lambda row: p_value(row.p_leader),
+    "rank [95%]": _ranks,
+    "seed SD": lambda row: number(row.seed_sd, 3),
+    "mIoU": lambda row: number(row.scores["miou"], 3),
+    "HD95 mm": lambda row: number(row.scores["hd95"], 1),
+    "NSD": lambda row: number(row.scores["nsd"], 3),
+    "parameters (trained)": lambda row: f"{millions(row.parameters)} ({millions(row.trainable)})",
+    "frozen": lambda row: millions(row.frozen_elsewhere) if row.frozen_elsewhere else "-",
+    "GFLOPs": lambda row: number(row.gflops, 2),
+    "ms/slice": lambda row: number(row.ms_per_slice, 1),
+    "MB": lambda row: number(row.memory_mb, 0),
+    "train s": lambda row: number(row.train_seconds, 0),
+    "cases": lambda row: str(row.cases),
+    "folds": lambda row: f"{row.folds_done}/{row.folds}",
+    "seeds": seeds,
+    "weights": lambda row: row.weights,
+    "data": lambda row: row.data,
+}
+
+# The label names the weights, and the title the data.
+_DISPENSABLE = (
+    "data", "weights", "frozen", "MB", "train s", "seeds", "GFLOPs", "seed SD", "rank [95%]", "ms/slice",
+    "parameters (trained)", "folds", "NSD", "HD95 mm", "mIoU", "p", "cases", "tier",
+)  # fmt: skip
+_PRINTED = (
+    "rank", "tier", "method", "fusion", "DSC [95% CI]", "p", "mIoU", "HD95 mm", "NSD", "parameters (trained)",
+    "ms/slice",
+)  # fmt: skip
+
+
+def _table_grid(table: Table) -> Grid:
+    rows = [{name: cell(row) for name, cell in _CELLS.items()} for row in table.rows]
+    return Grid(
+        title=table.title,
+        facts=table.facts,
+        columns=tuple(name for name in _CELLS if any(row[name] != "-" for row in rows)),
+        words=("method", "fusion", "weights", "data"),
+        rows=rows,
+        notes=_table_notes(table),
+        dispensable=_DISPENSABLE,
+        printed=_PRINTED,
+        marks=_marks(table),
+        unranked=_unranked(table),
+    )
+
+
+def _unranked(table: Table) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.status:
+            names.setdefault(row.status, []).append(row.name)
+    return [f"{status}: {'; '.join(rows)}" for status, rows in names.items()]
+
+
+def _table_notes(table: Table) -> list[str]:
+    tests = table.tests
+    notes = []
+    if tests.comparisons:
+        notes += [
+            f"Tier 1: not separable from the leader, {tests.leader} (p >= {ALPHA}); tier 2: below it.",
+            f"p: {tests.test}; corrected: {tests.correction}. {tests.note}",
+        ]
+    else:
+        notes.append(tests.note)
+    ranks = any(row.rank_interval for row in table.rows)
+    notes.append(
+        f"[95%]: percentile bootstrap over patients, {RESAMPLES} resamples"
+        + ("; of the rank: over the patients that all ranked rows have." if ranks else ".")
+    )
+    if table.split_half_tau is not None:
+        notes.append(
+            f"Two random halves of the patients agree on the order with a Kendall's tau of "
+            f"{table.split_half_tau:.2f} (mean over {HALVES} splits; 1: the same order, 0: none in common)."
+        )
+    if any(row.frozen_elsewhere for row in table.rows):
+        notes.append("Parameters leave out frozen parts that made features; those are counted as frozen.")
+    if any(row.entry for row in table.rows):
+        notes.append(
+            "Verified: a submission whose masks were all scored anew on that day; its parameters, times and "
+            "memory are the submitters' own account."
+        )
+    if devices := sorted({row.device for row in table.rows if row.device}):
+        notes.append(f"Costs were measured on: {'; '.join(devices)}.")
+    return notes
+
+
+def _marks(table: Table) -> dict[tuple[int, str], str]:
+    """The best and second best ranked rows of each column of scores, equal as printed."""
+    columns = {
+        "DSC [95% CI]": ("dsc", 3, -1),
+        "mIoU": ("miou", 3, -1),
+        "HD95 mm": ("hd95", 1, 1),
+        "NSD": ("nsd", 3, -1),
+    }
+    marks = {}
+    for column, (name, digits, sign) in columns.items():
+        values = {
+            i: sign * round(value, digits)
+            for i, row in enumerate(table.rows)
+            if row.rank and (value := row.scores[name]) is not None
+        }
+        for mark, place in zip((BEST, SECOND), sorted(set(values.values()))[:2], strict=False):
+            marks.update({(i, column): mark for i, value in values.items() if value == place})
+    return marks
+
+
+def _fusion_grid(table: Table) -> Grid:
+    rows = []
+    for effect in table.fusion_effects:
+        low, high = ("-" if end is None else f"{end:+.3f}" for end in (effect.low, effect.high))
+        rows.append(
+            {
+                "method": effect.method,
+                "difference of": f"{effect.a} - {effect.b}",
+                "DSC [95% CI]": _between(f"{effect.difference:+.3f}", low, high),
+                "patients": str(effect.n),
+                "p": p_value(effect.p),
+            }
+        )
+    notes = [f"p: {table.tests.test}; corrected: {FUSION_CORRECTION}."]
+    if few := _all_too_few(table.fusion_effects):
+        notes.append(f"{few}: no two fusions can be separated.")
+    return Grid(
+        title=f"Effect of fusion: {table.title}",
+        facts="mean paired difference of DSC, same method and settings",
+        columns=tuple(rows[0]),
+        words=("method", "difference of"),
+        rows=rows,
+        notes=notes,
+        dispensable=("patients",),
+        under=True,
+    )
+
+
+def _all_too_few(effects: Sequence[FusionEffect]) -> str:
+    """Why no effect can be significant, by the one that comes nearest; "" where any can."""
+    reasons = []
+    for effect in effects:
+        family = sum(other.method == effect.method for other in effects)
+        reasons.append((effect.n, -family, too_few(effect.n, family)))
+    return "" if any(not reason for *_, reason in reasons) else max(reasons)[2]
+
+
+def _overall_grid(group: Overall) -> Grid:
+    rows = [
+        {
+            "rank": str(row.rank),
+            "method": row.label,
+            "fusion": row.fusion,
+            "mean rank": f"{row.mean_rank:.2f}",
+            "mean DSC": f"{row.mean_dsc:.3f}",
+            **{f"{task}: rank (DSC)": f"{row.ranks[task]:g} ({row.dsc[task]:.3f})" for task in group.tasks},
+        }
+        for row in group.rows
+    ]
+    notes = ["Mean over tasks of the rank among the rows that are complete on all of them; tables: "
+             f"{'; '.join(group.tables)}."]  # fmt: skip
+    if group.left_out:
+        notes.append(f"Not complete on all: {'; '.join(group.left_out)}.")
+    return Grid(
+        title=f"Over all tasks ({group.kind} data, preset {group.preset}, size {group.size})",
+        facts=f"tasks {', '.join(group.tasks)}",
+        columns=tuple(rows[0]),
+        words=("method", "fusion"),
+        rows=rows,
+        notes=notes,
+        dispensable=tuple(f"{task}: rank (DSC)" for task in reversed(group.tasks)),
+    )
+
+
+def _reported_grid(entries: Sequence[Reported]) -> Grid:
+    rows = [
+        {
+            "task": one.task,
+            "method": one.method,
+            "fusion": one.fusion,
+            "reported DSC %": f"{one.reported_dsc:.2f}",
+            "reported mIoU %": f"{one.reported_miou:.2f}",
+            "our row": one.our_label or "-",
+            "our DSC %": number(one.our_dsc, 2),
+            "difference": "-" if one.difference is None else f"{one.difference:+.2f}",
+            "note": one.note,
+        }
+        for one in entries
+    ]
+    return Grid(
+        title="Reported by the paper, not measured here",
+        facts=f"{entries[0].source}, as printed; never part of a ranking",
+        columns=tuple(rows[0]),
+        words=("task", "method", "fusion", "our row", "note"),
+        rows=rows,
+        notes=["The paper states neither its splits nor how it averages over slices, classes and patients."],
+        dispensable=("reported mIoU %", "note", "our row"),
+    )
+
+
+def _claims_grid(claims: Sequence[Claim]) -> Grid:
+    rows = [
+        {
+            "entry": claim.entry,
+            "task": claim.task + (f" ({claim.data})" if claim.data not in ("", "real") else "") or "-",
+            "method": claim.method or "-",
+            "fusion": claim.fusion or "-",
+            "claimed DSC": number(claim.claimed_dsc, 3),
+            "cases": "-" if claim.claimed_cases is None else str(claim.claimed_cases),
+            "why not": claim.reason,
+        }
+        for claim in claims
+    ]
+    return Grid(
+        title="Reported, not verified",
+        facts="submissions whose masks nobody has scored anew here; never part of a ranking",
+        columns=tuple(rows[0]),
+        words=("entry", "task", "method", "fusion", "why not"),
+        rows=rows,
+        notes=["What is claimed is the submitters' own account; usbench verify --record checks it."],
+        dispensable=("cases",),
+    )

@@ -1,0 +1,92 @@
+"""What a cell will take, from finished cells that differ in nothing but fold, seed, data and code.
+
+Nothing is guessed: where no such cell is finished, the answer is that it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usbench.errors import UsbenchError
+from usbench.results.io import Result, load_result
+from usbench.storage.files import digest_of
+
+if TYPE_CHECKING:
+    from usbench.matrices.layout import Entry
+    from usbench.matrices.words import Words
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over finished cells: seconds of training, predicting and scoring, and bytes on disk."""
+
+    seconds: float
+    bytes: float
+    cells: int
+
+
+def measure(runs_dir: Path) -> dict[str, Measured]:
+    """What the finished cells below `runs_dir` took, by `key_of` their results."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for file in sorted(runs_dir.glob("*/*/*/result.json")):
+        try:
+            result = load_result(file)
+            seconds = float(result.data["cost"]["seconds"])
+            key = key_of(result)
+        except (UsbenchError, KeyError, TypeError, ValueError):
+            continue  # Of an earlier version, or not to be trusted.
+        size = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
+        found.setdefault(key, []).append((seconds, size))
+    return {
+        key: Measured(
+            sum(seconds for seconds, _ in rows) / len(rows),
+            sum(size for _, size in rows) / len(rows),
+            len(rows),
+        )
+        for key, rows in found.items()
+    }
+
+
+def key_of(result: Result) -> str:
+    """What a finished cell shares with those it can speak for."""
+    data = result.data
+    device = "cpu" if data["cost"]["device"].startswith("CPU") else "cuda"
+    return _key(data, data["task"], data["data"], data["cost"], device, data["config"])
+
+
+def key_of_entry(entry: Entry, words: Words, device: str) -> str:
+    """The same of a cell that is to be computed."""
+    plan = entry.plan
+    cell = {"task": plan.task.name, "method": plan.method.name, "fusion": plan.fusion}
+    task = {"modalities": list(plan.task.modality_names), "classes": list(plan.task.class_names)}
+    data = {"kind": plan.source.kind, "limit": words.limit}
+    cost = {"precision": words.precision, "devices": words.devices}
+    config = plan.config.as_dict()
+    return _key({"cell": cell, "preset": plan.config.preset}, task, data, cost, device, config)
+
+
+def _key(
+    top: Mapping[str, Any],
+    task: Mapping[str, Any],
+    data: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    device: str,
+    config: Mapping[str, Any],
+) -> str:
+    return digest_of(
+        {
+            "cell": {name: top["cell"][name] for name in ("task", "method", "fusion")},
+            "preset": top["preset"],
+            "modalities": task["modalities"],
+            "classes": task["classes"],
+            "kind": data["kind"],
+            "limit": data["limit"],
+            "precision": cost["precision"],
+            "devices": cost["devices"],
+            "device": device,
+            "config": config,
+        }
+    )

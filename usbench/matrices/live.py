@@ -1,0 +1,148 @@
+"""What a person sees while a matrix is computed: a live view, or plain lines where there is no terminal.
+
+What runs, and how far it is, is read from the cells' folders: the lock that a computation holds and the
+history that it writes. So it does not matter which process or machine computes a cell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+    from usbench.matrices.layout import Entry
+    from usbench.matrices.worker import Outcome
+
+_SHOWN = 16
+_EVERY = 1.0  # seconds between two looks at the folders
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits: 34 s, 14 min, 2.3 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class View:
+    """Shows a matrix while it is open.
+
+    entries: the cells that are to be computed. before: how many others are finished. workers: how many are
+    computed at once, for the time that is left.
+    """
+
+    def __init__(self, entries: Sequence[Entry], before: int, workers: int) -> None:
+        self.left = {entry.name: entry for entry in entries}
+        self.total = before + len(entries)
+        self.done = before
+        self.failed = 0
+        self.workers = workers
+        self.seconds: list[float] = []
+        self.waiting = 0
+        self._live: Live | None = None
+        self._looked = 0.0
+        self._running: list[str] = []
+
+    def __enter__(self) -> View:
+        from rich.live import Live
+
+        console = _console()
+        if console.is_terminal:
+            # Called for every refresh, so that what runs is looked up again.
+            self._live = Live(
+                get_renderable=self._render, console=console, refresh_per_second=2, transient=True
+            )
+            self._live.start()
+        else:
+            self._line(f"matrix: {self.done} of {self.total} cells are done, {len(self.left)} to compute")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def ended(self, entry: Entry, outcome: Outcome) -> None:
+        """A cell is computed, was there, or failed."""
+        self.left.pop(entry.name, None)
+        if outcome.kind == "computed":
+            self.seconds.append(outcome.seconds)
+        if outcome.kind == "failed":
+            self.failed += 1
+            said = f"failed: {outcome.reason}"
+        else:
+            self.done += 1
+            before = "computed by another process"
+            said = f"computed in {duration(outcome.seconds)}" if outcome.kind == "computed" else before
+            if entry.result is not None and (dsc := entry.result.scores["dsc"]) is not None:
+                said += f", DSC {dsc:.3f}"
+        self._line(f"[{self.done + self.failed}/{self.total}] {entry.name}: {said}{self._remaining()}")
+
+    def waits(self, entries: Sequence[Entry]) -> None:
+        """Only cells that other processes compute are left."""
+        if entries and len(entries) != self.waiting:
+            folder = entries[0].folder
+            self._line(f"{len(entries)} cells are computed by other processes, the first: {folder}; waiting")
+        self.waiting = len(entries)
+
+    def time_left(self) -> float | None:
+        """Seconds, from the mean of the cells computed so far; None where there is none yet."""
+        if not self.seconds or not self.left:
+            return None
+        return sum(self.seconds) / len(self.seconds) * len(self.left) / min(self.workers, len(self.left))
+
+    def _remaining(self) -> str:
+        left = self.time_left()
+        return "" if left is None else f"; about {duration(left)} left"
+
+    def _line(self, text: str) -> None:
+        (self._live.console if self._live is not None else _console()).print(
+            text, markup=False, soft_wrap=True
+        )
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        if time.monotonic() - self._looked > _EVERY:
+            self._looked = time.monotonic()
+            self._running = [line for entry in list(self.left.values()) if (line := _state(entry))]
+        counts = f"{self.done} of {self.total} cells done, {len(self._running)} running"
+        counts += f", {self.failed} failed" if self.failed else ""
+        head = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=max(1, self.total), completed=self.done + self.failed, width=24)
+        head.add_row(bar, Text(counts + self._remaining()))
+        lines = [Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in self._running[:_SHOWN]]
+        if len(self._running) > _SHOWN:
+            lines.append(Text(f"  and {len(self._running) - _SHOWN} more"))
+        return Group(head, *lines)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _state(entry: Entry) -> str:
+    """A line on a cell that some process computes now, "" for another."""
+    if entry.folder is None or not (entry.folder / ".lock").exists():
+        return ""
+    epochs = _epochs(entry.folder / "history.csv")
+    return f"{entry.name}: epoch {epochs} of {entry.plan.config.train.epochs}"
+
+
+def _epochs(history: Path) -> int:
+    try:
+        return max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1)
+    except OSError:
+        return 0

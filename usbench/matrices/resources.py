@@ -1,0 +1,103 @@
+"""What there is to compute on, and what each cell gets of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from usbench.errors import UsbenchError, unknown
+from usbench.matrices import pool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the cells of a matrix are computed.
+
+    device: "cpu" or "cuda". ray: connected to a cluster, or None for this machine. cpus, gpus: of one cell.
+    workers: how many cells at once. bound: whether workers is what the user asked for. threads: of torch in
+    a cell, None for its own choice.
+    """
+
+    device: str
+    ray: Any
+    cpus: int
+    gpus: float
+    workers: int
+    bound: bool
+    threads: int | None
+
+    @property
+    def parallel(self) -> bool:
+        """Whether Ray is needed."""
+        return self.ray is not None or (self.workers > 1 and pool.ray_is_installed())
+
+
+def find_place(
+    stack: ExitStack,
+    device: str,
+    devices: int,
+    address: str | None,
+    workers: int | None,
+    cpus_per_run: int | None,
+    gpus_per_run: float | None,
+) -> Place:
+    """Where to compute, by the words of the command line; connects to a cluster until `stack` ends.
+
+    Raises `UsbenchError` for numbers out of range and for a device or a cluster that is not there.
+    """
+    from usbench.datasets.workers import usable_cores
+    from usbench.runtime.devices import choose_device, require_devices
+
+    for option, number in (("--workers", workers), ("--cpus-per-run", cpus_per_run), ("--devices", devices)):
+        if number is not None and not 1 <= number <= 100_000:
+            raise UsbenchError(f"{option} {number} is out of range; choose 1 or more")
+    ray = None
+    if address is not None:
+        ray = pool.connect(address)
+        stack.callback(ray.shutdown)
+        cores, cards = pool.processors(ray)
+        chosen = _cluster_device(device, cards)
+    else:
+        chosen = choose_device(device)
+        require_devices(chosen, devices)
+        cores, cards = usable_cores(), _cards(chosen)
+    cpus = cpus_per_run or (devices if chosen == "cpu" else 1)
+    gpus = _gpus(chosen, devices, gpus_per_run)
+    fits = cores // cpus if chosen == "cpu" else cards / gpus
+    number = workers or max(1, int(fits))
+    # One cell at a time takes the cores that there are, as `usbench run` does, unless it was told how many.
+    alone = ray is None and (number == 1 or not pool.ray_is_installed())
+    threads = cpus_per_run if alone else cpus
+    return Place(chosen, ray, cpus, gpus, number, workers is not None, threads)
+
+
+def _cluster_device(device: str, cards: float) -> str:
+    """ "auto" is a GPU where a node of the cluster has one; this machine need not have any."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda" and not cards:
+        raise UsbenchError("--device cuda: no node of the cluster has a GPU; use --device cpu")
+    return ("cuda" if cards else "cpu") if device == "auto" else device
+
+
+def _cards(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _gpus(device: str, devices: int, gpus_per_run: float | None) -> float:
+    """GPUs of one cell: half a one by default, so that two share it."""
+    if gpus_per_run is not None and not 0 < gpus_per_run <= 1000:
+        raise UsbenchError(f"--gpus-per-run {gpus_per_run:g} is out of range; choose more than 0")
+    if device == "cpu":
+        return 0
+    gpus = gpus_per_run if gpus_per_run is not None else 0.5 if devices == 1 else float(devices)
+    if gpus > 1 and gpus != int(gpus):
+        raise UsbenchError(f"--gpus-per-run {gpus:g}: above 1, Ray gives whole GPUs; choose {int(gpus) + 1}")
+    if devices > 1 and gpus < devices:
+        raise UsbenchError(f"--devices {devices} needs as many GPUs a run; use --gpus-per-run {devices}")
+    return gpus

@@ -1,0 +1,94 @@
+"""What `usbench matrix` prints: the list of a dry run, and what became of the cells."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from usbench.matrices.failures import NAME, Failures
+from usbench.matrices.live import duration
+
+if TYPE_CHECKING:
+    from usbench.matrices.failures import Table
+    from usbench.matrices.layout import Entry
+    from usbench.matrices.start import Matrix
+
+
+def summary(matrix: Matrix) -> str:
+    """How many cells were computed, were there and failed, why, and what to do next."""
+    failed = matrix.failed
+    counts = [f"{matrix.computed} computed", f"{matrix.before} finished before"]
+    if elsewhere := len(matrix.results) - matrix.computed - matrix.before:
+        counts.append(f"{elsewhere} computed by another process")
+    counts.append(f"{len(failed)} failed")
+    lines = [f"not applicable: {absent}" for absent in matrix.absent]
+    lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]
+    lines.append(f"{len(matrix.entries)} cells: {', '.join(counts)}")
+    if failed:
+        lines.append(
+            f"reasons: {matrix.runs_dir / NAME}; the same command computes what is missing, and nothing twice"
+        )
+    if matrix.results:
+        lines.append(f"usbench leaderboard --runs-dir {shlex.quote(str(matrix.runs_dir))}")
+    return "\n".join(lines)
+
+
+def listing(matrix: Matrix) -> str:
+    """The cells of a dry run, a row each, with what finished cells say of the time and size of the others."""
+    from tabulate import tabulate
+
+    known = Failures(matrix.runs_dir).read()
+    rows = []
+    for entry in matrix.entries:
+        plan, measured = entry.plan, matrix.measured.get(entry)
+        cost = [duration(measured.seconds), _megabytes(measured.bytes)] if measured else ["unknown"] * 2
+        rows.append(
+            [
+                plan.task.name,
+                plan.method.name,
+                plan.fusion,
+                entry.fold,
+                entry.seed,
+                *(cost if entry.result is None else ["", ""]),
+                _state(entry, matrix, known),
+            ]
+        )
+    headers = ["task", "method", "fusion", "fold", "seed", "time", "disk", "state"]
+    lines: list[str] = [tabulate(rows, headers, disable_numparse=True, maxcolwidths=[*[None] * 7, 60])]
+    lines += [f"not applicable: {absent}" for absent in matrix.absent]
+    lines += [f"failed: {name}: {reason}" for name, reason in matrix.broken.items()]
+    todo = [entry for entry in matrix.entries if entry.result is None]
+    done = len(matrix.entries) - len(todo)
+    lines.append(f"{len(matrix.entries)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
+    lines.append("dry run: nothing was prepared, trained or written")
+    return "\n".join(lines)
+
+
+def _state(entry: Entry, matrix: Matrix, known: Table) -> str:
+    if entry.reason:
+        return f"failed: {entry.reason}"
+    if entry.result is not None:
+        return "done"
+    if entry.folder is None:
+        return "to do (what is finished shows when its data is prepared)"
+    row = known.get(entry.folder.relative_to(matrix.runs_dir).as_posix())
+    return f"to do, failed before: {row['reason']}" if row else "to do"
+
+
+def _total(matrix: Matrix, todo: list[Entry]) -> str:
+    if not todo:
+        return ""
+    found = [measured for entry in todo if (measured := matrix.measured.get(entry))]
+    if not found:
+        return "; time and disk are unknown, no cell of the same settings is finished here"
+    seconds, size = sum(one.seconds for one in found), sum(one.bytes for one in found)
+    at_once = min(matrix.workers, len(todo))
+    text = f"about {duration(seconds / at_once)}"
+    text += f" with {at_once} at once ({duration(seconds)} in all)" if at_once > 1 else ""
+    text += f" and {_megabytes(size)}, by finished cells of the same settings"
+    missing = len(todo) - len(found)
+    return f"; {text}" + (f"; unknown for {missing} of them" if missing else "")
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

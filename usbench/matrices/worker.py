@@ -1,0 +1,163 @@
+"""One cell of a matrix, computed in whatever process it was sent to: a job goes in, an outcome comes out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from usbench.errors import UsbenchError
+
+if TYPE_CHECKING:
+    from usbench.runs.cell import Cell
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to compute. Paths in it are absolute.
+
+    threads: of torch, None for as many as it takes by itself. command: the words of `usbench run` for this
+    cell alone. folder, environment: the working directory and the USBENCH_ variables of who sends the job.
+    """
+
+    cell: Cell
+    device: str
+    cache_gb: float
+    threads: int | None
+    command: tuple[str, ...]
+    folder: str
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went. reason: one line, where it failed. seconds: that this computation took."""
+
+    kind: Literal["computed", "before", "elsewhere", "failed"]
+    seconds: float = 0.0
+    reason: str = ""
+    traceback: str = ""
+
+
+def compute_job(job: Job) -> Outcome:
+    """Compute a cell. Its errors are outcomes; `KeyboardInterrupt` alone is raised."""
+    start = time.perf_counter()
+    try:
+        kind = _by_run(job) if job.cell.devices > 1 else _here(job)
+    except (Exception, SystemExit) as error:
+        _let_go()
+        return _failed(error, time.perf_counter() - start)
+    return Outcome(kind, time.perf_counter() - start)
+
+
+def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -> Outcome:
+    """`compute_job` of a pickled job, in a process that only does this, perhaps on another machine."""
+    from usbench.runtime.process import settle
+
+    start = time.perf_counter()
+    settle()  # Before torch comes with the job.
+    try:
+        os.environ.update(environment)
+        if Path(folder).is_dir():
+            os.chdir(folder)
+        job: Job = pickle.loads(packed)
+        _require_shared(job.cell)
+    except (Exception, SystemExit) as error:
+        return _failed(error, time.perf_counter() - start)
+    return compute_job(job)
+
+
+def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
+    import torch
+
+    from usbench.runs.compute import CellBusy, compute
+    from usbench.runtime.devices import make_fabric
+
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    fabric = make_fabric(job.device, 1, job.cell.precision)
+    try:
+        _, new = compute(job.cell, fabric, cache_gb=job.cache_gb)
+    except CellBusy:
+        return "elsewhere"
+    return "computed" if new else "before"
+
+
+def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
+    """Several devices: Fabric starts the program anew for each, so that has to be `usbench run`."""
+    from usbench.runs.compute import is_busy
+
+    if job.cell.finished() is not None:
+        return "before"
+    if is_busy(job.cell.folder):
+        return "elsewhere"
+    environment = dict(os.environ)
+    if job.threads is not None:
+        environment["OMP_NUM_THREADS"] = str(max(1, job.threads // job.cell.devices))
+    words = [sys.executable, "-m", "usbench", "run", *job.command]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    if job.cell.finished() is not None:
+        return "computed"
+    if is_busy(job.cell.folder):
+        return "elsewhere"
+    last = ([line for line in done.stderr.splitlines() if line.strip()] or ["no message"])[-1]
+    raise UsbenchError(f"usbench run ended with code {done.returncode}: {last.removeprefix('Error: ')}")
+
+
+def _require_shared(cell: Cell) -> None:
+    """A node that does not see the folders would say something misleading."""
+    from usbench.methods.registry import source_hash
+    from usbench.plugins.code_hash import code_hash, module_of
+
+    for what, path in (("runs", cell.runs_dir), ("prepared data", cell.store.path)):
+        if not path.is_dir():
+            raise UsbenchError(
+                f"{path}: node {platform.node()} does not see this folder ({what}); keep --runs-dir and "
+                "USBENCH_CACHE on a file system that all nodes share"
+            )
+    codes = [(f"method '{cell.method.name}'", source_hash(cell.method), cell.source_hash)]
+    if cell.brought is not None:
+        here = code_hash(module_of(cell.brought.fusion.build))
+        codes.append((f"fusion '{cell.fusion}'", here, cell.brought.source_hash))
+    for what, here, there in codes:
+        if here != there:
+            raise UsbenchError(
+                f"{what}: its code on node {platform.node()} is not that of the machine "
+                "that started the matrix; install the same on all nodes"
+            )
+
+
+def _failed(error: BaseException, seconds: float) -> Outcome:
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        words = " ".join(str(error).split()) or type(error).__name__
+        reason = f"out of memory ({words}); compute fewer at once (--workers, --gpus-per-run), or lower "
+        return Outcome("failed", seconds, reason + "train.batch or data.size", _trace(error))
+    if isinstance(error, UsbenchError):
+        return Outcome("failed", seconds, str(error))
+    words = " ".join(str(error).split()) or "no message"
+    return Outcome("failed", seconds, f"{type(error).__name__}: {words}", _trace(error))
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-4000:]
+
+
+def _let_go() -> None:
+    """Give back what a failed cell held, for the next one in this process."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,324 @@
+"""Pictures for the leaderboard page: the worst and the median case of a table, the methods side by side.
+
+They are drawn from the masks in the run folders on the images in the prepared store. Where the store
+is not on this machine, each run's own figures/cases.png stands in.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from usbench.errors import UsbenchError
+from usbench.pages.figures import COLOURS, PICTURED_CASES, pick_slice, view_around
+from usbench.pages.shell import data_uri
+from usbench.results.io import Result, load_result
+from usbench.storage.files import sha256_file
+
+if TYPE_CHECKING:
+    from usbench.datasets.store import PreparedCase, Store
+
+_PANEL = 192  # pixels a side
+_STRIP = 420  # pixels: the width of a run's own picture
+
+Row = Mapping[str, Any]
+Panel = dict[str, Any]
+
+
+def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | None:
+    """Pictures of a table's worst and median case by mean DSC over its methods; None if it has no runs.
+
+    table: one of the tables of a leaderboard as plain data, with "runs" and "patients" in its rows.
+    budget: how many characters the images may take as data URIs; methods of low rank are left out
+    past it. Returns {"note": where the pictures come from, "classes": [{"name", "colour"}], "cases":
+    [{"title", "note", "panels": [{"src", "width", "height", "title", "text"}]}]}. A file that is not
+    as its run wrote it is not shown.
+    """
+    runs = [_results(row) for row in table["rows"]]
+    chosen = chosen_cases(table["rows"])
+    first = next((result for results in runs for result in results), None)
+    if first is None or not chosen:
+        return None
+    classes = [{"name": name, "colour": COLOURS[i % len(COLOURS)]} for i, name in enumerate(table["classes"])]
+    store = _store_of(first)
+    if store is not None:
+        try:
+            cases = _from_store(table, runs, chosen, store, budget)
+            note = (
+                "Drawn from the masks of the runs on the prepared images, on the slice that shows most of "
+                "the truth. Colour outlines a method's mask; white outlines the truth beneath it."
+            )
+            return {"note": note, "classes": classes, "cases": cases}
+        except UsbenchError:
+            pass  # prepared data that changed underneath: the runs' own pictures are left
+    note = (
+        "The prepared images are not in the cache of the machine that made this page, so each run's own "
+        "picture (figures/cases.png) of the same fold is shown, reduced."
+    )
+    return {"note": note, "classes": [], "cases": _from_figures(table, runs, chosen, budget)}
+
+
+def chosen_cases(rows: Sequence[Row]) -> list[tuple[str, str, float, int]]:
+    """[(which, case id, mean DSC over methods, number of methods)] of the worst and the median case.
+
+    Ranked rows count, or all where none is ranked. The median of an even number of cases is the
+    lower of the two in the middle. Empty if nothing is scored.
+    """
+    counted = [row for row in rows if row.get("rank")] or rows
+    scores: dict[str, list[float]] = {}
+    for row in counted:
+        for case, dsc in (row.get("patients") or {}).items():
+            if dsc is not None and not math.isnan(dsc):
+                scores.setdefault(case, []).append(dsc)
+    order = sorted((math.fsum(values) / len(values), case) for case, values in scores.items())
+    if not order:
+        return []
+    picked = [("worst", order[0])]
+    if len(order) > 1:
+        middle = order[(len(order) - 1) // 2]
+        picked = [("worst and median", order[0])] if middle == order[0] else [*picked, ("median", middle)]
+    return [(which, case, mean, len(scores[case])) for which, (mean, case) in picked]
+
+
+def _results(row: Row) -> list[Result]:
+    """The runs of a row that can be read, in order of fold and seed."""
+    found = []
+    for run in row.get("runs") or []:
+        try:
+            found.append(load_result(run["path"]))
+        except UsbenchError:
+            continue
+    return sorted(found, key=lambda r: (r.data["cell"]["fold"], r.data["cell"]["seed"]))
+
+
+def _run_of(results: Sequence[Result], case: str) -> Result | None:
+    return next((r for r in results if case in r.data["split"]["test"]), None)
+
+
+def _store_of(result: Result) -> Store | None:
+    from usbench.datasets.find import find_store
+
+    data = result.data
+    cases = [*data["split"]["train"], *data["split"]["test"]]
+    return find_store(
+        data["task"]["name"],
+        data["task"]["modalities"],
+        data["task"]["classes"],
+        data["config"]["data"],
+        cases,
+        data["data"]["fingerprint"],
+    )
+
+
+def as_written(result: Result, name: str) -> Path | None:
+    """The file `name` of a run folder; None if it is absent or not what the run wrote."""
+    file = result.path / name
+    digest = result.data["files"].get(name)
+    if digest is None or not file.resolve().is_relative_to(result.path.resolve()) or not file.is_file():
+        return None
+    return file if sha256_file(file) == digest else None
+
+
+def _title(which: str, case: str, mean: float, count: int) -> str:
+    methods = "1 row" if count == 1 else f"{count} rows"
+    return f"{which.capitalize()} case: {case}, mean DSC {mean:.3f} over {methods}"
+
+
+def _fill(candidates: Sequence[Callable[[], Panel | None]], share: int) -> tuple[list[Panel], int, int]:
+    """Panels in order until the `share` of characters is used: (panels, absent, left out for their size)."""
+    panels: list[Panel] = []
+    absent, used = 0, 0
+    for i, make in enumerate(candidates):
+        panel = make()
+        if panel is None:
+            absent += 1
+            continue
+        used += len(panel["src"])
+        if used > share:
+            return panels, absent, len(candidates) - i
+        panels.append(panel)
+    return panels, absent, 0
+
+
+def _remarks(absent: int, left_out: int, what: str) -> str:
+    words = []
+    if absent:
+        words.append(
+            f"Without a {what}, or with one that changed since the run: {absent} of the table's rows."
+        )
+    if left_out:
+        words.append(f"Left out to keep the page small: {left_out} rows.")
+    return " ".join(words)
+
+
+def _from_store(
+    table: Mapping[str, Any],
+    runs: Sequence[Sequence[Result]],
+    chosen: Sequence[Any],
+    store: Store,
+    budget: int,
+) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = []
+    for left, (which, case_id, mean, count) in zip(range(len(chosen), 0, -1), chosen, strict=True):
+        case = store.case(case_id)
+        stack = case.geometry.to_slices(case.truth())
+        z = pick_slice(stack)
+        truth, images = stack[z], np.asarray(case.images[z], dtype=np.float32)
+        panels = [
+            _panel(_draw(image, truth, None), f"{name}, truth", f"{case_id}: {name} with the truth outlined")
+            for name, image in zip(table["modalities"], images, strict=True)
+        ]
+
+        share = budget // left - sum(len(panel["src"]) for panel in panels)
+        candidates = [
+            partial(_method_panel, row, results, case, truth, z)
+            for row, results in zip(table["rows"], runs, strict=True)
+        ]
+        found, absent, left_out = _fill(candidates, share)
+        panels += found
+        budget -= sum(len(panel["src"]) for panel in panels)
+        note = f"Slice {z + 1} of {len(stack)}. {_remarks(absent, left_out, 'mask of this case')}".strip()
+        cases.append({"title": _title(which, case_id, mean, count), "note": note, "panels": panels})
+    return cases
+
+
+def _method_panel(
+    row: Row, results: Sequence[Result], case: PreparedCase, truth: np.ndarray, z: int
+) -> Panel | None:
+    mask = _mask(results, case)
+    if mask is None:
+        return None
+    dsc = (row.get("patients") or {}).get(case.case_id)
+    score = "not scored" if dsc is None or math.isnan(dsc) else f"{dsc:.3f}"
+    picture = _draw(np.asarray(case.images[z, 0], dtype=np.float32), truth, mask[z])
+    name = f"{row['label']}, {row['fusion']}"
+    return _panel(picture, f"{name}: DSC {score}", f"{case.case_id}: mask of {name}, and the truth")
+
+
+def _mask(results: Sequence[Result], case: PreparedCase) -> np.ndarray | None:
+    """A row's mask of a case as slices [Z, side, side]; None if there is none to trust."""
+    import nibabel
+
+    result = _run_of(results, case.case_id)
+    file = as_written(result, f"predictions/{case.case_id}.nii.gz") if result else None
+    if file is None:
+        return None
+    try:
+        volume = np.asarray(nibabel.load(file).dataobj)  # type: ignore[attr-defined]
+        return case.geometry.to_slices(volume)
+    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError, UsbenchError):
+        return None
+
+
+def _from_figures(
+    table: Mapping[str, Any], runs: Sequence[Sequence[Result]], chosen: Sequence[Any], budget: int
+) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    for left, (which, case_id, mean, count) in zip(range(len(chosen), 0, -1), chosen, strict=True):
+        holder = next((r for results in runs if (r := _run_of(results, case_id))), None)
+        if holder is None:
+            continue
+        fold = holder.data["cell"]["fold"]
+        shown = holder.data["split"]["test"][:PICTURED_CASES]
+        note = f"Fold {fold}; the pictures show {', '.join(shown)}."
+        if case_id not in shown:
+            note += " The case itself is not among them."
+        panels: list[Panel] = []
+        if fold in seen:
+            note = f"Fold {fold}: the pictures above."
+        else:
+            candidates = [
+                partial(_own_picture, row, results, fold)
+                for row, results in zip(table["rows"], runs, strict=True)
+            ]
+            panels, absent, left_out = _fill(candidates, budget // left)
+            budget -= sum(len(panel["src"]) for panel in panels)
+            note = f"{note} {_remarks(absent, left_out, 'picture of this fold')}".strip()
+        seen.add(fold)
+        cases.append({"title": _title(which, case_id, mean, count), "note": note, "panels": panels})
+    return cases
+
+
+def _own_picture(row: Row, results: Sequence[Result], fold: int) -> Panel | None:
+    result = next((r for r in results if r.data["cell"]["fold"] == fold), None)
+    file = as_written(result, "figures/cases.png") if result else None
+    if file is None:
+        return None
+    try:
+        content, size = reduced(file, _STRIP)
+    except (OSError, ValueError):
+        return None
+    name = f"{row['label']}, {row['fusion']}"
+    return {
+        "src": data_uri(content, "image/jpeg"),
+        "width": size[0],
+        "height": size[1],
+        "title": name,
+        "text": f"fold {fold}: the own picture of {name}",
+    }
+
+
+def reduced(file: Path, width: int) -> tuple[bytes, tuple[int, int]]:
+    """A picture as JPEG of at most `width` pixels in width, and its (width, height). Raises `OSError`."""
+    from PIL import Image
+
+    with Image.open(file) as image:
+        picture = image.convert("RGB")
+    if picture.width > width:
+        height = max(1, round(picture.height * width / picture.width))
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=78, optimize=True)
+    return out.getvalue(), picture.size
+
+
+def _panel(content: bytes, title: str, text: str) -> Panel:
+    src = data_uri(content, "image/jpeg")
+    return {"src": src, "width": _PANEL, "height": _PANEL, "title": title, "text": text}
+
+
+def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None) -> bytes:
+    """One panel as JPEG: image [S, S] around the truth [side, side], and outlines of truth and mask.
+
+    Without a mask the truth has the classes' colours; with one the mask has them and the truth is white.
+    """
+    from PIL import Image
+
+    top, bottom, left, right = view_around(truth, truth)
+    scale = image.shape[0] / truth.shape[0]
+    low, high = np.percentile(image, (1, 99.5))
+    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    box = (left * scale, top * scale, right * scale, bottom * scale)
+    size = (_PANEL, _PANEL)
+    picture = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC, box=box).convert("RGB"))
+    picture = picture.copy()
+
+    def outline(labels: np.ndarray, width: int, white: bool) -> None:
+        part = Image.fromarray(np.ascontiguousarray(labels[top:bottom, left:right]).astype(np.uint8))
+        large = np.asarray(part.resize(size, Image.Resampling.NEAREST))
+        for label in np.unique(large[large > 0]):
+            colour = "#FFFFFF" if white else COLOURS[(int(label) - 1) % len(COLOURS)]
+            picture[_border(large == label, width)] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+    if mask is None:
+        outline(truth, 2, white=False)
+    else:
+        outline(truth, 1, white=True)
+        outline(mask, 2, white=False)
+    out = io.BytesIO()
+    # Without subsampling: thin coloured lines stay what they are.
+    Image.fromarray(picture).save(out, "JPEG", quality=80, subsampling=0, optimize=True)
+    return out.getvalue()
+
+
+def _border(mask: np.ndarray, width: int) -> np.ndarray:
+    from scipy.ndimage import binary_erosion
+
+    return np.asarray(mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width, border_value=1))

@@ -1,0 +1,62 @@
+"""A leaderboard as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from usbench.pages.shell import shell
+
+LIMIT = 5_000_000
+"""Bytes of a page; pictures are left out before it grows past this."""
+
+_RESERVE = 100_000  # bytes for the words around the pictures
+
+_BODY = """<header class="top">
+<h1>Leaderboard</h1>
+<button type="button" id="theme"></button>
+</header>
+<p id="about" class="muted"></p>
+<noscript><p>This page is drawn by JavaScript, which is switched off here.
+The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript>
+<main id="board"></main>"""
+
+
+def html(data: Mapping[str, Any], pictured: Mapping[str, Any] | None) -> str:
+    """The page of a leaderboard; data: what `usbench.leaderboards.formats.as_dict` returns.
+
+    The page needs no other file and asks no host for anything. pictured: the same leaderboard, whose
+    rows say where their runs are; pictures of cases are drawn from those that can be read. None for
+    a page without pictures.
+    """
+    from usbench.pages.case_pictures import table_pictures
+
+    tables = data["tables"]
+    content = {**data, "tables": [_compact(table) for table in tables]}
+    left = LIMIT - _RESERVE - len(_page(content))
+    sources = [None] * len(tables) if pictured is None else pictured["tables"]
+    for i, (source, compact) in enumerate(zip(sources, content["tables"], strict=True)):
+        share = max(0, left) // (len(tables) - i)
+        compact["pictures"] = None if source is None else table_pictures(source, share)
+        for case in (compact["pictures"] or {}).get("cases", ()):
+            left -= sum(len(panel["src"]) for panel in case["panels"])
+    return _page(content)
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    return shell("usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "board.js"), content)
+
+
+def _compact(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table whose rows hold their patients' DSC as a list in the order of its "case_ids"."""
+    case_ids = sorted({case for row in table["rows"] for case in row["patients"]})
+    rows = [
+        {**row, "patients": [_rounded(row["patients"].get(case)) for case in case_ids]}
+        for row in table["rows"]
+    ]
+    return {**table, "case_ids": case_ids, "rows": rows}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 6)

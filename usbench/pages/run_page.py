@@ -1,0 +1,328 @@
+"""One finished run as a self-contained HTML page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from usbench.pages.case_pictures import as_written, reduced
+from usbench.pages.shell import data_uri, escape, shell
+from usbench.results.io import CASE_COLUMNS, Result, load_result
+from usbench.scores.text import number
+from usbench.storage.files import sha256_file, write_text
+
+_WHOLE_PICTURE = 1_500_000  # bytes: a larger picture is reduced
+_NAMES = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95 mm", "nsd": "NSD"}
+_TEXTS = 500  # so many instructions are listed
+
+Cell = Any
+"""What stands in a table: a value, or (HTML, value to sort by)."""
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page of the run in `folder` to `out` (default: report.html in the folder); return its path.
+
+    Raises `UsbenchError` where the folder holds no finished run, where result.json or cases.csv was
+    edited, and where the page cannot be written.
+    """
+    result = load_result(folder)
+    path = Path(out) if out is not None else result.path / "report.html"
+    write_text(path, html(result))
+    return path
+
+
+def html(result: Result) -> str:
+    """The page of a run. Of its files only those that are as the run wrote them are shown."""
+    data = result.data
+    cell, task = data["cell"], data["task"]
+    kind = data["data"]["kind"]
+    name = f"{cell['method']}, {cell['fusion']} fusion"
+    where = task["name"] + ("" if kind == "real" else f" ({kind})")
+    about = (
+        f"{where}: {task['title']}. Fold {cell['fold']} of {data['split']['folds']}, seed {cell['seed']}, "
+        f"preset {data['preset']}. usbench {data['usbench']}."
+    )
+    history, loss = _history(result)
+    parts = [
+        f'<header class="top"><h1>{escape(name)}</h1><button type="button" id="theme"></button></header>',
+        f'<p class="muted">{escape(about)}</p>',
+        "<main>",
+        _verified(result),
+        _scores(data),
+        _remarks(data),
+        f"<section><h2>Training</h2>{loss}</section>",
+        _cases(result),
+        _classes(data),
+        _picture(result),
+        _instructions(result),
+        '<div class="columns">',
+        _cost(data),
+        _pairs("Configuration", _flat(data["config"])),
+        _pairs("Method", data["method"]),
+        _pairs("Fusion", data["fusion"]) if "fusion" in data else "",
+        _pairs("Data", _flat({name: data[name] for name in ("task", "data", "split", "protocol")})),
+        _pairs("Provenance", {**_flat(data["provenance"]), "hash": cell["hash"], "digest": data["digest"]}),
+        _pairs("Slice by slice, as the Zeus paper prints scores; never ranked", _paper_style(data)),
+        "</div>",
+        _files(result),
+        "</main>",
+    ]
+    scripts = ("page.js", "plots.js", "run.js")
+    return shell(f"{name}, {where}, fold {cell['fold']}", "\n".join(parts), scripts, {"history": history})
+
+
+def _verified(result: Result) -> str:
+    """What `load_result` and the digests of the other files say."""
+    files = result.data["files"]
+    changed = [name for name in files if as_written(result, name) is None]
+    text = (
+        f"Digest {result.data['digest'][:16]} verified: result.json and cases.csv are as the run wrote them. "
+        f"{len(files) - len(changed)} of {len(files)} files of the run are unchanged."
+    )
+    if not changed:
+        return f'<p id="digest" class="good">{escape(text)}</p>'
+    text += f" Changed or missing, and therefore not shown: {', '.join(changed)}."
+    return f'<p id="digest" class="bad">{escape(text)}</p>'
+
+
+def _scores(data: Mapping[str, Any]) -> str:
+    scores = data["scores"]
+    facts = [
+        ("DSC", number(scores["dsc"])),
+        ("mIoU", number(scores["miou"])),
+        ("HD95 mm", number(scores["hd95"], 1)),
+        ("NSD", number(scores["nsd"])),
+        ("sensitivity", number(scores["sensitivity"])),
+        ("specificity", number(scores["specificity"])),
+        ("cases", str(scores["cases"])),
+    ]
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts if value
+    )
+    return f'<dl class="facts">{items}</dl>'
+
+
+def _remarks(data: Mapping[str, Any]) -> str:
+    remarks = data.get("remarks") or []
+    if not remarks:
+        return ""
+    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
+    return f'<section><h2>Remarks</h2><ul class="notes">{items}</ul></section>'
+
+
+def _history(result: Result) -> tuple[list[dict[str, float | None]], str]:
+    """The rows of history.csv for the plot, and what stands in its place or around it."""
+    file = as_written(result, "history.csv")
+    if file is None:
+        return [], '<p class="muted">history.csv is missing or was changed after the run.</p>'
+    try:
+        with open(file, newline="", encoding="utf-8") as stream:
+            rows = [{k: _finite(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return [], '<p class="muted">history.csv cannot be read.</p>'
+    if not rows:
+        return [], '<p class="muted">Nothing was trained.</p>'
+    return rows, '<div id="history"></div>'
+
+
+def _finite(text: str) -> float | None:
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) else None
+
+
+def _cases(result: Result) -> str:
+    means: dict[str, list[float]] = {}
+    for row in result.cases:
+        if not math.isnan(row["dsc"]):
+            means.setdefault(row["case"], []).append(row["dsc"])
+    order = sorted((math.fsum(values) / len(values), case) for case, values in means.items())
+    worst = order[0][1] if len(order) > 1 else None
+    digits = {"hd95": 1, "tp": 0, "fp": 0, "fn": 0, "tn": 0}
+    rows, classes = [], []
+    for row in result.cases:
+        cells: list[Cell] = []
+        for column in CASE_COLUMNS:
+            value = row[column]
+            if column == "case" and value == worst:
+                cells.append((f'{escape(value)} <span class="mark-worst">worst case</span>', value))
+            elif isinstance(value, str):
+                cells.append(value)
+            else:
+                sort = "" if math.isnan(value) else repr(value)
+                cells.append((escape(number(value, digits.get(column, 3))), sort))
+        rows.append(cells)
+        classes.append("worst" if row["case"] == worst else "")
+    heads = [(_NAMES.get(name, name), _direction(name)) for name in CASE_COLUMNS]
+    note = f"The worst case has the lowest DSC, {order[0][0]:.3f} over its classes." if worst else ""
+    table = _table("scores by case and class", heads, rows, classes)
+    return f"<section><h2>Cases</h2>{_note(note)}{table}</section>"
+
+
+def _direction(name: str) -> str:
+    if name in ("case", "class", "edge"):
+        return "text"
+    return "up" if name in ("hd95", "fp", "fn") else "down"
+
+
+def _classes(data: Mapping[str, Any]) -> str:
+    names = ("dsc", "iou", "hd95", "nsd", "sensitivity", "specificity", "cases")
+    rows = []
+    for class_name, scores in data["scores"]["classes"].items():
+        cells: list[Cell] = [class_name]
+        for name in names:
+            value = scores.get(name)
+            text = number(value, {"hd95": 1, "cases": 0}.get(name, 3))
+            cells.append((escape(text), "" if value is None else repr(value)))
+        rows.append(cells)
+    heads = [("class", "text"), *((_NAMES.get(name, name), _direction(name)) for name in names)]
+    return f"<section><h2>Classes</h2>{_table('mean scores by class', heads, rows)}</section>"
+
+
+def _picture(result: Result) -> str:
+    file = as_written(result, "figures/cases.png")
+    if file is None:
+        words = '<p class="muted">figures/cases.png is missing or was changed after the run.</p>'
+        return f"<section><h2>Pictures</h2>{words}</section>"
+    content, kind = file.read_bytes(), "image/png"
+    if len(content) > _WHOLE_PICTURE:
+        content, kind = reduced(file, 1600)[0], "image/jpeg"
+    shown = ", ".join(result.data["split"]["test"][:4])
+    image = f'<img src="{data_uri(content, kind)}" alt="{escape(f"predictions beside the truth: {shown}")}">'
+    note = "Solid lines outline the truth, dashed ones the prediction."
+    return f'<section><h2>Pictures</h2>{_note(note)}<div class="picture">{image}</div></section>'
+
+
+def _instructions(result: Result) -> str:
+    """What a language model said, from notes.json: each text once, with how often it was said."""
+    if "notes.json" not in result.data["files"]:
+        return ""
+    file = as_written(result, "notes.json")
+    try:
+        notes = json.loads(file.read_text(encoding="utf-8")) if file else None
+    except (OSError, ValueError):
+        notes = None
+    if not isinstance(notes, dict):
+        words = "notes.json is missing, unreadable or was changed after the run."
+        return f"<section><h2>Instructions</h2>{_note(words)}</section>"
+    said: dict[tuple[str, ...], list[str]] = {}
+    for case, entry in _entries(notes):
+        key = tuple(str(entry.get(name, "")) for name in ("modality", "class", "text"))
+        marks = "".join(f"{name} " for name in ("fallback", "truncated") if entry.get(name)).strip()
+        said.setdefault((*key, marks), []).append(case)
+    if not said:
+        return ""
+    rows: list[list[Cell]] = []
+    for (modality, class_name, text, marks), cases in list(said.items())[:_TEXTS]:
+        count, patients = len(cases), len(set(cases))
+        rows.append(
+            [modality, class_name, text, (escape(count), count), (escape(patients), patients), marks or "-"]
+        )
+    heads = [
+        ("modality", "text"),
+        ("class", "text"),
+        ("text", "text"),
+        ("times", "down"),
+        ("cases", "down"),
+        ("remark", "text"),
+    ]
+    more = f" The first {_TEXTS} of {len(said)} texts." if len(said) > _TEXTS else ""
+    note = f"What the language model said, each text once with how often it was said.{more}"
+    table = _table("instructions", heads, rows)
+    return f'<section class="texts"><h2>Instructions</h2>{_note(note)}{table}</section>'
+
+
+def _entries(notes: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for case, features in notes.items():
+        for entries in features.values() if isinstance(features, dict) else ():
+            for entry in entries if isinstance(entries, list) else ():
+                if isinstance(entry, dict) and "text" in entry:
+                    yield str(case), entry
+
+
+def _cost(data: Mapping[str, Any]) -> str:
+    cost = dict(data["cost"])
+    words = {
+        "parameters": f"{cost['parameters']:,}",
+        "trainable": f"{cost['trainable']:,}",
+        "frozen_elsewhere": f"{cost.get('frozen_elsewhere', 0):,}",
+        "gflops_per_slice": f"{number(cost['gflops_per_slice'], 2)} GFLOPs",
+        "ms_per_slice": f"{number(cost['ms_per_slice'], 2)} ms",
+        "peak_memory_mb": f"{number(cost['peak_memory_mb'], 0)} MB",
+        "train_seconds": f"{number(cost['train_seconds'], 1)} s",
+    }
+    return _pairs("Cost", {name: words.get(name, value) for name, value in cost.items()})
+
+
+def _paper_style(data: Mapping[str, Any]) -> dict[str, str]:
+    return {name: number(value) for name, value in data["paper_style"].items()}
+
+
+def _files(result: Result) -> str:
+    rows = []
+    for name, digest in result.data["files"].items():
+        file = result.path / name
+        state = "as written" if as_written(result, name) else "changed" if file.is_file() else "missing"
+        rows.append([name, f"{digest[:16]}", state])
+    heads = [("file", "text"), ("SHA-256", ""), ("state", "text")]
+    digest = sha256_file(result.path / "result.json")
+    note = f"result.json itself has SHA-256 {digest[:16]}."
+    return f"<section><h2>Files</h2>{_note(note)}{_table('files of the run', heads, rows)}</section>"
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[before + name] = value
+    return flat
+
+
+def _pairs(title: str, values: Mapping[str, Any]) -> str:
+    def words(value: Any) -> str:
+        if value is None or value in ("", [], {}):
+            return "-"
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    items = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(words(value))}</dd>" for name, value in values.items()
+    )
+    return f'<section><h2>{escape(title)}</h2><dl class="pairs">{items}</dl></section>'
+
+
+def _note(text: str) -> str:
+    return f'<p class="muted">{escape(text)}</p>' if text else ""
+
+
+def _table(
+    caption: str,
+    heads: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[Cell]],
+    classes: Sequence[str] = (),
+) -> str:
+    def head(name: str, sort: str) -> str:
+        right = ' class="number"' if sort in ("up", "down") else ""
+        return f'<th scope="col"{right}{f" data-sort={sort}" if sort else ""}>{escape(name)}</th>'
+
+    def cell(value: Cell, sort: str) -> str:
+        right = ' class="number"' if sort in ("up", "down") else ""
+        if isinstance(value, tuple):
+            return f'<td{right} data-value="{escape(value[1])}">{value[0]}</td>'
+        return f"<td{right}>{escape(value)}</td>"
+
+    lines = []
+    for i, row in enumerate(rows):
+        mark = f' class="{classes[i]}"' if classes and classes[i] else ""
+        cells = "".join(cell(value, sort) for value, (_, sort) in zip(row, heads, strict=True))
+        lines.append(f"<tr{mark}>{cells}</tr>")
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f'<table class="sortable"><caption class="hidden">{escape(caption)}</caption>'
+        f"<thead><tr>{''.join(head(*one) for one in heads)}</tr></thead><tbody>{''.join(lines)}</tbody>"
+        "</table></div>"
+    )

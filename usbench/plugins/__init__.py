@@ -1,0 +1,1 @@
+"""Methods, tasks and fusions of other people: where they are found, and the digest of their code."""

@@ -1,0 +1,186 @@
+"""Finding finished runs, and leaving out by name what cannot be trusted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usbench.errors import UsbenchError
+from usbench.results.io import Result, load_result
+from usbench.scores.case import SCORES
+
+# What the tables need of a result.
+_NUMBERS = {
+    "cell": ("fold", "seed"),
+    "data": ("cases",),
+    "split": ("folds",),
+    "cost": ("parameters", "trainable", "ms_per_slice"),
+}
+_OTHERS = {"data": ("kind", "limit"), "split": ("digest", "rule"), "config": ("data", "train")}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder that was left out, and why. As text it is one line."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A submission that other people's runs come from. name: of the entry; verified: the day, or ""."""
+
+    name: str
+    verified: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as the tables need it.
+
+    data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
+    of `usbench.scores.case.SCORES`, the mean over the classes that have one, NaN where none has. entry: the
+    submission it comes from, None for a run of one's own.
+    """
+
+    path: Path
+    data: dict[str, Any]
+    cases: tuple[str, ...]
+    scores: np.ndarray
+    entry: Entry | None = None
+
+
+def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
+    """The finished runs below `runs_dir`, in order of path, and what was left out.
+
+    A run counts if `load_result` accepts it and its cases.csv holds every case of its test fold
+    with every class. A cell that lies there twice counts once. Unfinished runs are listed too.
+    """
+    runs: list[Run] = []
+    problems: list[Problem] = []
+    seen: dict[tuple[Any, ...], Path] = {}
+    for folder, finished in run_folders(runs_dir):
+        if not finished:
+            problems.append(Problem(folder, "not finished; the same usbench run command goes on with it"))
+            continue
+        try:
+            result = load_result(folder)
+            run = checked(result)
+            key = cell_key(run.data)
+        except UsbenchError as error:
+            problems.append(Problem(folder, str(error).replace(f"{folder}{os.sep}", "")))
+            continue
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit the schema ({error})"
+            problems.append(Problem(folder, f"result.json: {what}; compute it again or remove its folder"))
+            continue
+        if key in seen:
+            problems.append(Problem(folder, f"the same cell as {seen[key]}; remove one of the two"))
+            continue
+        seen[key] = folder
+        runs.append(run)
+    return runs, problems
+
+
+def settings(data: dict[str, Any]) -> dict[str, Any]:
+    """What makes a row of its own besides method and fusion: settings, code, version, devices."""
+    method = data["method"]
+    flat = {f"{part}.{name}": v for part in ("method", "fusion") for name, v in data["config"][part].items()}
+    # Built-in code changes with its own hash; the version of usbench around it does not count.
+    flat["version"] = "" if method["origin"] == "built in" else str(method["version"])
+    flat["code"] = str(method["source_hash"])[:10]
+    flat["devices"] = data["cost"].get("devices", 1)
+    fusion = data.get("fusion", {})
+    if fusion.get("origin", "built in") != "built in":
+        flat["fusion-code"] = str(fusion["source_hash"])[:10]
+        flat["fusion-version"] = str(fusion["version"])
+    return flat
+
+
+def settings_key(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Settings as a key: equal for equal settings, whatever their order."""
+    return tuple((name, repr(value)) for name, value in sorted(values.items()))
+
+
+def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """What results must share to stand in one table."""
+    return (
+        data["cell"]["task"],
+        data["data"]["kind"],
+        data["data"]["fingerprint"],
+        data["protocol"],
+        tuple(data["task"]["modalities"]),
+        tuple(data["task"]["classes"]),
+    )
+
+
+def row_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """What results must share to be averaged in one row of a table: all but fold and seed."""
+    own = settings_key(settings(data))
+    return data["cell"]["method"], data["cell"]["fusion"], str(data["method"]["weights"]), own
+
+
+def cell_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """The cell of a result; two results with one key are one cell."""
+    return (*table_key(data), *row_key(data), int(data["cell"]["fold"]), int(data["cell"]["seed"]))
+
+
+def run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
+    """Every folder that holds a run, sorted, with whether it is finished."""
+    folders: dict[Path, bool] = {}
+    for place, inner, files in os.walk(runs_dir):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if "result.json" in files:
+            folders[Path(place)] = True
+        elif "checkpoint.pt" in files or "cases.csv" in files:
+            folders[Path(place)] = False
+    return sorted(folders.items())
+
+
+def checked(result: Result) -> Run:
+    """The run of a result.
+
+    Raises `UsbenchError`, or what a value of another type makes it raise, where it has not what the
+    tables need: numbers, and every case of its test fold with every class.
+    """
+    data = result.data
+    for part, names in _NUMBERS.items():
+        for name in names:
+            if isinstance(data[part][name], bool) or not isinstance(data[part][name], int | float):
+                raise TypeError(f"{part}.{name} is {data[part][name]!r}, not a number")
+    for part, names in _OTHERS.items():
+        for name in names:
+            data[part][name]
+    if not 0 <= data["cell"]["fold"] < data["split"]["folds"]:
+        raise ValueError(f"fold {data['cell']['fold']} of {data['split']['folds']}")
+    cases, classes = tuple(data["split"]["test"]), tuple(data["task"]["classes"])
+    expected = [(case, name) for case in cases for name in classes]
+    found = {(row["case"], row["class"]): row for row in result.cases}
+    if lost := sorted(set(expected) - set(found)):
+        raise UsbenchError(f"cases.csv: lacks case {lost[0][0]}, class {lost[0][1]}; compute the run again")
+    if not len(found) == len(expected) == len(result.cases):
+        raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
+    values = np.array([[found[pair][name] for name in SCORES] for pair in expected], dtype=float)
+    if np.isinf(values).any():
+        line, column = np.argwhere(np.isinf(values))[0]
+        raise UsbenchError(
+            f"cases.csv: {SCORES[column]} of case {expected[line][0]} is infinite; compute the run again"
+        )
+    return Run(result.path, data, cases, _mean_over_classes(values.reshape(len(cases), len(classes), -1)))
+
+
+def _mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """Means [cases, scores] of values [cases, classes, scores] without the NaN, NaN where nothing is left."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: np.ndarray = np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+    return means

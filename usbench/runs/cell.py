@@ -1,0 +1,118 @@
+"""One cell of the benchmark: task x method x fusion x fold x seed, and all that decides its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usbench.results.digests import key_of, of_plugins, protocol_of
+from usbench.results.io import Result, load_result, run_folder
+
+if TYPE_CHECKING:
+    from usbench.config import Config
+    from usbench.contracts.data import Task
+    from usbench.contracts.fusion import Fusion
+    from usbench.contracts.method import Method
+    from usbench.datasets.splits import Split
+    from usbench.datasets.store import Store
+    from usbench.fusions.registry import Brought
+    from usbench.plugins.search import Found
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All that decides the outcome of a cell, and where it goes.
+
+    brought: the fusion, where a plugin brings it; None for early, hybrid and late. A cell pickles without
+    its method, which the process that reads it loads for itself.
+    """
+
+    task: Task
+    method: Method
+    found: Found
+    source_hash: str
+    fusion: str
+    fold: int
+    seed: int
+    config: Config
+    kind: str
+    store: Store
+    split: Split
+    merge_labels: str | None
+    limit: int | None
+    precision: str
+    devices: int
+    runs_dir: Path
+    brought: Brought | None = None
+
+    @property
+    def the_fusion(self) -> str | Fusion:
+        """The fusion as `usbench.fusions.build.build_model` takes it."""
+        return self.fusion if self.brought is None else self.brought.fusion
+
+    @property
+    def protocol(self) -> str:
+        """Digest of all that two rows must share to be compared."""
+        return protocol_of(
+            self.task.name,
+            self.task.modality_names,
+            self.task.class_names,
+            self.config.as_dict(),
+            self.split.digest,
+            self.limit,
+            self.precision,
+            # Those of built-in tasks are fixed, and those of folders are all the same.
+            None if self.task.source is None else self.task.nsd_tolerance_mm,
+        )
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that changes the outcome."""
+        return key_of(
+            self.protocol,
+            self.store.fingerprint,
+            {
+                "name": self.method.name,
+                "origin": self.found.origin,
+                "version": self.found.version,
+                "source_hash": self.source_hash,
+                "weights": self.method.weights(self.config.method),
+            },
+            self.fusion,
+            self.fold,
+            self.seed,
+            self.config.as_dict(),
+            self.devices,
+            self._of_plugins(),
+        )
+
+    def _of_plugins(self) -> dict[str, Any]:
+        brought = self.brought
+        fusion = None
+        if brought is not None:
+            fusion = {"source_hash": brought.source_hash, "version": brought.found.version}
+        return of_plugins(fusion, None if self.task.source is None else self.task.words)
+
+    @property
+    def folder(self) -> Path:
+        return run_folder(
+            self.runs_dir,
+            self.task.name,
+            self.kind,
+            self.method.name,
+            self.fusion,
+            self.fold,
+            self.seed,
+            self.key,
+        )
+
+    def finished(self) -> Result | None:
+        """The cell's result, if it was computed before; an edited one raises."""
+        return load_result(self.folder) if (self.folder / "result.json").exists() else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "method": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, method=state["found"].load())

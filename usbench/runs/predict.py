@@ -1,0 +1,104 @@
+"""From a trained network to masks on the patient's own grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usbench.datasets.batches import Slices
+from usbench.storage.files import atomic_path
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from usbench.datasets.store import PreparedCase
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted patient.
+
+    volume: uint8 [X, Y, Z] on the native grid. slices: uint8 [Z, S, S] at the network's size.
+    ms_per_slice: milliseconds of the network's forward pass, the first batch left out.
+    """
+
+    case_id: str
+    volume: np.ndarray
+    slices: np.ndarray
+    ms_per_slice: float
+
+
+def to_labels(logits: Tensor) -> Tensor:
+    """Logits [B, K, H, W] -> labels uint8 [B, H, W]: the most probable class above 0.5, else 0."""
+    highest, label = logits.max(dim=1)
+    return ((label + 1) * (highest > 0)).to(torch.uint8)
+
+
+def predict(
+    network: nn.Module,
+    case: PreparedCase,
+    classes: int,
+    device: torch.device,
+    batch: int = 16,
+    extras: Sequence[Mapping[str, np.ndarray | None]] = (),
+    fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    fabric: Fabric | None = None,
+) -> Prediction:
+    """Predict one patient, slice by slice.
+
+    Logits are enlarged bilinearly to the native in-plane grid before a class is chosen, so that
+    the outline is not that of the smaller grid. `fabric` gives the numerical precision. extras, fresh:
+    features of the case, see `usbench.datasets.batches.Slices`.
+    """
+    slices = Slices([case], classes, device, extras, fresh)
+    groups = np.array_split(np.arange(len(slices)), max(1, -(-len(slices) // batch)))
+    side = case.geometry.side
+    native: list[np.ndarray] = []
+    small: list[np.ndarray] = []
+    times: list[tuple[float, int]] = []
+    was_training = network.training
+    network.eval()
+    precision: AbstractContextManager[object] = fabric.autocast() if fabric is not None else nullcontext()
+    with torch.inference_mode(), precision:
+        for images, _, rows in slices.batches(groups):
+            _wait(device)
+            start = time.perf_counter()
+            logits = network(images, **rows)
+            _wait(device)
+            times.append((time.perf_counter() - start, len(images)))
+            logits = logits.float()
+            small.append(to_labels(logits).cpu().numpy())
+            large = functional.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
+            native.append(to_labels(large).cpu().numpy())
+    network.train(was_training)
+    counted = times[1:] if len(times) > 1 else times
+    milliseconds = 1000 * sum(t for t, _ in counted) / sum(n for _, n in counted)
+    volume = np.ascontiguousarray(case.geometry.from_slices(np.concatenate(native)))
+    return Prediction(case.case_id, volume, np.concatenate(small), milliseconds)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def write_mask(volume: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    """Write a mask [X, Y, Z] as compressed NIfTI on its native grid, atomically, always the same bytes."""
+    import gzip
+
+    import nibabel
+
+    image = nibabel.Nifti1Image(volume.astype(np.uint8), affine)
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        # A fixed time and no name in the gzip header: equal masks are equal files.
+        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))

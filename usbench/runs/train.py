@@ -1,0 +1,244 @@
+"""Fit a network to the training slices of a fold. No test data ever gets here."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from usbench.errors import UsbenchError
+from usbench.features.augment import light
+from usbench.storage.files import atomic_path
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from usbench.contracts.settings import TrainSettings
+    from usbench.datasets.batches import Slices
+
+SMOOTH = 1.0
+
+
+@dataclass
+class History:
+    """What happened, epoch by epoch: rows of epoch, loss, dice_loss, bce_loss, lr, slices, seconds."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: float = math.inf
+    stale: int = 0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.rows)
+
+    @property
+    def seconds(self) -> float:
+        return sum(row["seconds"] for row in self.rows)
+
+
+def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tuple[Tensor, Tensor]:
+    """(Dice loss, BCE) of a batch: logits and target [B, K, H, W].
+
+    Dice is taken for each class over the whole batch, 1 - (2 I + 1) / (P + T + 1), and averaged
+    over classes (MONAI's `DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)`). With
+    several devices the sums are those of the batch over all of them.
+    """
+    logits = logits.float()
+    probability = torch.sigmoid(logits)
+    dims = (0, 2, 3)
+    sums = torch.stack([(probability * target).sum(dims), probability.sum(dims), target.sum(dims)])
+    bce = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+    count = torch.tensor(float(target.numel()), device=logits.device)
+    if fabric is not None and fabric.world_size > 1:
+        gathered = fabric.all_gather(sums, sync_grads=True)
+        assert isinstance(gathered, Tensor)
+        sums = gathered.sum(0)
+        # Gradients are averaged over the devices, whose shares of the batch may differ by a slice.
+        total = fabric.all_reduce(count, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        count = total / fabric.world_size
+    dice = (2 * sums[0] + SMOOTH) / (sums[1] + sums[2] + SMOOTH)
+    return 1 - dice.mean(), bce / count
+
+
+def draw_epoch(
+    foreground: np.ndarray, settings: TrainSettings, seed: int, epoch: int, world: int
+) -> list[np.ndarray]:
+    """The groups of slice numbers of an epoch, a pure function of seed and epoch.
+
+    Slices without foreground are at most the share `settings.empty` of the epoch. Groups differ in
+    size by one at most, so that no last batch is a single slice; each has at least `world` slices
+    where there are that many. Slices come again only where `settings.min_batches` asks for more.
+    """
+    random = np.random.default_rng([seed, epoch])
+    full, empty = np.flatnonzero(foreground), np.flatnonzero(~foreground)
+    most = len(empty)
+    if settings.empty < 1:
+        most = math.ceil(len(full) * settings.empty / (1 - settings.empty))
+
+    def once() -> np.ndarray:
+        return random.permutation(np.concatenate([full, random.permutation(empty)[:most]]))
+
+    order = once()
+    while len(order) < settings.min_batches * settings.batch:
+        order = np.concatenate([order, once()])
+    groups = max(1, min(math.ceil(len(order) / settings.batch), len(order) // max(2, world)))
+    return list(np.array_split(order, groups))
+
+
+def learning_rate(settings: TrainSettings, epoch: int) -> float:
+    """The polynomial schedule: lr * (1 - epoch / epochs) ** power, epochs counted from 0."""
+    return float(settings.lr * (1 - epoch / settings.epochs) ** settings.poly_power)
+
+
+def fit(
+    network: nn.Module,
+    slices: Slices,
+    settings: TrainSettings,
+    fabric: Fabric,
+    seed: int,
+    checkpoint: Path | None = None,
+    key: str = "",
+    on_epoch: Callable[[History], None] | None = None,
+) -> History:
+    """Train `network` in place and return what happened.
+
+    Every random draw is a function of seed and epoch, so that a run taken up again from its
+    checkpoint ends like one that was never stopped. `checkpoint` is written after every epoch;
+    one made under another `key` is refused. `on_epoch` is called after each, on every process.
+    Raises `UsbenchError` on a loss that is not finite, on logits of a wrong shape, and on a
+    checkpoint that cannot be used.
+    """
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    network.to(fabric.device)
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    if not trainable:
+        raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
+    optimizer = torch.optim.Adam(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    history = History()
+    if checkpoint is not None and checkpoint.exists():
+        history = _restore(checkpoint, key, network, optimizer)
+    model, adam = fabric.setup(network, optimizer)
+    while history.epochs < settings.epochs and history.stale < settings.patience:
+        history.rows.append(_epoch(model, adam, slices, settings, fabric, seed, history.epochs))
+        loss = history.rows[-1]["loss"]
+        history.stale = 0 if loss < history.best else history.stale + 1
+        history.best = min(loss, history.best)
+        if checkpoint is not None and fabric.is_global_zero:
+            _save(checkpoint, key, network, optimizer, history)
+        if on_epoch is not None:
+            on_epoch(history)
+    return history
+
+
+def _epoch(
+    model: Any, optimizer: Any, slices: Slices, settings: TrainSettings, fabric: Fabric, seed: int, epoch: int
+) -> dict[str, float]:
+    start = time.perf_counter()
+    rate = learning_rate(settings, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    # Dropout and the like draw from the global generators.
+    torch.manual_seed(seed * 1_000_003 + epoch * 101 + fabric.global_rank)
+    draws = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    groups = draw_epoch(slices.foreground, settings, seed, epoch, fabric.world_size)
+    if slices.views:
+        random = np.random.default_rng([seed, epoch, 1])
+        groups = [
+            slices.variant(group, random.integers(slices.views + 1, size=len(group))) for group in groups
+        ]
+    shares = [np.array_split(group, fabric.world_size) for group in groups]
+    model.train()
+    total = torch.zeros(3, device=fabric.device)
+    for share, (images, target, extras) in zip(
+        shares, slices.batches([s[fabric.global_rank] for s in shares]), strict=True
+    ):
+        if settings.augment == "light" and not extras:
+            first = sum(len(part) for part in share[: fabric.global_rank])
+            total_slices = sum(len(part) for part in share)
+            images, target = light(images, target, draws, first, total_slices, settings.mirror)
+        optimizer.zero_grad(set_to_none=True)
+        logits = model(images, **extras)
+        if logits.shape != target.shape:
+            raise UsbenchError(
+                f"the method's logits have shape {tuple(logits.shape)}, "
+                f"not [B, K, H, W] = {tuple(target.shape)}; "
+                "repair its forward"
+            )
+        dice, bce = dice_bce(logits, target, fabric)
+        loss = dice + bce
+        fabric.backward(loss)
+        if settings.clip:
+            fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        optimizer.step()
+        total += torch.stack([loss.detach(), dice.detach(), bce.detach()])
+    reduced = fabric.all_reduce(total, reduce_op="mean")
+    assert isinstance(reduced, Tensor)
+    loss_mean, dice_mean, bce_mean = (reduced / len(groups)).tolist()
+    if not math.isfinite(loss_mean):
+        raise UsbenchError(
+            f"the training loss became {loss_mean} in epoch {epoch + 1}; "
+            f"lower train.lr (it is {settings.lr}) or train at full precision"
+        )
+    return {
+        "epoch": epoch + 1,
+        "loss": loss_mean,
+        "dice_loss": dice_mean,
+        "bce_loss": bce_mean,
+        "lr": rate,
+        "slices": sum(len(group) for group in groups),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _save(
+    path: Path, key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history: History
+) -> None:
+    state = {
+        "key": key,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rows": history.rows,
+        "best": history.best,
+        "stale": history.stale,
+    }
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's writer hides the operating system's own error.
+            raise UsbenchError(f"{path}: cannot write the checkpoint ({error}); free some space") from error
+
+
+def _restore(path: Path, key: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["key"] != key:
+            raise UsbenchError(f"{path}: belongs to another run; remove it or use --overwrite")
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        return History(state["rows"], state["best"], state["stale"])
+    except UsbenchError:
+        raise
+    except (
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        EOFError,
+        OSError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise UsbenchError(
+            f"{path}: corrupted checkpoint ({type(error).__name__}); "
+            "remove it or use --overwrite to start again"
+        ) from error

@@ -1,0 +1,1 @@
+"""The process and the machine: terminal, devices, memory, and importing torchvision."""

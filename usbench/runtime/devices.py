@@ -1,0 +1,95 @@
+"""The device of a run, and the processes that train together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usbench.errors import UsbenchError, unknown
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def choose_device(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" takes a GPU where there is one."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsbenchError(
+            "--device cuda: torch sees no GPU here; use --device cpu, or install torch for CUDA"
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks, where several train together."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def require_devices(device: str, devices: int, nodes: int = 1) -> None:
+    """Raise `UsbenchError` where this machine has fewer devices, or several nodes cannot find each other."""
+    import torch
+
+    if devices < 1 or (device == "cuda" and devices > torch.cuda.device_count()):
+        have = torch.cuda.device_count() if device == "cuda" else os.cpu_count()
+        raise UsbenchError(f"--devices {devices}: this machine has {have}; choose from 1 to {have}")
+    if not 1 <= nodes <= 10_000:
+        raise UsbenchError(f"--nodes {nodes} is out of range; choose from 1 to 10000")
+    launched = "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    absent = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+    if nodes > 1 and absent and not launched:
+        raise UsbenchError(
+            f"--nodes {nodes}: {absent[0]} is not set; start the same command on every node with MASTER_ADDR "
+            "and MASTER_PORT (of the first node) and NODE_RANK (from 0), or through torchrun or srun"
+        )
+
+
+def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fabric:
+    """Lightning Fabric for a device; with several devices it starts the other processes (DDP)."""
+    import logging
+    import warnings
+
+    from usbench.runtime.torchvision_cpu import make_importable
+
+    make_importable()
+    import torch
+    from lightning_fabric import Fabric
+
+    require_devices(device, devices, nodes)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=UserWarning, module="lightning_fabric")
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated")
+    if device == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"CPU {model}".strip() + f", {torch.get_num_threads()} threads"

@@ -1,0 +1,1 @@
+"""The scores of one patient's mask, and their means."""

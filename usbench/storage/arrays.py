@@ -1,0 +1,53 @@
+"""Folders of arrays that are written whole, verified by their digests, and memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usbench.errors import UsbenchError
+from usbench.storage.files import atomic_folder, read_json, write_json
+
+# Files that this process has verified, with their time of change then.
+_verified: dict[Path, int] = {}
+
+
+def save_arrays(place: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    """Write the folder `place`: NAME.npy for each array, and meta.json with `meta` and the digests.
+
+    Raises `UsbenchError` naming `place` where the disk is full; nothing half-written stays.
+    """
+    with atomic_folder(place) as temporary:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        digests = {name: _digest(array) for name, array in arrays.items()}
+        write_json(temporary / "meta.json", {**meta, "sha256": digests})
+
+
+def load_arrays(place: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """The arrays, memory-mapped, and the meta data of a folder; None where it is absent or damaged."""
+    files = {name: place / f"{name}.npy" for name in names}
+    if not all(file.is_file() for file in (*files.values(), place / "meta.json")):
+        return None
+    try:
+        meta = read_json(place / "meta.json", "the notes of stored arrays", "remove it")
+        arrays = {}
+        for name, file in files.items():
+            array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+            stamp = file.stat().st_mtime_ns
+            if _verified.get(file) != stamp:
+                if _digest(array) != meta["sha256"][name]:
+                    return None
+                _verified[file] = stamp
+            arrays[name] = array
+        return arrays, meta
+    except (OSError, ValueError, KeyError, TypeError, UsbenchError):
+        return None
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()

@@ -1,0 +1,1 @@
+"""Pretrained weights: the table of them, and the store that fetches and verifies them."""
