@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from kit.synthetic import save_nifti, write_chaos_case, write_msd
 
-from usbench.datasets.check import Problem, absent_cases, check
+from usbench.datasets.check import DataProblem, absent_cases, check
 from usbench.datasets.tasks import get_task, task_from_folder
 
 CHAOS, PROSTATE, BRAIN = (get_task(name) for name in ("chaos", "msd-prostate", "msd-brain"))
@@ -26,7 +26,7 @@ def chaos_root(tmp_path_factory):
     return root
 
 
-def by_case(problems: list[Problem]) -> dict[str | None, list[str]]:
+def by_case(problems: list[DataProblem]) -> dict[str | None, list[str]]:
     found: dict[str | None, list[str]] = {}
     for problem in problems:
         assert "\n" not in str(problem)

@@ -355,9 +355,9 @@ def test_packages_and_their_faults(
     install(tmp_path, "secondtask", OWN.read_text(), "two-scans")
     monkeypatch.syspath_prepend(tmp_path)
     task = get_task("two-scans")
-    assert task.source is not None
-    assert task.source.version == "1.2"
-    assert get_task("chaos").source is None
+    assert task.found is not None
+    assert task.found.version == "1.2"
+    assert get_task("chaos").found is None
     with pytest.raises(UsbenchError, match=r"task 'broken' \(package badtask 1.2\) cannot be imported"):
         get_task("broken")
     with pytest.raises(UsbenchError, match="unknown task 'two-scan', did you mean 'two-scans'"):

@@ -50,7 +50,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         except UsbenchError as error:
             click.echo(str(error), err=True)
             continue
-        without = "runs use the phantom" if task.source is None else "no run is possible, there is no phantom"
+        without = "runs use the phantom" if task.found is None else "no run is possible, there is no phantom"
         state = f"no data folder given (--data-dir or USBENCH_DATA): {without}"
         if folder is not None:
             root = locate(task, folder)
@@ -61,8 +61,8 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
                 except UsbenchError as error:
                     state = f"in {root}, but: {error}"
         click.echo(f"{task.name}: {task.title}")
-        if task.source is not None:
-            click.echo(f"  from        {task.source.origin}")
+        if task.found is not None:
+            click.echo(f"  from        {task.found.origin}")
         click.echo(f"  modalities  {', '.join(task.modality_names)}")
         click.echo(f"  classes     {', '.join(task.class_names)}")
         click.echo(
@@ -134,9 +134,9 @@ def prepare_task(
     settings: dict[str, Any] = parse_assignments(assignments)
     config = make_config(preset, {}, {}, settings)
     the_task = _chosen_task(task, task_dir, modalities, plugins).merged(merge_labels)
-    source = find_data(the_task, data_dir, "auto", task_dir)
-    say(source.notice)
-    store = prepare(the_task, source.root, config.data, workers=workers, overwrite=overwrite)
+    task_data = find_data(the_task, data_dir, "auto", task_dir)
+    say(task_data.notice)
+    store = prepare(the_task, task_data.root, config.data, workers=workers, overwrite=overwrite)
     for case_id in store.case_ids:
         agreement = store.case(case_id).agreement
         if agreement:

@@ -107,14 +107,14 @@ def print_plan(plan: Plan, folds: Any) -> None:
     from usbench.fusions.build import build_model
     from usbench.runs.plan import parse_folds
 
-    case_ids = open_reader(plan.task, plan.source.root).case_ids()
+    case_ids = open_reader(plan.task, plan.task_data.root).case_ids()
     split = make_split(plan.task, case_ids)
     chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
     fusion = plan.fusion if plan.brought is None else plan.brought.fusion
     parameters = list(build_model(plan.method, plan.task, fusion, plan.config).parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     lines = [
-        f"task: {plan.task.name} ({plan.source.kind}), {len(case_ids)} cases in {plan.source.root}",
+        f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
         f"classes: {', '.join(plan.task.class_names)}",
         f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion, "

@@ -72,8 +72,8 @@ def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[d
         _, notes = maker.compute(torch.zeros(1, len(plan.task.modalities), 1, 1))
         maker.free()
         return [{"case": None, **note} for note in notes]
-    ids = open_reader(plan.task, plan.source.root).case_ids()[:limit] if limit else None
-    store = prepare(plan.task, plan.source.root, plan.config.data, case_ids=ids)
+    ids = open_reader(plan.task, plan.task_data.root).case_ids()[:limit] if limit else None
+    store = prepare(plan.task, plan.task_data.root, plan.config.data, case_ids=ids)
     wanted = [f for f in features(plan.task, device, **plan.config.method) if f.name == "instruction"]
     stored = FeatureStore(wanted, source_hash(plan.method), plan.task, store, device, cache_gb)
     made = stored.collect(store.case_ids).cases

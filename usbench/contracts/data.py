@@ -12,8 +12,11 @@ import numpy as np
 from usbench.errors import UsbenchError, unknown
 
 
-class Origin(Protocol):
-    """Where a task was found. `origin`: in words; `version`: of its package, or ""; `load` imports it."""
+class Found(Protocol):
+    """Where a task of a plugin was found, as `usbench.plugins.search.Found` says it.
+
+    `origin`: in words; `version`: of its package, or ""; `load` imports it.
+    """
 
     @property
     def origin(self) -> str: ...
@@ -77,7 +80,7 @@ class Task:
 
     For tasks of plugins: `reader` reads another layout, `(task, folder of the cases) -> Reader`, a class or
     a function at the top level of the plugin; `layout` says nothing then. `folds` are fixed folds by case
-    id; without them the folds follow from the case ids. `source` is filled in by usbench: where the task
+    id; without them the folds follow from the case ids. `found` is filled in by usbench: where the task
     was found, by which other processes load its reader.
     """
 
@@ -96,17 +99,17 @@ class Task:
     mirrors: bool = False
     reader: Callable[[Task, Path], Reader] | None = None
     folds: tuple[tuple[str, ...], ...] = ()
-    source: Origin | None = field(default=None, compare=False, repr=False)
+    found: Found | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         # The module of a plugin file has no name under which another process could import it.
-        return {**self.__dict__, "reader": self.reader if self.source is None else None}
+        return {**self.__dict__, "reader": self.reader if self.found is None else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        source: Origin | None = state["source"]
+        found: Found | None = state["found"]
         self.__dict__.update(state)
-        if source is not None:
-            self.__dict__["reader"] = source.load().reader
+        if found is not None:
+            self.__dict__["reader"] = found.load().reader
 
     @property
     def modality_names(self) -> tuple[str, ...]:

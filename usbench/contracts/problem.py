@@ -14,7 +14,7 @@ from usbench.errors import UsbenchError
 
 
 @dataclass(frozen=True)
-class Problem:
+class DataProblem:
     """Something wrong with one case, file or folder. `str(problem)` is one line."""
 
     case_id: str | None
@@ -30,17 +30,17 @@ class Problem:
 class DataError(UsbenchError):
     """A problem with data, raised. `problem` holds its parts."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: DataProblem) -> None:
         super().__init__(str(problem))
         self.problem = problem
 
-    def __reduce__(self) -> tuple[type[DataError], tuple[Problem]]:
+    def __reduce__(self) -> tuple[type[DataError], tuple[DataProblem]]:
         return type(self), (self.problem,)
 
 
-Report = Callable[[Problem], None]
+Report = Callable[[DataProblem], None]
 
 
-def fail(problem: Problem) -> NoReturn:
+def fail(problem: DataProblem) -> NoReturn:
     """The `Report` of a reader at work: raise the problem."""
     raise DataError(problem)

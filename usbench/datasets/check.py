@@ -10,7 +10,7 @@ from pathlib import Path
 
 from usbench.contracts.data import Reader, Task
 from usbench.contracts.names import natural_key
-from usbench.contracts.problem import DataError, Problem
+from usbench.contracts.problem import DataError, DataProblem
 from usbench.datasets.readers.chaos import SERIES, ChaosReader
 from usbench.datasets.readers.layouts import open_reader
 from usbench.datasets.readers.msd import MsdReader
@@ -18,7 +18,7 @@ from usbench.datasets.readers.own import OwnReader
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say, track
 
-__all__ = ["Problem", "absent_cases", "check"]
+__all__ = ["DataProblem", "absent_cases", "check"]
 
 # Reading waits for the disk and for unpacking, which threads share; each holds one case in memory.
 _MOST_THREADS = 4
@@ -29,7 +29,7 @@ def absent_cases(task: Task, present: Sequence[str]) -> list[str]:
     return [case_id for case_id in task.case_ids if case_id not in set(present)]
 
 
-def check(task: Task, root: Path, workers: int | None = None) -> list[Problem]:
+def check(task: Task, root: Path, workers: int | None = None) -> list[DataProblem]:
     """Read every case of `task` below the data folder `root` and list every problem, sorted by case.
 
     Found are: absent, truncated or invalid files, missing or uneven slices, images and masks on
@@ -42,7 +42,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[Problem]:
     except UsbenchError as error:
         return [_as_problem(error)]
     assert isinstance(reader, ChaosReader | MsdReader | OwnReader)
-    problems: list[Problem] = []
+    problems: list[DataProblem] = []
     try:
         names = reader.survey(problems.append)
     except UsbenchError as error:
@@ -65,9 +65,11 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[Problem]:
     return sorted(dict.fromkeys(problems), key=lambda p: natural_key(p.case_id or ""))
 
 
-def _look(reader: ChaosReader | MsdReader | OwnReader, case_id: str) -> tuple[list[Problem], dict[str, str]]:
+def _look(
+    reader: ChaosReader | MsdReader | OwnReader, case_id: str
+) -> tuple[list[DataProblem], dict[str, str]]:
     """The problems of one case, and the digest of each of its images."""
-    found: list[Problem] = []
+    found: list[DataProblem] = []
     try:
         case = reader.examine(case_id, found.append)
     except UsbenchError as error:
@@ -77,7 +79,7 @@ def _look(reader: ChaosReader | MsdReader | OwnReader, case_id: str) -> tuple[li
     if not case.mask.any():
         what = "the mask is empty, no voxel belongs to a class"
         found.append(
-            Problem(case_id, _mask_place(reader, case_id), what, "drop the case, or correct its mask")
+            DataProblem(case_id, _mask_place(reader, case_id), what, "drop the case, or correct its mask")
         )
     digests = {}
     for name, image in zip(reader.task.modality_names, case.images, strict=True):
@@ -91,7 +93,7 @@ def _mask_place(reader: Reader, case_id: str) -> Path:
     return reader.files(case_id)[-1]
 
 
-def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str]]) -> list[Problem]:
+def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str]]) -> list[DataProblem]:
     """The images of this case that were `seen` before; adds the others."""
     same: dict[str, list[str]] = {}
     for modality, digest in digests.items():
@@ -102,13 +104,13 @@ def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str
             same.setdefault(where, []).append(what)
     remedy = "keep one of the two"
     return [
-        Problem(case_id, None, f"the same image as {where}: {', '.join(names)}", remedy)
+        DataProblem(case_id, None, f"the same image as {where}: {', '.join(names)}", remedy)
         for where, names in same.items()
     ]
 
 
-def _as_problem(error: UsbenchError, case_id: str | None = None) -> Problem:
+def _as_problem(error: UsbenchError, case_id: str | None = None) -> DataProblem:
     if isinstance(error, DataError):
         return error.problem
     what, _, remedy = str(error).rpartition("; ")
-    return Problem(case_id, None, what or str(error), remedy)
+    return DataProblem(case_id, None, what or str(error), remedy)

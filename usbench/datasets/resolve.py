@@ -17,7 +17,7 @@ _MODES = ("auto", "real", "phantom")
 
 
 @dataclass(frozen=True)
-class DataSource:
+class TaskData:
     """Where a task's data is and what a score on it is worth.
 
     kind: "real" if every case of the full data set is there, "sample" for fewer and for a user's own
@@ -36,7 +36,7 @@ def find_data(
     data_dir: Path | None = None,
     mode: Literal["auto", "real", "phantom"] = "auto",
     task_dir: Path | None = None,
-) -> DataSource:
+) -> TaskData:
     """The data of `task`: in `task_dir`, below `data_dir` (default: `USBENCH_DATA`), or its phantom.
 
     mode "auto" takes real data where it is and else the phantom, "real" never takes the phantom,
@@ -72,7 +72,7 @@ def find_data(
     return _on_disk(task, folder, mode)
 
 
-def _own_folder(task: Task, folder: Path, mode: str) -> DataSource:
+def _own_folder(task: Task, folder: Path, mode: str) -> TaskData:
     folder = folder.expanduser()
     if mode == "phantom":
         raise UsbenchError(f"{folder}: a folder of your own (--task-dir) has no phantom; drop one of the two")
@@ -81,7 +81,7 @@ def _own_folder(task: Task, folder: Path, mode: str) -> DataSource:
     return _on_disk(task, folder, mode)
 
 
-def _on_disk(task: Task, folder: Path, mode: str) -> DataSource:
+def _on_disk(task: Task, folder: Path, mode: str) -> TaskData:
     from usbench.datasets.readers.layouts import open_reader
 
     reader = open_reader(task, folder)
@@ -90,13 +90,13 @@ def _on_disk(task: Task, folder: Path, mode: str) -> DataSource:
         if mode == "real":
             raise UsbenchError(f"{folder}: these are phantoms made by usbench, not patients{_fetch(task)}")
         notice = f"{task.name}: {folder} holds phantoms of usbench: scores say nothing about real patients"
-        return DataSource("phantom", folder, notice)
+        return TaskData("phantom", folder, notice)
     if not known:
-        return DataSource("sample", folder, f"{task.name}: {len(present)} cases in {folder}")
+        return TaskData("sample", folder, f"{task.name}: {len(present)} cases in {folder}")
     if known <= present:
-        return DataSource("real", folder, f"{task.name}: the full data set, {len(present)} cases in {folder}")
+        return TaskData("real", folder, f"{task.name}: the full data set, {len(present)} cases in {folder}")
     notice = f"{task.name}: a sample of {len(present)} cases in {folder}, the full data set has {len(known)}"
-    return DataSource("sample", folder, notice)
+    return TaskData("sample", folder, notice)
 
 
 def _is_phantom(reader: Reader) -> bool:
@@ -118,16 +118,16 @@ def _is_phantom(reader: Reader) -> bool:
     return str(header.get("PatientName", "")).startswith("Phantom^")
 
 
-def _phantom(task: Task, why: str) -> DataSource:
+def _phantom(task: Task, why: str) -> TaskData:
     from usbench.datasets.phantom import phantom_root
 
-    if task.source is not None:
+    if task.found is not None:
         raise UsbenchError(
-            f"{task.name}: {why}, and this task ({task.source.origin}) has no phantom; "
+            f"{task.name}: {why}, and this task ({task.found.origin}) has no phantom; "
             f"give the folder of its data with --data-dir{_fetch(task)}"
         )
     notice = f"{task.name}: {why}, using its phantom: scores say nothing about real patients"
-    return DataSource("phantom", phantom_root(task), notice)
+    return TaskData("phantom", phantom_root(task), notice)
 
 
 def _fetch(task: Task, folder: Path | None = None) -> str:

@@ -64,7 +64,7 @@ def make_split(task: Task, case_ids: Sequence[str]) -> Split:
         raise UsbenchError(
             f"{task.name}: {len(present)} case(s) cannot be split into training and test; give at least 2"
         )
-    fixed = fixed_folds().get(task.name, ()) if task.source is None else task.folds
+    fixed = fixed_folds().get(task.name, ()) if task.found is None else task.folds
     kept = tuple(tuple(case for case in fold if case in present) for fold in fixed)
     halves = all(2 * len(some) >= len(whole) for some, whole in zip(kept, fixed, strict=True))
     if kept and halves and sum(map(len, kept)) == len(present):

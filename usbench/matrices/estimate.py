@@ -62,7 +62,7 @@ def key_of_entry(entry: Entry, words: Words, device: str) -> str:
     plan = entry.plan
     cell = {"task": plan.task.name, "method": plan.method.name, "fusion": plan.fusion}
     task = {"modalities": list(plan.task.modality_names), "classes": list(plan.task.class_names)}
-    data = {"kind": plan.source.kind, "limit": words.limit}
+    data = {"kind": plan.task_data.kind, "limit": words.limit}
     cost = {"precision": words.precision, "devices": words.devices}
     config = plan.config.as_dict()
     return _key({"cell": cell, "preset": plan.config.preset}, task, data, cost, device, config)

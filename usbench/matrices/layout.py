@@ -22,7 +22,7 @@ from usbench.runs.plan import (
     check_numbers,
     check_words,
     find_prepared_data,
-    find_source,
+    find_task_data,
     make_cells,
     make_task,
     parse_folds,
@@ -33,7 +33,7 @@ from usbench.runs.plan import (
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.contracts.method import Method
-    from usbench.datasets.resolve import DataSource
+    from usbench.datasets.resolve import TaskData
     from usbench.fusions.registry import Brought
     from usbench.plugins.search import Found
     from usbench.results.io import Result
@@ -123,8 +123,8 @@ def lay_out(words: Words, device: str, prepare: bool = True) -> Layout:
         check_numbers(words.precision, words.limit, seed, words.cache_gb)
     methods = _methods(words, layout)
     fusions = _fusions(words)
-    for task, source, task_dir in _tasks(words, layout):
-        layout.remarks.append(source.notice)
+    for task, task_data, task_dir in _tasks(words, layout):
+        layout.remarks.append(task_data.notice)
         plans = []
         for ready in methods:
             for fusion in fusions:
@@ -132,7 +132,7 @@ def lay_out(words: Words, device: str, prepare: bool = True) -> Layout:
                 if reason := _not_applicable(ready.method, name, brought):
                     layout.absent.append(Absent(task.name, ready.method.name, name, reason))
                     continue
-                facts = (ready.method, ready.found, name, task, source)
+                facts = (ready.method, ready.found, name, task, task_data)
                 plan = plan_of(*facts, words.preset, ready.overrides, device, brought)
                 plans.append((plan, ready.digest))
         if plans:
@@ -153,7 +153,7 @@ def _add_task(
     first = plans[0][0]
     try:
         # Settings of the data belong to the preset, not to a method: all plans of a task have the same.
-        store, split = find_prepared_data(first.task, first.source, first.config.data, words.limit)
+        store, split = find_prepared_data(first.task, first.task_data, first.config.data, words.limit)
     except UsbenchError as error:
         layout.broken[first.task.name] = str(error)
         return
@@ -162,7 +162,7 @@ def _add_task(
     )
     try:
         if store is None and prepare:
-            store = prepare_data(first.task, first.source, first.config.data, words.limit).store
+            store = prepare_data(first.task, first.task_data, first.config.data, words.limit).store
     except UsbenchError as error:
         layout.broken[first.task.name] = str(error)
         return
@@ -251,7 +251,7 @@ def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str
     return ""
 
 
-def _tasks(words: Words, layout: Layout) -> list[tuple[Task, DataSource, Path | None]]:
+def _tasks(words: Words, layout: Layout) -> list[tuple[Task, TaskData, Path | None]]:
     from usbench.datasets.tasks import search_tasks, task_names
 
     named: Sequence[str] = words.tasks or ()
@@ -265,7 +265,7 @@ def _tasks(words: Words, layout: Layout) -> list[tuple[Task, DataSource, Path | 
     for name, folder in places:
         try:
             task = make_task(name, folder, words.modalities, words.merge_labels, words.plugins)
-            found.append((task, find_source(task, words.data_dir, words.data, folder), folder))
+            found.append((task, find_task_data(task, words.data_dir, words.data, folder), folder))
         except UsbenchError as error:
             if not every or folder is not None:
                 raise
@@ -283,7 +283,7 @@ def _ordered(entries: Sequence[Entry]) -> list[Entry]:
     seen = set()
     for _, entry in indexed:
         plan = entry.plan
-        key = (plan.source.root, plan.task.name, plan.method.name)
+        key = (plan.task_data.root, plan.task.name, plan.method.name)
         if plan.method.features is None:
             rest.append(entry)
         elif key in seen:

@@ -63,7 +63,7 @@ class Cell:
             self.limit,
             self.precision,
             # Those of built-in tasks are fixed, and those of folders are all the same.
-            None if self.task.source is None else self.task.nsd_tolerance_mm,
+            None if self.task.found is None else self.task.nsd_tolerance_mm,
         )
 
     @property
@@ -92,7 +92,7 @@ class Cell:
         fusion = None
         if brought is not None:
             fusion = {"source_hash": brought.source_hash, "version": brought.found.version}
-        return of_plugins(fusion, None if self.task.source is None else self.task.words)
+        return of_plugins(fusion, None if self.task.found is None else self.task.words)
 
     @property
     def folder(self) -> Path:

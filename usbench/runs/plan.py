@@ -16,7 +16,7 @@ from usbench.runtime.devices import PRECISIONS, choose_device
 if TYPE_CHECKING:
     from usbench.contracts.method import Method
     from usbench.contracts.settings import DataSettings
-    from usbench.datasets.resolve import DataSource
+    from usbench.datasets.resolve import TaskData
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
     from usbench.fusions.registry import Brought
@@ -35,7 +35,7 @@ class Plan:
     found: Found
     fusion: str
     task: Task
-    source: DataSource
+    task_data: TaskData
     config: Config
     device: str
     brought: Brought | None = None
@@ -87,8 +87,8 @@ def make_plan(
     overrides = read_overrides(config, settings)
     # Settings are checked before a phantom is made or data is looked for.
     make_config(preset or "quick", the_method.settings, the_method.presets, overrides)
-    source = find_source(the_task, data_dir, data, task_dir)
-    return plan_of(the_method, found, fusion, the_task, source, preset, overrides, chosen, brought)
+    task_data = find_task_data(the_task, data_dir, data, task_dir)
+    return plan_of(the_method, found, fusion, the_task, task_data, preset, overrides, chosen, brought)
 
 
 def make_task(
@@ -130,9 +130,9 @@ def read_overrides(config: str | Path | None, settings: Mapping[str, Any] | None
     return {**(read_config_file(Path(config)) if config else {}), **(settings or {})}
 
 
-def find_source(
+def find_task_data(
     task: Task, data_dir: str | Path | None, data: str, task_dir: str | Path | None
-) -> DataSource:
+) -> TaskData:
     """Where the task's data is, see `usbench.datasets.resolve.find_data`."""
     from usbench.datasets.resolve import find_data
 
@@ -149,40 +149,40 @@ def plan_of(
     found: Found,
     fusion: str,
     task: Task,
-    source: DataSource,
+    task_data: TaskData,
     preset: str | None,
     overrides: Mapping[str, Any],
     device: str,
     brought: Brought | None = None,
 ) -> Plan:
     """The plan of a method under a fusion protocol, once task, data and device are known."""
-    name = preset or ("quick" if source.kind == "phantom" or device == "cpu" else "paper")
+    name = preset or ("quick" if task_data.kind == "phantom" or device == "cpu" else "paper")
     own = {"train.mirror": task.mirrors, **overrides}
     effective = make_config(name, method.settings, method.presets, own)
-    return Plan(method, found, fusion, task, source, effective, device, brought)
+    return Plan(method, found, fusion, task, task_data, effective, device, brought)
 
 
-def prepare_data(task: Task, source: DataSource, settings: DataSettings, limit: int | None) -> Prepared:
+def prepare_data(task: Task, task_data: TaskData, settings: DataSettings, limit: int | None) -> Prepared:
     """Prepare the cases of a task, or the first `limit` of them, and split them into folds."""
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split
     from usbench.datasets.store import prepare
 
-    case_ids = open_reader(task, source.root).case_ids()[:limit] if limit else None
-    store = prepare(task, source.root, settings, case_ids=case_ids)
+    case_ids = open_reader(task, task_data.root).case_ids()[:limit] if limit else None
+    store = prepare(task, task_data.root, settings, case_ids=case_ids)
     return Prepared(store, make_split(task, store.case_ids))
 
 
 def find_prepared_data(
-    task: Task, source: DataSource, settings: DataSettings, limit: int | None
+    task: Task, task_data: TaskData, settings: DataSettings, limit: int | None
 ) -> tuple[Store | None, Split]:
     """The store of a task, None where a case is still to be prepared, and its folds; nothing is written."""
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split
     from usbench.datasets.store import find_prepared
 
-    case_ids = open_reader(task, source.root).case_ids()[:limit]
-    return find_prepared(task, source.root, settings, case_ids), make_split(task, case_ids)
+    case_ids = open_reader(task, task_data.root).case_ids()[:limit]
+    return find_prepared(task, task_data.root, settings, case_ids), make_split(task, case_ids)
 
 
 def make_cells(
@@ -206,7 +206,7 @@ def make_cells(
     from usbench.runs.cell import Cell
 
     if prepared is None:
-        prepared = prepare_data(plan.task, plan.source, plan.config.data, limit)
+        prepared = prepare_data(plan.task, plan.task_data, plan.config.data, limit)
     chosen = parse_folds(
         DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(prepared.split.folds)
     )
@@ -221,7 +221,7 @@ def make_cells(
             fold=fold,
             seed=seed,
             config=plan.config,
-            kind=plan.source.kind,
+            kind=plan.task_data.kind,
             store=prepared.store,
             split=prepared.split,
             merge_labels=merge_labels,

@@ -108,8 +108,8 @@ def describe(
 def _origin_of_task(cell: Cell) -> dict[str, str]:
     from usbench.datasets.tasks import task_names
 
-    if cell.task.source is not None:
-        return {"origin": cell.task.source.origin, "version": cell.task.source.version}
+    if cell.task.found is not None:
+        return {"origin": cell.task.found.origin, "version": cell.task.found.version}
     if cell.task.name in task_names():
         return {"origin": "built in", "version": __version__}
     return {"origin": "folder", "version": ""}

@@ -77,7 +77,7 @@ def run(
     runs = Path(runs_dir)
     require_writable(runs)
     if is_first_process():
-        say(plan.source.notice)
+        say(plan.task_data.notice)
     cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices * nodes, runs)
 
     from usbench.runs.compute import compute

@@ -17,7 +17,7 @@ from usbench.submissions.content import Submission, read_submission
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
-    from usbench.datasets.resolve import DataSource
+    from usbench.datasets.resolve import TaskData
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
 
@@ -65,7 +65,7 @@ class _Reference:
     """The masks that a group of runs is scored against."""
 
     task: Task
-    source: DataSource
+    task_data: TaskData
     store: Store
     split: Split
 
@@ -94,8 +94,8 @@ def verify(
             _located(submission.path, runs[0], data_dir, task_dirs, plugins) for runs in groups.values()
         ]
         references = []
-        for (the_task, source), runs in zip(located, groups.values(), strict=True):
-            reference = _reference(the_task, source)
+        for (the_task, task_data), runs in zip(located, groups.values(), strict=True):
+            reference = _reference(the_task, task_data)
             for one in runs:
                 notes += _check_data(submission.path, one, reference)
             references.append((reference, runs))
@@ -118,7 +118,7 @@ def verify(
         predictions=count,
         largest_difference=largest,
         fingerprints={
-            f"{reference.task.name} ({reference.source.kind})": reference.store.fingerprint
+            f"{reference.task.name} ({reference.task_data.kind})": reference.store.fingerprint
             for reference, _ in references
         },
         notes=tuple(dict.fromkeys(notes)),
@@ -186,15 +186,15 @@ def _rescored(
         raise refused(path, str(error), "not accepted") from error
 
 
-def _reference(task: Task, source: DataSource) -> _Reference:
+def _reference(task: Task, task_data: TaskData) -> _Reference:
     """The masks of a task's data and its splits."""
     from usbench.contracts.settings import DataSettings
     from usbench.datasets.splits import make_split
     from usbench.datasets.store import prepare
 
     # The smallest slices there are: only the masks and the digests of the cases are used.
-    store = prepare(task, source.root, DataSettings(size=16))
-    return _Reference(task, source, store, make_split(task, store.case_ids))
+    store = prepare(task, task_data.root, DataSettings(size=16))
+    return _Reference(task, task_data, store, make_split(task, store.case_ids))
 
 
 def _located(
@@ -203,7 +203,7 @@ def _located(
     data_dir: str | Path | None,
     task_dirs: Sequence[str | Path],
     plugins: Sequence[str | Path],
-) -> tuple[Task, DataSource]:
+) -> tuple[Task, TaskData]:
     """The task of a run and where its data is here."""
     from usbench.datasets.tasks import get_task, search_tasks, task_from_folder, task_names
 
@@ -232,21 +232,22 @@ def _located(
                 f"{one.folder}: its {name} are {', '.join(said[name])}, those of the task {', '.join(found)}",
                 "not accepted",
             )
-    if task.source is not None and said.get("words") != task.words:
+    if task.found is not None and said.get("words") != task.words:
         raise refused(path, f"{one.folder}: its words for prompts are not those of the task", "not accepted")
-    source = _source(path, task, kind, data_dir, folder)
-    if source.kind != kind:
+    task_data = _task_data(path, task, kind, data_dir, folder)
+    if task_data.kind != kind:
         raise refused(
             path,
-            f"{one.folder}: was computed on {kind} data of {task.name}, {source.root} holds {source.kind}",
+            f"{one.folder}: was computed on {kind} data of {task.name}, {task_data.root} holds "
+            f"{task_data.kind}",
             "give --data-dir with the data of the runs",
         )
-    return task, source
+    return task, task_data
 
 
-def _source(
+def _task_data(
     path: Path, task: Task, kind: str, data_dir: str | Path | None, folder: Path | None
-) -> DataSource:
+) -> TaskData:
     from usbench.datasets.readers.layouts import locate
     from usbench.datasets.resolve import find_data
 
@@ -287,10 +288,10 @@ def _check_data(path: Path, one: Submitted, reference: _Reference) -> list[str]:
         raise no("the digest or the rule of its split is not that of the task's split")
     if data["data"]["fingerprint"] == reference.store.fingerprint:
         return []
-    if reference.source.kind != "phantom":
+    if reference.task_data.kind != "phantom":
         raise no(
-            f"its data has fingerprint {data['data']['fingerprint'][:10]}, that in {reference.source.root} "
-            f"has {reference.store.fingerprint[:10]}: other data"
+            f"its data has fingerprint {data['data']['fingerprint'][:10]}, that in "
+            f"{reference.task_data.root} has {reference.store.fingerprint[:10]}: other data"
         )
     return [
         f"{data['task']['name']}: its phantom has another fingerprint than the one made here, as happens "

@@ -8,7 +8,7 @@ import numpy as np
 
 from usbench.contracts.data import Case, Task
 from usbench.contracts.names import natural_key
-from usbench.contracts.problem import Problem, Report, fail
+from usbench.contracts.problem import DataProblem, Report, fail
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
 from usbench.datasets.voxel_grid import grid_difference, resample
 from usbench.errors import UsbenchError
@@ -47,7 +47,7 @@ class ChaosReader:
         """The patients' folders, sorted naturally; the series that they lack go to `report`."""
         names = self._patients()
         if not names:
-            report(Problem(None, self.root, "no patient's folder that holds T1DUAL or T2SPIR", _AGAIN))
+            report(DataProblem(None, self.root, "no patient's folder that holds T1DUAL or T2SPIR", _AGAIN))
         for case_id in names:
             for problem in self._lacking(case_id):
                 report(problem)
@@ -63,7 +63,7 @@ class ChaosReader:
     def _has(self, case_id: str, modality: str) -> bool:
         return bool(slice_files(self.root / case_id / SERIES[modality][0], ".dcm"))
 
-    def _lacking(self, case_id: str) -> list[Problem]:
+    def _lacking(self, case_id: str) -> list[DataProblem]:
         lacking = [m for m in self.task.modality_names if not self._has(case_id, m)]
         if not lacking:
             return []
@@ -74,7 +74,7 @@ class ChaosReader:
         if everywhere:
             remedy += f", or restrict the task to what every case has: --modalities {','.join(everywhere)}"
         whats = [f"case {case_id} lacks modality {m} (no DICOM files in {SERIES[m][0]})" for m in lacking]
-        return [Problem(case_id, self.root / case_id, what, remedy) for what in whats]
+        return [DataProblem(case_id, self.root / case_id, what, remedy) for what in whats]
 
     def case_ids(self) -> list[str]:
         """The cases on disk, sorted naturally. Raises `UsbenchError` if none, or if one lacks a series."""
@@ -96,9 +96,9 @@ class ChaosReader:
     def examine(self, case_id: str, report: Report) -> Case | None:
         """Read one case, handing every problem to `report`; None if there was one."""
         folder = self._folder(case_id)
-        found: list[Problem] = []
+        found: list[DataProblem] = []
 
-        def note(problem: Problem) -> None:
+        def note(problem: DataProblem) -> None:
             found.append(problem)
             report(problem)
 
@@ -144,15 +144,15 @@ class ChaosReader:
         one_acquisition = folder.parent == base.files[0].parent.parent
         if one_acquisition and base.volume.shape[2] != other.volume.shape[2]:
             counts = f"{other.volume.shape[2]} slices, {base.files[0].parent.name} has {base.volume.shape[2]}"
-            report(Problem(case_id, folder, f"{counts}, though both phases are one acquisition", _AGAIN))
+            report(DataProblem(case_id, folder, f"{counts}, though both phases are one acquisition", _AGAIN))
             return None
         volume, share = resample(other.volume, other.affine, base.volume.shape, base.affine, order=1)
         if share < _LEAST_OVERLAP:
             what = f"covers only {share:.0%} of {base.files[0].parent} in scanner coordinates"
-            report(Problem(case_id, folder, what, f"{_AGAIN}, the series may belong to another patient"))
+            report(DataProblem(case_id, folder, what, f"{_AGAIN}, the series may belong to another patient"))
             return None
         if volume.min() == volume.max():
-            report(Problem(case_id, folder, "constant image on the grid of the reference scan", _AGAIN))
+            report(DataProblem(case_id, folder, "constant image on the grid of the reference scan", _AGAIN))
             return None
         return volume
 
@@ -190,7 +190,7 @@ def _pair(
         absent = [s for s in stems if s not in by_stem]
         if 0 < len(absent) < len(stems):
             what += f", none for {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}"
-        report(Problem(case_id, folder, what, _AGAIN))
+        report(DataProblem(case_id, folder, what, _AGAIN))
         return None
     if set(by_stem) == set(stems):
         return [by_stem[s] for s in stems]
@@ -198,7 +198,7 @@ def _pair(
     for stem in stems:
         if stem in by_stem and by_order[stem] != by_stem[stem]:
             what = f"the names of the PNG files fit some slices only ({stem} but not all)"
-            report(Problem(case_id, folder, what, _AGAIN))
+            report(DataProblem(case_id, folder, what, _AGAIN))
             return None
     return [by_order[s] for s in stems]
 
@@ -210,7 +210,7 @@ def _read_png(
     from PIL import Image
 
     def bad(what: str) -> np.ndarray | None:
-        report(Problem(case_id, picture, what, _AGAIN))
+        report(DataProblem(case_id, picture, what, _AGAIN))
         return None
 
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.names import natural_key
-from usbench.contracts.problem import Problem, Report
+from usbench.contracts.problem import DataProblem, Report
 
 _NEEDED = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "PixelData")
 _AGAIN = "extract or download the series again"
@@ -61,7 +61,7 @@ def read_series(folder: Path, case_id: str, report: Report) -> Series | None:
     files = slice_files(folder, ".dcm")
     if len(files) < 2:
         what = f"{len(files)} DICOM files (*.dcm), a volume needs at least 2"
-        report(Problem(case_id, folder, what, _AGAIN))
+        report(DataProblem(case_id, folder, what, _AGAIN))
         return None
     read = [_read_slice(file, case_id, report) for file in files]
     slices = [s for s in read if s is not None]
@@ -75,7 +75,7 @@ def _read_slice(file: Path, case_id: str, report: Report) -> _Slice | None:
     from pydicom.errors import InvalidDicomError
 
     def bad(what: str) -> _Slice | None:
-        report(Problem(case_id, file, what, _AGAIN))
+        report(DataProblem(case_id, file, what, _AGAIN))
         return None
 
     try:
@@ -138,7 +138,9 @@ def _alike(slices: list[_Slice], case_id: str, report: Report) -> bool:
             if not same:
                 what = f"{name} {found} differs from {expected} in {first.file.name}"
                 report(
-                    Problem(case_id, other.file, what, "keep slices of one series only, or extract it again")
+                    DataProblem(
+                        case_id, other.file, what, "keep slices of one series only, or extract it again"
+                    )
                 )
                 alike = False
     return alike
@@ -156,7 +158,7 @@ def _stack(slices: list[_Slice], folder: Path, case_id: str, report: Report) -> 
     def bad(what: str, remedy: str) -> None:
         nonlocal whole
         whole = False
-        report(Problem(case_id, folder, what, remedy))
+        report(DataProblem(case_id, folder, what, remedy))
 
     for k in np.flatnonzero(gaps < _SAME_POSITION_MM):
         names = f"{slices[k].file.name} and {slices[k + 1].file.name}"
@@ -192,6 +194,6 @@ def _stack(slices: list[_Slice], folder: Path, case_id: str, report: Report) -> 
     affine[:3, 3] = to_ras @ slices[0].position
     volume = np.ascontiguousarray(np.stack([s.pixels.T for s in slices], axis=-1))
     if volume.min() == volume.max():
-        report(Problem(case_id, folder, f"constant image, every voxel is {volume.flat[0]:g}", _AGAIN))
+        report(DataProblem(case_id, folder, f"constant image, every voxel is {volume.flat[0]:g}", _AGAIN))
         return None
     return Series(volume, affine, tuple(s.file for s in slices))

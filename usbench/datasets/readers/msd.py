@@ -15,7 +15,7 @@ import numpy as np
 
 from usbench.contracts.data import Case, Task
 from usbench.contracts.names import natural_key, safe_name
-from usbench.contracts.problem import DataError, Problem, Report, fail
+from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError
 from usbench.storage.files import read_json
@@ -72,7 +72,7 @@ def load_description(root: Path) -> Description:
 
 
 def _bad(file: Path, what: str, remedy: str = _JSON_REMEDY) -> DataError:
-    return DataError(Problem(None, file, what, remedy))
+    return DataError(DataProblem(None, file, what, remedy))
 
 
 def _text(data: dict[str, Any], key: str) -> str:
@@ -232,9 +232,9 @@ class MsdReader:
     def examine(self, case_id: str, report: Report) -> Case | None:
         """Read one case, handing every problem to `report`; None if there was one."""
         entry = self._entry(case_id)
-        found: list[Problem] = []
+        found: list[DataProblem] = []
 
-        def note(problem: Problem) -> None:
+        def note(problem: DataProblem) -> None:
             found.append(problem)
             report(problem)
 
@@ -245,7 +245,7 @@ class MsdReader:
         difference = grid_difference(image[0].shape[1:], image[1], mask[0].shape, mask[1], _SAME_GRID)
         if difference:
             what = f"the mask is not on the grid of {entry.image.name}: {difference}"
-            note(Problem(case_id, entry.label, what, "resample the mask onto the image"))
+            note(DataProblem(case_id, entry.label, what, "resample the mask onto the image"))
         return None if found else Case(case_id, image[0], mask[0], image[1])
 
     def _entry(self, case_id: str) -> Entry:
@@ -257,7 +257,7 @@ class MsdReader:
         """The modalities of the task, float32 [M, X, Y, Z], and the affine."""
 
         def bad(what: str, remedy: str = _AGAIN) -> tuple[np.ndarray, np.ndarray] | None:
-            report(Problem(entry.case_id, entry.image, what, remedy))
+            report(DataProblem(entry.case_id, entry.image, what, remedy))
             return None
 
         with _nifti_errors(entry.case_id, entry.image, report), _open(entry.image) as (proxy, affine):
@@ -300,7 +300,7 @@ class MsdReader:
         """The mask, uint8 [X, Y, Z] with classes as the task counts them, and its affine."""
 
         def bad(what: str, remedy: str = _AGAIN) -> tuple[np.ndarray, np.ndarray] | None:
-            report(Problem(entry.case_id, entry.label, what, remedy))
+            report(DataProblem(entry.case_id, entry.label, what, remedy))
             return None
 
         with _nifti_errors(entry.case_id, entry.label, report), _open(entry.label) as (proxy, affine):
@@ -325,9 +325,9 @@ class MsdReader:
         return None
 
 
-def _absent(case_id: str, path: Path) -> Problem:
+def _absent(case_id: str, path: Path) -> DataProblem:
     what = "the file is absent, though dataset.json lists it"
-    return Problem(case_id, path, what, f"{_AGAIN}, or take the case off the list")
+    return DataProblem(case_id, path, what, f"{_AGAIN}, or take the case off the list")
 
 
 @contextmanager
@@ -359,4 +359,4 @@ def _nifti_errors(case_id: str, path: Path, report: Report) -> Iterator[None]:
     except FileNotFoundError:
         report(_absent(case_id, path))
     except (ImageFileError, HeaderDataError, *_BROKEN) as error:
-        report(Problem(case_id, path, f"truncated or invalid NIfTI file ({error})", _AGAIN))
+        report(DataProblem(case_id, path, f"truncated or invalid NIfTI file ({error})", _AGAIN))

@@ -12,7 +12,7 @@ import numpy as np
 
 from usbench.contracts.data import Case, Reader, Task
 from usbench.contracts.names import natural_key
-from usbench.contracts.problem import DataError, Problem, Report, fail
+from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.errors import UsbenchError
 
 _MEND = "mend the reader"
@@ -52,7 +52,7 @@ class OwnReader:
         for case_id in ids:
             for file in self.files(case_id):
                 if not file.is_file():
-                    report(Problem(case_id, file, "the file is absent", "extract the data set again"))
+                    report(DataProblem(case_id, file, "the file is absent", "extract the data set again"))
         return ids
 
     def case_ids(self) -> list[str]:
@@ -80,7 +80,7 @@ class OwnReader:
         file, found = self.files(case_id)[0], False
         for what, remedy in self._faults(case_id, case):
             found = True
-            report(Problem(case_id, file, f"task {self.task.name}, case {case_id}: {what}", remedy))
+            report(DataProblem(case_id, file, f"task {self.task.name}, case {case_id}: {what}", remedy))
         return None if found else replace(case, affine=np.asarray(case.affine, dtype=np.float64))
 
     def _faults(self, case_id: str, case: Case) -> Iterator[tuple[str, str]]:

@@ -41,7 +41,7 @@ def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
 
     task = found.load()
     check_task(task, found.origin)
-    return replace(task, source=found)
+    return replace(task, found=found)
 
 
 def task_from_folder(path: Path) -> Task:
