@@ -45,7 +45,7 @@ class Kind:
 
 METHOD = Kind("method", "usbench.methods", "METHOD", "METHODS", "usbench.contracts.method", "Method")
 TASK = Kind("task", "usbench.tasks", "TASK", "TASKS", "usbench.contracts.data", "Task")
-FUSION = Kind("fusion", "usbench.fusions", "FUSION", "FUSIONS", "usbench.contracts.method", "Fusion")
+FUSION = Kind("fusion", "usbench.fusions", "FUSION", "FUSIONS", "usbench.contracts.fusion", "Fusion")
 KINDS = (METHOD, TASK, FUSION)
 
 
