@@ -84,6 +84,8 @@ def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fa
 
 def device_name(device: torch.device) -> str:
     """The name of a GPU, or of the processor."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = ""
