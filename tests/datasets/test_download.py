@@ -7,10 +7,11 @@ import io
 import re
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.serving import CONTENT, TASK, damaged, tar, zipped
+from kit.serving import CONTENT, TASK, Server, damaged, tar, zipped
 
 import usbench.datasets.download as module
 from usbench.datasets.download import download
@@ -19,6 +20,14 @@ from usbench.errors import UsbenchError
 
 def unpacked(target: Path) -> dict[str, bytes]:
     return {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
 
 
 @pytest.mark.parametrize("prefix", ["", "outer/"])

@@ -95,11 +95,14 @@ def board_data(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of a leaderboard and of the page of a run."""
+    from usbench.leaderboards.board import build
+    from usbench.leaderboards.compare import paired_intervals
     from usbench.pages import leaderboard_page as page
     from usbench.pages import run_page
 
     folder = tmp_path_factory.mktemp("pages")
     data = board_data(folder / "runs")
-    (folder / "board.html").write_text(page.html(data, data), encoding="utf-8")
+    intervals = [paired_intervals(table.rows) for table in build(folder / "runs").tables]
+    (folder / "board.html").write_text(page.html(data, data, intervals), encoding="utf-8")
     run_page.write_report(folder / "runs" / "chaos" / "3", folder / "run.html")
     return {name: (folder / f"{name}.html").as_uri() for name in ("board", "run")}

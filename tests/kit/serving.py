@@ -10,9 +10,6 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
-
-import pytest
 
 from usbench.contracts.data import Download, Task
 from usbench.datasets.tasks import get_task
@@ -79,14 +76,6 @@ class Server:
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         return dataclasses.replace(TASK, download=Download(**{**facts, **wrong}))
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
 
 
 def tar(content: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:

@@ -10,6 +10,8 @@ from kit.browsing import MINUS, NEEDS_BROWSER
 from kit.handmade import HISTORY
 from kit.made_pages import CASES, EVIL, LONG, ROWS
 
+from usbench.leaderboards.stats import bootstrap_interval
+
 pytestmark = NEEDS_BROWSER
 
 
@@ -104,21 +106,6 @@ def test_a_selected_row_shows_its_patients_and_its_runs(reader, pages):
     reader.check_quiet()
 
 
-def resampled_interval(differences: np.ndarray) -> tuple[float, float]:
-    """The page's interval by hand: xorshift32 (Marsaglia 2003), 2000 resamples, numpy's percentiles."""
-    state, means = 2463534242, []
-    for _ in range(2000):
-        drawn = []
-        for _ in range(len(differences)):
-            state ^= (state << 13) & 0xFFFFFFFF
-            state ^= state >> 17
-            state ^= (state << 5) & 0xFFFFFFFF
-            drawn.append(int(state / 2**32 * len(differences)))
-        means.append(differences[drawn].mean())
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
-
-
 def test_two_rows_are_compared_patient_by_patient(reader, pages):
     reader.open(pages["board"])
     reader.select("unet, early")
@@ -129,9 +116,9 @@ def test_two_rows_are_compared_patient_by_patient(reader, pages):
     )
     differences = np.round(a, 6) - np.round(b, 6)
     assert reader.fact("mean") == f"{differences.mean():+.4f}"
-    low, high = resampled_interval(differences)
+    low, high = bootstrap_interval(differences)
     assert reader.fact("interval") == f"{low:+.4f} to {high:+.4f}"
-    # Another generator agrees within the noise of 2000 resamples.
+    # Other draws agree within the noise of 1000 resamples.
     draws = np.random.default_rng(7).integers(len(a), size=(20000, len(a)))
     free = np.percentile(differences[draws].mean(axis=1), (2.5, 97.5))
     np.testing.assert_allclose([low, high], free, atol=0.006)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
-from usbench.contracts.data import Task
-from usbench.datasets.tasks import get_task, search_tasks, task_from_folder, task_names
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
+
+if TYPE_CHECKING:
+    from usbench.contracts.data import Task
 
 
 def data_folder(data_dir: Path | None) -> Path | None:
@@ -28,6 +29,8 @@ def _chosen_task(
     modalities: Sequence[str] | None,
     plugins: Sequence[Path],
 ) -> Task:
+    from usbench.datasets.tasks import get_task, task_from_folder
+
     if (task is None) == (task_dir is None):
         raise UsbenchError("name a task or --task-dir, one of the two")
     the_task = get_task(task, plugins) if task else task_from_folder(Path(task_dir or "."))
@@ -41,6 +44,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
     named with the reason on standard error.
     """
     from usbench.datasets.readers.layouts import locate, open_reader
+    from usbench.datasets.tasks import get_task, search_tasks, task_names
 
     folder = data_folder(data_dir)
     searched = search_tasks(plugins)
@@ -82,6 +86,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
 def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
     """Download a task's data into the data folder and say what to do next."""
     from usbench.datasets.download import download
+    from usbench.datasets.tasks import get_task
 
     folder = data_folder(data_dir)
     if folder is None:
@@ -148,6 +153,7 @@ def prepare_task(
 def write_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
     """Write digital patients into a folder that is empty or not there yet."""
     from usbench.datasets.phantom import make_phantom
+    from usbench.datasets.tasks import get_task
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsbenchError(f"{folder}: is not an empty folder; name a new one")

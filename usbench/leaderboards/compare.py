@@ -118,6 +118,27 @@ def compare(rows: Sequence[Row]) -> Comparison:
     )
 
 
+PAIRED_ROWS = 60
+"""A table of more rows has no interval for each pair of them: there would be more numbers than page."""
+
+
+def paired_intervals(rows: Sequence[Row]) -> list[tuple[float, float] | None] | None:
+    """The bootstrap interval of the mean difference of DSC for every pair of rows, the first less the second.
+
+    Args:
+        rows: The rows of a table.
+
+    Returns:
+        One interval for each pair in the order of `itertools.combinations`, None for a pair with fewer than
+        two patients in common; None altogether for more than `PAIRED_ROWS` rows.
+    """
+    if len(rows) > PAIRED_ROWS:
+        return None
+    scores = _matrix(rows)
+    differences = (scores[i] - scores[j] for i, j in combinations(range(len(rows)), 2))
+    return [bootstrap_interval(paired[~np.isnan(paired)]) for paired in differences]
+
+
 def _matrix(rows: Sequence[Row]) -> np.ndarray:
     """DSC [rows, patients] over all patients of the rows, NaN where a row has no score of one."""
     cases = sorted({case for row in rows for case in row.patients})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.errors import unknown
+from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.plain import as_dict, entry_dict, row_dict
@@ -146,7 +147,8 @@ def _as_html(board: Leaderboard) -> str:
 def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     from usbench.pages.leaderboard_page import html
 
-    return html(as_dict(board), None if pictured is None else as_dict(pictured))
+    intervals = [paired_intervals(table.rows) for table in board.tables]
+    return html(as_dict(board), None if pictured is None else as_dict(pictured), intervals)
 
 
 _RENDERERS: dict[str, Callable[[Leaderboard], str]] = {

@@ -23,14 +23,13 @@ _DECIMALS = 12  # Differences and means that agree so far are equal: the rest is
 
 @dataclass(frozen=True)
 class SignedRank:
-    """Outcome of a paired test: two-sided p, None without a pair; pairs and how many differ by nothing.
+    """A paired test: two-sided p, None without a pair; the number of pairs, those without a difference too.
 
     exact: p is from the exact distribution, not from the normal approximation.
     """
 
     p: float | None
     pairs: int
-    zeros: int
     exact: bool
 
 
@@ -76,9 +75,9 @@ def signed_rank(differences: np.ndarray) -> SignedRank:
 
     rounded = np.round(differences[~np.isnan(differences)], _DECIMALS)
     nonzero = rounded[rounded != 0]
-    pairs, zeros = len(rounded), len(rounded) - len(nonzero)
+    pairs = len(rounded)
     if not len(nonzero):
-        return SignedRank(1.0 if pairs else None, pairs, zeros, True)
+        return SignedRank(1.0 if pairs else None, pairs, True)
     sizes = np.abs(nonzero)
     tied = len(np.unique(sizes)) < len(nonzero)
     if tied and len(nonzero) <= 13:
@@ -89,7 +88,7 @@ def signed_rank(differences: np.ndarray) -> SignedRank:
         )
     else:
         test = wilcoxon(nonzero, zero_method="wilcox", alternative="two-sided", method="auto")
-    return SignedRank(min(float(test.pvalue), 1.0), pairs, zeros, len(nonzero) <= (13 if tied else 50))
+    return SignedRank(min(float(test.pvalue), 1.0), pairs, len(nonzero) <= (13 if tied else 50))
 
 
 def smallest_p(pairs: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from usbench.pages.shell import shell
@@ -23,17 +23,31 @@ The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript
 <main id="board"></main>"""
 
 
-def html(data: Mapping[str, Any], pictured: Mapping[str, Any] | None) -> str:
-    """The page of a leaderboard; data: what `usbench.leaderboards.formats.as_dict` returns.
+Intervals = Sequence[tuple[float, float] | None]
 
-    The page needs no other file and asks no host for anything. pictured: the same leaderboard, whose
-    rows say where their runs are; pictures of cases are drawn from those that can be read. None for
-    a page without pictures.
+
+def html(
+    data: Mapping[str, Any],
+    pictured: Mapping[str, Any] | None,
+    intervals: Sequence[Intervals | None] = (),
+) -> str:
+    """The page of a leaderboard. It needs no other file and asks no host for anything.
+
+    Args:
+        data: The leaderboard as plain data.
+        pictured: The same leaderboard, whose rows say where their runs are; pictures of cases are drawn from
+            those that can be read. None for a page without pictures.
+        intervals: For each table the interval of the difference of DSC of every pair of its rows, in the
+            order of `itertools.combinations`; None where there is none.
+
+    Returns:
+        The whole page as HTML.
     """
     from usbench.pages.case_pictures import table_pictures
 
     tables = data["tables"]
-    content = {**data, "tables": [_compact(table) for table in tables]}
+    paired = [*intervals, *[None] * (len(tables) - len(intervals))]
+    content = {**data, "tables": [_compact(*one) for one in zip(tables, paired, strict=True)]}
     left = LIMIT - _RESERVE - len(_page(content))
     sources = [None] * len(tables) if pictured is None else pictured["tables"]
     for i, (source, compact) in enumerate(zip(sources, content["tables"], strict=True)):
@@ -48,14 +62,20 @@ def _page(content: Mapping[str, Any]) -> str:
     return shell("usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "board.js"), content)
 
 
-def _compact(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table whose rows hold their patients' DSC as a list in the order of its "case_ids"."""
+def _compact(table: Mapping[str, Any], intervals: Intervals | None) -> dict[str, Any]:
+    """A table whose rows hold their patients' DSC as a list in the order of its "case_ids".
+
+    "paired" are the intervals of the differences of its pairs of rows.
+    """
     case_ids = sorted({case for row in table["rows"] for case in row["patients"]})
     rows = [
         {**row, "patients": [_rounded(row["patients"].get(case)) for case in case_ids]}
         for row in table["rows"]
     ]
-    return {**table, "case_ids": case_ids, "rows": rows}
+    paired = None
+    if intervals is not None:
+        paired = [None if pair is None else [_rounded(end) for end in pair] for pair in intervals]
+    return {**table, "case_ids": case_ids, "rows": rows, "paired": paired}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -39,7 +39,6 @@ SLOW_BLOOD = Tissue(1441, 120, 0.85, texture=0.0)  # range: portal blood, less o
 FLOWING = Tissue(
     700, 32, 0.85, adc=2.0, texture=0.0
 )  # range: inflow is bright on gradient, dark on spin echo
-BLOOD = Tissue(1441, 290, 0.85, adc=2.0, texture=0.0)  # Stanisz 2005
 FLUID = Tissue(3000, 600, 1.0, adc=2.8, texture=0.0)  # range: urine, gastric juice
 
 # Abdomen: de Bazelaire 2004.

@@ -31,6 +31,15 @@ function stripPlot(rows, table) {
   });
 }
 
+// The interval of the mean difference of two rows, from the table's list of all pairs (first row, later row).
+function pairedInterval(a, b, table) {
+  const [i, j] = [table.rows.indexOf(a), table.rows.indexOf(b)];
+  const [first, second] = i < j ? [i, j] : [j, i];
+  const found = table.paired?.[first * table.rows.length - (first * (first + 1)) / 2 + second - first - 1];
+  if (!found) return null;
+  return i < j ? found : [-found[1], -found[0]];
+}
+
 function compare(a, b, table) {
   const shared = table.case_ids.map((id, i) => ({ id, a: a.patients[i], b: b.patients[i] }))
     .filter((one) => !missing(one.a) && !missing(one.b));
@@ -39,7 +48,7 @@ function compare(a, b, table) {
   return {
     shared, differences, only,
     mean: differences.length ? mean(differences) : null,
-    interval: bootstrap(differences),
+    interval: pairedInterval(a, b, table),
     better: differences.filter((d) => d > 0).length,
     worse: differences.filter((d) => d < 0).length,
     equal: differences.filter((d) => d === 0).length,
@@ -59,7 +68,7 @@ function comparison(a, b, table) {
   const facts = [
     ["mean difference of DSC", signed(result.mean, 4), "mean"],
     ["95% interval", result.interval ? `${signed(result.interval[0], 4)} to ${signed(result.interval[1], 4)}`
-      : "none below two patients", "interval"],
+      : table.paired ? "none below two patients" : "none in a table of so many rows", "interval"],
     ["patients better", result.better, "better"],
     ["patients worse", result.worse, "worse"],
     ["patients equal", result.equal, "equal"],
@@ -81,8 +90,8 @@ function comparison(a, b, table) {
   }));
   const left = result.only.some((n) => n > 0)
     ? ` Patients in one row alone are left out: ${result.only[0]} of the first, ${result.only[1]} of the second.` : "";
-  parts.push(make("p", { class: "muted" }, `Percentile bootstrap of the mean over patients, ${RESAMPLES} resamples, fixed `
-    + `seed. It is of this pair alone and not corrected for choosing the pair.${left}`));
+  parts.push(make("p", { class: "muted" }, "The interval is the percentile bootstrap of the mean over patients, as in the "
+    + `table. It is of this pair alone and not corrected for choosing the pair.${left}`));
   return parts;
 }
 

@@ -1,42 +1,7 @@
-// Plots as inline SVG, drawn at the width they have, and the numbers behind the comparison of two rows.
+// Plots as inline SVG, drawn at the width they have, and the mean behind the comparison of two rows.
 "use strict";
 
-// Numbers from 0 to 1 that are the same on every machine: xorshift32 (Marsaglia 2003) with the seed of his paper.
-function generator() {
-  let state = 2463534242;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 4294967296;
-  };
-}
-
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-// The linear quantile, numpy's default.
-function quantile(sorted, share) {
-  const place = share * (sorted.length - 1);
-  const below = Math.floor(place);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
-}
-
-const RESAMPLES = 2000;
-
-// 95 % percentile interval of the mean over patients (Efron 1979), with a fixed seed; null below two patients.
-function bootstrap(values) {
-  if (values.length < 2) return null;
-  const random = generator();
-  const means = [];
-  for (let i = 0; i < RESAMPLES; i += 1) {
-    let sum = 0;
-    for (let k = 0; k < values.length; k += 1) sum += values[Math.floor(random() * values.length)];
-    means.push(sum / values.length);
-  }
-  means.sort((a, b) => a - b);
-  return [quantile(means, 0.025), quantile(means, 0.975)];
-}
 
 function ticks(low, high, wanted) {
   const rough = (high - low) / wanted;
