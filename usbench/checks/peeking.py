@@ -25,6 +25,7 @@ from usbench.checks.learning import prepared_case
 from usbench.checks.outcome import Outcome, failed, passed
 from usbench.checks.repeating import ROUNDING
 from usbench.checks.subject import CPU, Subject, differs, shift, unwrapped
+from usbench.datasets.resolve import data_folder
 from usbench.storage.files import cache_dir
 
 REFERENCE = {
@@ -198,7 +199,7 @@ def _of_data(subject: Subject, opened: list[str]) -> str:
     """The first opened file that belongs to a data set, or ""."""
     cache = cache_dir()
     folders = [subject.folder, cache / "prepared", cache / "phantom", cache / "phantoms"]
-    folders += [Path(os.environ["USBENCH_DATA"])] if os.environ.get("USBENCH_DATA") else []
+    folders += [data_sets] if (data_sets := data_folder()) else []
     roots = [folder.resolve() for folder in folders]
     for name in dict.fromkeys(opened):
         path = Path(name).resolve()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,10 @@ import click
 from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
+from usbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
-
-
-def data_folder(data_dir: Path | None) -> Path | None:
-    """The folder of the data sets: what was given, else USBENCH_DATA, else None."""
-    named = os.environ.get("USBENCH_DATA")
-    return data_dir or (Path(named) if named else None)
 
 
 def _chosen_task(
@@ -33,7 +27,7 @@ def _chosen_task(
 
     if (task is None) == (task_dir is None):
         raise UsbenchError("name a task or --task-dir, one of the two")
-    the_task = get_task(task, plugins) if task else task_from_folder(Path(task_dir or "."))
+    the_task = get_task(task, plugins) if task else task_from_folder(at_home(task_dir or "."))
     return the_task.with_modalities(modalities)
 
 
@@ -44,6 +38,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
     named with the reason on standard error.
     """
     from usbench.datasets.readers.layouts import locate, open_reader
+    from usbench.datasets.resolve import data_folder
     from usbench.datasets.tasks import get_task, search_tasks, task_names
 
     folder = data_folder(data_dir)
@@ -86,6 +81,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
 def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
     """Download a task's data into the data folder and say what to do next."""
     from usbench.datasets.download import download
+    from usbench.datasets.resolve import data_folder
     from usbench.datasets.tasks import get_task
 
     folder = data_folder(data_dir)
@@ -106,11 +102,11 @@ def check_task(
 ) -> None:
     """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
     from usbench.datasets.check import check
-    from usbench.datasets.resolve import find_data
+    from usbench.datasets.resolve import data_folder, find_data
 
     the_task = _chosen_task(task, task_dir, modalities, plugins)
     # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
-    root = task_dir or data_folder(data_dir) or find_data(the_task).root
+    root = (at_home(task_dir) if task_dir else None) or data_folder(data_dir) or find_data(the_task).root
     problems = check(the_task, root)
     for problem in problems:
         click.echo(str(problem))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from usbench.contracts.data import Reader, Task
 from usbench.errors import UsbenchError, unknown
-from usbench.storage.files import read_json
+from usbench.storage.files import at_home, read_json
 
 ENVIRONMENT = "USBENCH_DATA"
 Kind = Literal["phantom", "sample", "real"]
@@ -31,6 +31,22 @@ class TaskData:
     notice: str
 
 
+def data_folder(given: str | Path | None = None) -> Path | None:
+    """The folder that holds the data sets, for every command alike.
+
+    Args:
+        given: what the user gave as `--data-dir` or `data_dir`.
+
+    Returns:
+        `given`, else the folder that USBENCH_DATA names, else None; "~" stands for the user's home.
+
+    Raises:
+        UsbenchError: for "~NAME" where the machine knows no user of that name.
+    """
+    named = given if given is not None else os.environ.get(ENVIRONMENT, "").strip() or None
+    return None if named is None else at_home(named)
+
+
 def find_data(
     task: Task,
     data_dir: Path | None = None,
@@ -48,17 +64,15 @@ def find_data(
     if mode not in _MODES:
         raise unknown("kind of data", mode, _MODES)
     if task_dir is not None:
-        return _own_folder(task, Path(task_dir), mode)
+        return _own_folder(task, at_home(task_dir), mode)
     if mode == "phantom":
         return _phantom(task, "as asked")
-    named = os.environ.get(ENVIRONMENT, "").strip()
-    folder = Path(data_dir) if data_dir is not None else Path(named) if named else None
+    folder = data_folder(data_dir)
     if folder is None:
         if mode == "real":
             where = f"give --data-dir DIR or set {ENVIRONMENT}"
             raise UsbenchError(f"{task.name}: no data folder given; {where}{_fetch(task)}")
         return _phantom(task, f"no data folder given (--data-dir or {ENVIRONMENT})")
-    folder = folder.expanduser()
     origin = "--data-dir" if data_dir is not None else ENVIRONMENT
     if not folder.is_dir():
         raise UsbenchError(f"{folder}: there is no such folder ({origin}); check it{_fetch(task, folder)}")
@@ -73,7 +87,6 @@ def find_data(
 
 
 def _own_folder(task: Task, folder: Path, mode: str) -> TaskData:
-    folder = folder.expanduser()
     if mode == "phantom":
         raise UsbenchError(f"{folder}: a folder of your own (--task-dir) has no phantom; drop one of the two")
     if not folder.is_dir():

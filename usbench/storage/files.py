@@ -141,6 +141,24 @@ def cache_dir() -> Path:
     return Path(os.environ.get("USBENCH_CACHE") or platformdirs.user_cache_dir("usbench")).expanduser()
 
 
+def at_home(path: str | Path) -> Path:
+    """`path` with a leading "~" replaced by the user's home folder.
+
+    Args:
+        path: as a user gives it, in a command, a file or a variable of the environment.
+
+    Returns:
+        The path, otherwise unchanged: relative paths stay relative.
+
+    Raises:
+        UsbenchError: for "~NAME" where the machine knows no user of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsbenchError(f"{path}: there is no user of that name here; write the whole path") from error
+
+
 def require_writable(folder: Path) -> None:
     """Fail before hours of training where results cannot be written."""
     from usbench.storage.files import os_errors

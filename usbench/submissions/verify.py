@@ -249,9 +249,9 @@ def _task_data(
     path: Path, task: Task, kind: str, data_dir: str | Path | None, folder: Path | None
 ) -> TaskData:
     from usbench.datasets.readers.layouts import locate
-    from usbench.datasets.resolve import find_data
+    from usbench.datasets.resolve import data_folder, find_data
 
-    directory = Path(data_dir) if data_dir is not None else None
+    directory = data_folder(data_dir) if data_dir is not None else None
     if folder is not None:
         return find_data(task, None, "auto", folder)
     if kind != "phantom":
