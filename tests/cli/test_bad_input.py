@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kit.faults import FAULTS, on_prostate, serve, sound
+from kit.damaged_data import on_prostate, sound
+from kit.faults import FAULTS, serve
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from usbench.methods.zeus.model import METHOD
+from usbench.methods.zeus.parts import Parts, resolve
 from usbench.runtime.torchvision_cpu import make_importable
 
 LLM_WIDTH = 64
@@ -107,3 +109,8 @@ def tiny_sam(seed: int = 0) -> Any:
         if "pos" in name or "norm" in name:
             parameter.data += 0.3 * torch.randn_like(parameter)
     return made.eval()
+
+
+def parts(**changes: Any) -> Parts:
+    """The parts of Zeus by its own settings, changed."""
+    return resolve({**METHOD.settings, **changes})
