@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.faulty_methods import DECLARES_LATE, FAULTS, LAST, Dropping, Sound, method_of
+from kit.faulty_methods import DECLARES_LATE, FAULTS, LAST, Dropping, method_of
+from kit.sound_network import Sound
 from torch import nn
 
 from usbench.checks.outcome import Verdict
