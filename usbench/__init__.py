@@ -18,9 +18,10 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.checks.suite import check
-    from usbench.contracts.data import Case, Modality, Reader, Structure, Task
+    from usbench.contracts.data import Case, Download, Layout, Modality, Phantom, Reader, Structure, Task
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import EncoderDecoder, Feature, Method
+    from usbench.contracts.problem import DataProblem
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
     from usbench.results.io import load_result
@@ -30,11 +31,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Case",
+    "DataProblem",
+    "Download",
     "EncoderDecoder",
     "Feature",
     "Fusion",
+    "Layout",
     "Method",
     "Modality",
+    "Phantom",
     "Reader",
     "Structure",
     "Task",
@@ -49,12 +54,16 @@ __all__ = [
 
 _LAZY = {
     "Case": ("usbench.contracts.data", "Case"),
+    "DataProblem": ("usbench.contracts.problem", "DataProblem"),
+    "Download": ("usbench.contracts.data", "Download"),
     "EncoderDecoder": ("usbench.contracts.method", "EncoderDecoder"),
     "Feature": ("usbench.contracts.method", "Feature"),
     "Fusion": ("usbench.contracts.fusion", "Fusion"),
+    "Layout": ("usbench.contracts.data", "Layout"),
     "Method": ("usbench.contracts.method", "Method"),
     "check": ("usbench.checks.suite", "check"),
     "Modality": ("usbench.contracts.data", "Modality"),
+    "Phantom": ("usbench.contracts.data", "Phantom"),
     "Reader": ("usbench.contracts.data", "Reader"),
     "Structure": ("usbench.contracts.data", "Structure"),
     "Task": ("usbench.contracts.data", "Task"),

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from usbench.datasets.geometry import SliceGeometry, voxel_spacing
+from usbench.datasets.geometry import SliceGeometry
+from usbench.datasets.voxel_grid import voxel_spacing
 from usbench.errors import UsbenchError
 
 PLANES = ("axial", "coronal", "sagittal")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from usbench.datasets.phantom import make_phantom, phantom_root
+from usbench.datasets.tasks import get_task
 from usbench.errors import UsbenchError
 
 FOLDERS = {
@@ -29,8 +30,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: root / name for name in CASES}
 
 
-def _task(name: str):
-    return SimpleNamespace(name=name)
+_task = get_task
 
 
 def _patients(root: Path) -> list[Path]:
@@ -257,7 +257,7 @@ def test_phantom_root_is_made_once(tmp_path, monkeypatch):
 
 def test_errors_name_the_remedy(tmp_path):
     with pytest.raises(UsbenchError, match=r"'mine' has no phantom.*--data-dir"):
-        phantom_root(_task("mine"))
+        phantom_root(replace(_task("chaos"), name="mine", phantom=None))
     with pytest.raises(UsbenchError, match="cannot have 99 cases; ask for 1 to 20"):
         make_phantom(_task("chaos"), tmp_path / "x", 99)
 

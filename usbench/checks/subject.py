@@ -28,8 +28,6 @@ def mock_task(modalities: int = 2, classes: int = 1) -> Task:
     return Task(
         name="mock",
         title="Mock",
-        layout="msd",
-        folder=".",
         modalities=tuple(Modality(f"m{i}", f"scan {i}") for i in range(modalities)),
         classes=tuple(Structure(f"c{i}", f"organ {i}", labels=(i + 1,)) for i in range(classes)),
         case_ids=(),

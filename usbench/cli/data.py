@@ -49,7 +49,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         except UsbenchError as error:
             click.echo(str(error), err=True)
             continue
-        without = "runs use the phantom" if task.found is None else "no run is possible, there is no phantom"
+        without = "runs use the phantom" if task.phantom else "no run is possible, there is no phantom"
         state = f"no data folder given (--data-dir or USBENCH_DATA): {without}"
         if folder is not None:
             root = locate(task, folder)
@@ -67,6 +67,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         click.echo(
             f"  cases       {f'{len(task.case_ids)} with public masks' if task.case_ids else 'not stated'}"
         )
+        click.echo(f"  tolerance   {task.nsd_tolerance_mm:g} mm of NSD, {task.tolerance_reason}")
         click.echo(f"  licence     {task.licence}")
         click.echo(f"  citation    {task.citation}")
         click.echo(f"  homepage    {task.homepage}")
@@ -78,7 +79,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         click.echo(problem.text, err=True)
 
 
-def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
+def download_task(task: str, data_dir: Path | None, url: str | None, plugins: Sequence[Path] = ()) -> None:
     """Download a task's data into the data folder and say what to do next."""
     from usbench.datasets.download import download
     from usbench.datasets.resolve import data_folder
@@ -89,7 +90,7 @@ def download_task(task: str, data_dir: Path | None, url: str | None) -> None:
         raise UsbenchError(
             f"no target folder; use 'usbench data download {task} --data-dir DIR' or set USBENCH_DATA"
         )
-    root = download(get_task(task), folder, url)
+    root = download(get_task(task, plugins), folder, url)
     say(f"{task}: extracted to {root}; check it with 'usbench data check {task} --data-dir {folder}'")
 
 
@@ -146,14 +147,14 @@ def prepare_task(
     click.echo(f"{len(store.case_ids)} cases prepared in {store.path}, fingerprint {store.fingerprint[:16]}")
 
 
-def write_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
+def write_phantom(task: str, folder: Path, cases: int, seed: int, plugins: Sequence[Path] = ()) -> None:
     """Write digital patients into a folder that is empty or not there yet."""
     from usbench.datasets.phantom import make_phantom
     from usbench.datasets.tasks import get_task
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsbenchError(f"{folder}: is not an empty folder; name a new one")
-    make_phantom(get_task(task), folder, cases, seed)
+    make_phantom(get_task(task, plugins), folder, cases, seed)
     click.echo(f"{cases} digital patients written to {folder}; use them with --data-dir {folder}")
 
 
@@ -178,10 +179,11 @@ def data_list(data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
 @click.argument("task")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Target folder (default: $USBENCH_DATA).")
 @click.option("--url", help="Another address of the same archive; size and checksum are still verified.")
+@plugin_option
 @debug_option
-def data_download(task: str, data_dir: Path | None, url: str | None) -> None:
+def data_download(task: str, data_dir: Path | None, url: str | None, plugins: tuple[Path, ...]) -> None:
     """Download a data set: resumes a partial file, verifies it, extracts it."""
-    download_task(task, data_dir, url)
+    download_task(task, data_dir, url, plugins)
 
 
 @data.command("check")
@@ -226,7 +228,8 @@ def data_prepare(modalities: str | None, **options: Any) -> None:
     "--cases", default=10, show_default=True, type=click.IntRange(min=1), help="Number of patients."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed; the same seed makes the same patients.")
+@plugin_option
 @debug_option
-def data_phantom(task: str, folder: Path, cases: int, seed: int) -> None:
+def data_phantom(task: str, folder: Path, cases: int, seed: int, plugins: tuple[Path, ...]) -> None:
     """Write digital patients to FOLDER in the layout of the task's real data."""
-    write_phantom(task, folder, cases, seed)
+    write_phantom(task, folder, cases, seed, plugins)

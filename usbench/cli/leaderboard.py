@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from usbench.cli.options import debug_option
+from usbench.cli.options import debug_option, plugin_option
 from usbench.errors import UsbenchError
 
 
@@ -39,6 +39,7 @@ from usbench.errors import UsbenchError
     metavar="DIR",
     help="Archives of usbench submit: verified ones are ranked, others listed apart.",
 )
+@plugin_option
 @debug_option
 def leaderboard(
     runs_dir: Path,
@@ -49,6 +50,7 @@ def leaderboard(
     no_pictures: bool,
     keep_results: bool,
     folders: tuple[Path, ...],
+    plugins: tuple[Path, ...],
 ) -> None:
     """Rank the finished runs: one table for each task, data and protocol.
 
@@ -64,16 +66,19 @@ def leaderboard(
             "drop one of the two"
         )
     for folder in folders:
-        check(folder)
+        check(folder, plugins)
         click.echo(f"{folder}: every number follows from its results")
     if folders:
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
-    board = build(runs_dir, task, submissions)
+    board = build(runs_dir, task, submissions, plugins)
     click.echo(render(board, form))
     if out is not None:
         pictures = not no_pictures
-        paths = write_kept(board, runs_dir, out, pictures) if keep_results else write(board, out, pictures)
+        if keep_results:
+            paths = write_kept(board, runs_dir, out, pictures, plugins)
+        else:
+            paths = write(board, out, pictures)
         for path in paths:
             click.echo(f"written: {path}", err=True)

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from usbench.contracts.problem import DataError, DataProblem, Report
 from usbench.errors import UsbenchError, unknown
 
-
-class Found(Protocol):
-    """Where a task of a plugin was found, as `usbench.plugins.search.Found` says it.
-
-    `origin`: in words; `version`: of its package, or ""; `load` imports it.
-    """
-
-    @property
-    def origin(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-    def load(self) -> Any: ...
+PHANTOM_MARK = "PHANTOM.txt"
+"""The file in the folder of the cases by which a phantom is known wherever someone copies it."""
 
 
 @dataclass(frozen=True)
 class Modality:
-    """One kind of scan. `name` is used on the command line, `words` in prompts and pictures.
+    """One kind of scan, such as T2-weighted MRI.
 
-    `aliases` are the names under which data sets list it (compared without case).
+    Attributes:
+        name: as on the command line: lower-case letters, digits and hyphens.
+        words: as in prompts and pictures.
+        aliases: the names under which data sets list it, compared without case.
     """
 
     name: str
@@ -45,9 +38,14 @@ class Modality:
 
 @dataclass(frozen=True)
 class Structure:
-    """One foreground class. `labels` are the raw mask values that make it up.
+    """One foreground class, such as the liver.
 
-    `ranges` is used instead where a data set gives grey-value ranges (CHAOS): inclusive pairs.
+    Attributes:
+        name: as in tables: lower-case letters, digits and hyphens.
+        words: as in prompts and pictures.
+        labels: the values in raw masks that make it up.
+        ranges: used instead where a data set gives ranges of grey values (CHAOS): pairs of the lowest and
+            the highest value, both included.
     """
 
     name: str
@@ -60,7 +58,11 @@ class Structure:
 class Download:
     """An archive of the full data set: where it is, how large, and how it is known to be whole.
 
-    `bytes` or a checksum is None where the publisher states none; at least one checksum is there.
+    Attributes:
+        url: its http or https address.
+        bytes: its size; None where the publisher states none.
+        md5: its MD5 checksum, in hex; None where the publisher states none.
+        sha256: its SHA-256 checksum, in hex, likewise. At least one checksum is there.
     """
 
     url: str
@@ -69,54 +71,246 @@ class Download:
     sha256: str | None = None
 
 
+@dataclass(frozen=True)
+class Case:
+    """One patient as a reader gives it, every modality on one voxel grid.
+
+    Attributes:
+        case_id: the patient's name in the data set.
+        images: float32 [M, X, Y, Z] in the task's order of modalities, raw intensities.
+        mask: uint8 [X, Y, Z], 0 for background and i + 1 for the task's i-th class.
+        affine: float64 [4, 4], voxel index to RAS+ millimetres.
+        agreement: Dice between two annotations of the same patient, by class, where there are two.
+    """
+
+    case_id: str
+    images: np.ndarray
+    mask: np.ndarray
+    affine: np.ndarray
+    agreement: dict[str, float] = field(default_factory=dict)
+
+
+class ThreeMethods(Protocol):
+    """The least that a reader of a plugin gives; the rest of `Reader` follows from it."""
+
+    def case_ids(self) -> Sequence[str]: ...
+
+    def files(self, case_id: str) -> Sequence[Path]: ...
+
+    def read(self, case_id: str) -> Case: ...
+
+
+class Reader(ABC):
+    """Reads the cases of one task from one folder.
+
+    A reader gives `case_ids`, `files` and `read`. What `usbench data check` asks beyond these, `survey`
+    and `examine`, follows from them; a reader that gives its own finds every fault instead of the first.
+    A reader of a plugin need not inherit from this class.
+
+    Attributes:
+        task: that of the run, perhaps with fewer modalities or with merged classes.
+        root: the folder of the cases.
+        thread_safe: whether several threads may call it at the same time.
+    """
+
+    thread_safe: bool = False
+
+    def __init__(self, task: Task, root: Path) -> None:
+        self.task = task
+        self.root = Path(root)
+
+    @abstractmethod
+    def case_ids(self) -> list[str]:
+        """The cases on disk, sorted naturally (case2 before case10).
+
+        Raises:
+            UsbenchError: if there is none, or a file of one is absent.
+        """
+
+    @abstractmethod
+    def files(self, case_id: str) -> list[Path]:
+        """Every raw file that `read` uses for a case; a change in one of them prepares the case again."""
+
+    @abstractmethod
+    def read(self, case_id: str) -> Case:
+        """Read one case.
+
+        Raises:
+            UsbenchError: at the first fault, naming the file, the value and the remedy.
+        """
+
+    def survey(self, report: Report) -> list[str]:
+        """The cases on disk, as `case_ids`, but absent files are handed to `report` and not raised.
+
+        Args:
+            report: a function that takes a `DataProblem`; it may raise it.
+        """
+        case_ids = self.case_ids()
+        for case_id in case_ids:
+            for file in self.files(case_id):
+                if not Path(file).is_file():
+                    report(
+                        DataProblem(case_id, Path(file), "the file is absent", "extract the data set again")
+                    )
+        return case_ids
+
+    def examine(self, case_id: str, report: Report) -> Case | None:
+        """Read one case, as `read`, but every fault is handed to `report` and not only the first raised.
+
+        Args:
+            case_id: one of `case_ids`.
+            report: a function that takes a `DataProblem`; it may raise it.
+
+        Returns:
+            The case, or None if it has a fault.
+        """
+        try:
+            return self.read(case_id)
+        except DataError as error:
+            report(error.problem)
+            return None
+
+    def mask_file(self, case_id: str) -> Path:
+        """The file or folder of a case's mask, for messages: the last of its `files`."""
+        return self.files(case_id)[-1]
+
+    def is_phantom(self) -> bool:
+        """Whether the data says of itself that it was simulated; such data is never taken for patients."""
+        return (self.root / PHANTOM_MARK).is_file()
+
+
+def _no_name(name: str) -> bool:
+    return False
+
+
+def _no_faults(task: Task) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way in which data sets lie on disk: how such data is recognised and what reads it.
+
+    Attributes:
+        name: a word for it, as in `Task.reader` where it is one of usbench.
+        description: what the folder of the cases holds, as the end of "its folder must hold ...".
+        open: makes the reader, `(task, folder of the cases) -> Reader`: a class or a function.
+        holds: whether a folder holds data in this layout. It looks at names alone and opens no file.
+        parents: folders below the data folder in which people keep such data.
+        any_name: whether a data folder of this name may be the folder of the cases itself although
+            `Task.folder` has another name. Only a layout that `holds` recognises should say so.
+        faults: what is wrong with a task that is to be read in this layout, each with its remedy.
+    """
+
+    name: str
+    description: str
+    open: Callable[[Task, Path], ThreeMethods]
+    holds: Callable[[Path], bool] = Path.is_dir
+    parents: tuple[str, ...] = ()
+    any_name: Callable[[str], bool] = _no_name
+    faults: Callable[[Task], Iterable[str]] = _no_faults
+
+
+def _no_index(folder: Path, case_ids: Sequence[str]) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """What makes the digital patients of a task, in the layout of its real data.
+
+    Attributes:
+        case_ids: the names that they get, in this order; as many as there are can be made.
+        write_case: `(folder of the cases, case id, seed, index)` writes the files of one patient. The same
+            seed and index write the same files, whatever the others are.
+        write_index: `(folder of the cases, case ids)` writes what lists them, where the layout has that.
+    """
+
+    case_ids: tuple[str, ...]
+    write_case: Callable[[Path, str, int, int], None]
+    write_index: Callable[[Path, Sequence[str]], None] = _no_index
+
+
+class Found(Protocol):
+    """Where a task of a plugin was found, as `usbench.plugins.search.Found` says it."""
+
+    @property
+    def origin(self) -> str:
+        """In words: "package NAME VERSION" or "file PATH"."""
+
+    @property
+    def version(self) -> str:
+        """Of its package, or ""."""
+
+    def load(self) -> Any:
+        """Import it and return the task."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A union-segmentation task: M aligned modalities in, a mask with K foreground classes out.
 
-    `folder` is where the cases lie below a data folder. `case_ids` are the cases of the full data
-    set (empty for a user's own folder): data that holds fewer is a sample. `nsd_tolerance_mm` is
-    the tolerance of the normalised surface distance, in mm. `mirrors`: no class has a side, so that training
-    may exchange left and right.
-
-    For tasks of plugins: `reader` reads another layout, `(task, folder of the cases) -> Reader`, a class or
-    a function at the top level of the plugin; `layout` says nothing then. `folds` are fixed folds by case
-    id; without them the folds follow from the case ids. `found` is filled in by usbench: where the task
-    was found, by which other processes load its reader.
+    Attributes:
+        name: as on the command line and in results: lower-case letters, digits and hyphens.
+        title: one line for lists.
+        folder: where the cases lie below a data folder; "." for the data folder itself.
+        modalities: the M kinds of scan, in the order of the images.
+        classes: the K foreground classes, in the order of the mask's values from 1.
+        case_ids: the cases of the full data set; data that holds fewer is a sample. Empty where that is not
+            known, as for a user's own folder: then all data is a sample. A case id is a patient.
+        nsd_tolerance_mm: tolerance of the normalised surface distance, in mm.
+        tolerance_reason: why that tolerance and no other.
+        licence: of the data; "not stated" where it states none.
+        citation: a full reference of the data; "not stated" likewise.
+        homepage: address of the data set, or "".
+        download: where the full data set can be had, or None.
+        mirrors: whether no class has a side, so that training may exchange left and right.
+        reader: what reads the data: the name of a layout of usbench ("msd", "chaos"), a class or a function
+            `(task, folder of the cases) -> Reader`, or a `Layout`, which also says how such data is found.
+        phantom: what makes its digital patients, or None where there is none.
+        published: the name under which published tables list it, or "" where they do not.
+        folds: fixed folds, tuples of case ids; without them the folds follow from the case ids.
+        found: filled in by usbench for a task of a plugin: where it was found. Other processes load the
+            plugin's reader and phantom by it, since the module of a plugin file has no importable name.
     """
 
     name: str
     title: str
-    layout: Literal["chaos", "msd"] = "msd"
     folder: str = "."
     modalities: tuple[Modality, ...]
     classes: tuple[Structure, ...]
     case_ids: tuple[str, ...] = ()
     nsd_tolerance_mm: float
+    tolerance_reason: str = "not stated"
     licence: str
     citation: str
     homepage: str = ""
     download: Download | None = None
     mirrors: bool = False
-    reader: Callable[[Task, Path], Reader] | None = None
+    reader: str | Layout | Callable[[Task, Path], ThreeMethods] = "msd"
+    phantom: Phantom | None = None
+    published: str = ""
     folds: tuple[tuple[str, ...], ...] = ()
     found: Found | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The module of a plugin file has no name under which another process could import it.
-        return {**self.__dict__, "reader": self.reader if self.found is None else None}
+        brought = {} if self.found is None else {"reader": None, "phantom": None}
+        return {**self.__dict__, **brought}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        found: Found | None = state["found"]
         self.__dict__.update(state)
-        if found is not None:
-            self.__dict__["reader"] = found.load().reader
+        if self.found is not None:
+            task = self.found.load()
+            self.__dict__.update(reader=task.reader, phantom=task.phantom)
 
     @property
     def modality_names(self) -> tuple[str, ...]:
+        """The names of its modalities, in order."""
         return tuple(m.name for m in self.modalities)
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The names of its foreground classes, in order."""
         return tuple(c.name for c in self.classes)
 
     @property
@@ -128,7 +322,11 @@ class Task:
         }
 
     def with_modalities(self, names: Sequence[str] | None) -> Task:
-        """This task restricted to some modalities, in the task's own order; all for None."""
+        """This task restricted to some modalities, in the task's own order; all for None.
+
+        Raises:
+            UsbenchError: for a name that is none of its modalities.
+        """
         if not names:
             return self
         for name in names:
@@ -137,7 +335,11 @@ class Task:
         return replace(self, modalities=tuple(m for m in self.modalities if m.name in set(names)))
 
     def merged(self, name: str | None) -> Task:
-        """This task with all foreground classes merged into one called `name`; as it is for None."""
+        """This task with all foreground classes merged into one called `name`; as it is for None.
+
+        Raises:
+            UsbenchError: for a name that is no plain word.
+        """
         if not name:
             return self
         if not name.strip() or any(c in name for c in "/\\,"):
@@ -149,36 +351,3 @@ class Task:
             ranges=tuple(r for c in self.classes for r in c.ranges),
         )
         return replace(self, classes=(whole,))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One patient as a reader gives it, every modality on one grid.
-
-    images: float32 [M, X, Y, Z] in the task's order of modalities, raw intensities.
-    mask: uint8 [X, Y, Z], 0 for background and i + 1 for the task's i-th class.
-    affine: float64 [4, 4], voxel index to RAS+ millimetres.
-    agreement: Dice between two annotations of the same patient, by class, where there are two.
-    """
-
-    case_id: str
-    images: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
-    agreement: dict[str, float] = field(default_factory=dict)
-
-
-class Reader(Protocol):
-    """Reads one data set in its own layout. Made by `usbench.datasets.readers.layouts.open_reader`."""
-
-    task: Task
-    root: Path
-
-    def case_ids(self) -> list[str]:
-        """The cases on disk, sorted naturally. Raises `UsbenchError` if there are none."""
-
-    def files(self, case_id: str) -> list[Path]:
-        """Every raw file that `read` uses for this case."""
-
-    def read(self, case_id: str) -> Case:
-        """Read one case. Raises `UsbenchError` naming the file, the value and the remedy."""

@@ -11,10 +11,7 @@ from pathlib import Path
 from usbench.contracts.data import Reader, Task
 from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataError, DataProblem
-from usbench.datasets.readers.chaos import SERIES, ChaosReader
 from usbench.datasets.readers.layouts import open_reader
-from usbench.datasets.readers.msd import MsdReader
-from usbench.datasets.readers.own import OwnReader
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say, track
 
@@ -41,7 +38,6 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
         reader = open_reader(task, Path(root))
     except UsbenchError as error:
         return [_as_problem(error)]
-    assert isinstance(reader, ChaosReader | MsdReader | OwnReader)
     problems: list[DataProblem] = []
     try:
         names = reader.survey(problems.append)
@@ -53,8 +49,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
         here = f"{len(names)} of the {len(task.case_ids)} cases of {task.name} are here"
         say(f"{here}; absent, which is no problem: {shown}")
     seen: dict[str, tuple[str, str]] = {}
-    # A reader that a plugin brings need not bear threads.
-    threads = 1 if task.reader is not None else workers or min(_MOST_THREADS, os.cpu_count() or 1)
+    threads = (workers or min(_MOST_THREADS, os.cpu_count() or 1)) if reader.thread_safe else 1
     with ThreadPoolExecutor(threads) as pool:
         looked = pool.map(lambda case_id: _look(reader, case_id), names)
         for case_id, (found, digests) in zip(
@@ -65,9 +60,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
     return sorted(dict.fromkeys(problems), key=lambda p: natural_key(p.case_id or ""))
 
 
-def _look(
-    reader: ChaosReader | MsdReader | OwnReader, case_id: str
-) -> tuple[list[DataProblem], dict[str, str]]:
+def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, str]]:
     """The problems of one case, and the digest of each of its images."""
     found: list[DataProblem] = []
     try:
@@ -78,19 +71,12 @@ def _look(
         return found, {}
     if not case.mask.any():
         what = "the mask is empty, no voxel belongs to a class"
-        found.append(
-            DataProblem(case_id, _mask_place(reader, case_id), what, "drop the case, or correct its mask")
-        )
+        remedy = "drop the case, or correct its mask"
+        found.append(DataProblem(case_id, reader.mask_file(case_id), what, remedy))
     digests = {}
     for name, image in zip(reader.task.modality_names, case.images, strict=True):
         digests[name] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
     return found, digests
-
-
-def _mask_place(reader: Reader, case_id: str) -> Path:
-    if reader.task.layout == "chaos" and reader.task.reader is None:
-        return reader.root / case_id / SERIES[reader.task.modality_names[0]][1]
-    return reader.files(case_id)[-1]
 
 
 def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str]]) -> list[DataProblem]:

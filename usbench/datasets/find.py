@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.settings import DataSettings
@@ -63,13 +63,16 @@ def _named(task: str, modalities: Sequence[str], classes: Sequence[str]) -> Task
     return Task(
         name=task,
         title=task,
-        layout="msd",
-        folder="",
+        reader=_unreadable,
         modalities=tuple(Modality(name, name) for name in modalities),
         classes=tuple(Structure(name, name) for name in classes),
-        case_ids=(),
         nsd_tolerance_mm=0.0,
         licence="",
         citation="",
-        homepage="",
+    )
+
+
+def _unreadable(task: Task, folder: Path) -> NoReturn:
+    raise UsbenchError(
+        f"{folder}: a store found again knows no raw data; get the task {task.name} by its name"
     )

@@ -132,9 +132,3 @@ class SliceGeometry:
     def from_json(cls, value: dict[str, Any]) -> SliceGeometry:
         """The geometry that `to_json` wrote."""
         return cls(tuple(value["shape"]), value["plane"], tuple(value["axes"]), tuple(value["flips"]))
-
-
-def voxel_spacing(affine: np.ndarray) -> tuple[float, float, float]:
-    """The size of a voxel along its native axes, in mm: the lengths of the affine's columns."""
-    x, y, z = np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
-    return float(x), float(y), float(z)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from usbench.contracts.data import Reader, Task
+from usbench.contracts.data import Task
 from usbench.errors import UsbenchError, unknown
-from usbench.storage.files import at_home, read_json
+from usbench.storage.files import at_home
 
 ENVIRONMENT = "USBENCH_DATA"
 Kind = Literal["phantom", "sample", "real"]
@@ -99,7 +99,7 @@ def _on_disk(task: Task, folder: Path, mode: str) -> TaskData:
 
     reader = open_reader(task, folder)
     present, known = set(reader.case_ids()), set(task.case_ids)
-    if _is_phantom(reader):
+    if reader.is_phantom():
         if mode == "real":
             raise UsbenchError(f"{folder}: these are phantoms made by usbench, not patients{_fetch(task)}")
         notice = f"{task.name}: {folder} holds phantoms of usbench: scores say nothing about real patients"
@@ -112,31 +112,13 @@ def _on_disk(task: Task, folder: Path, mode: str) -> TaskData:
     return TaskData("sample", folder, notice)
 
 
-def _is_phantom(reader: Reader) -> bool:
-    """Whether the data says of itself that usbench simulated it (someone may have copied a phantom)."""
-    if reader.task.reader is not None:
-        return False
-    if reader.task.layout == "msd":
-        described = read_json(reader.root / "dataset.json", "the data set's description", "extract it again")
-        return isinstance(described, dict) and described.get("reference") == "usbench phantom"
-    import pydicom
-
-    images = [file for file in reader.files(reader.case_ids()[0]) if file.suffix.lower() == ".dcm"]
-    if not images:
-        return False
-    try:
-        header = pydicom.dcmread(images[0], stop_before_pixels=True, specific_tags=["PatientName"])
-    except (OSError, pydicom.errors.InvalidDicomError):
-        return False  # reading the case will say what is wrong with it
-    return str(header.get("PatientName", "")).startswith("Phantom^")
-
-
 def _phantom(task: Task, why: str) -> TaskData:
     from usbench.datasets.phantom import phantom_root
 
-    if task.found is not None:
+    if task.phantom is None:
+        which = "this task" if task.found is None else f"this task ({task.found.origin})"
         raise UsbenchError(
-            f"{task.name}: {why}, and this task ({task.found.origin}) has no phantom; "
+            f"{task.name}: {why}, and {which} has no phantom; "
             f"give the folder of its data with --data-dir{_fetch(task)}"
         )
     notice = f"{task.name}: {why}, using its phantom: scores say nothing about real patients"

@@ -54,9 +54,8 @@ class Split:
 def make_split(task: Task, case_ids: Sequence[str]) -> Split:
     """The split of `task` for the cases at hand.
 
-    The task's fixed folds (`Task.folds`, or those stored for a built-in one), restricted to `case_ids`,
-    are used if they know every case and each keeps at least half of its cases. Else min(5, n) folds of
-    even size are derived from the case ids.
+    The task's fixed folds (`Task.folds`), restricted to `case_ids`, are used if they know every case and
+    each keeps at least half of its cases. Else min(5, n) folds of even size are derived from the case ids.
     Raises `UsbenchError` for fewer than two cases: nothing would be left to train on.
     """
     present = set(case_ids)
@@ -64,7 +63,7 @@ def make_split(task: Task, case_ids: Sequence[str]) -> Split:
         raise UsbenchError(
             f"{task.name}: {len(present)} case(s) cannot be split into training and test; give at least 2"
         )
-    fixed = fixed_folds().get(task.name, ()) if task.found is None else task.folds
+    fixed = task.folds
     kept = tuple(tuple(case for case in fold if case in present) for fold in fixed)
     halves = all(2 * len(some) >= len(whole) for some, whole in zip(kept, fixed, strict=True))
     if kept and halves and sum(map(len, kept)) == len(present):
@@ -79,10 +78,10 @@ def deal(case_ids: Iterable[str], folds: int, prefix: str = "") -> tuple[tuple[s
 
 
 @cache
-def fixed_folds() -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The fixed folds by task, from `splits.json`."""
+def fixed_folds(task: str) -> tuple[tuple[str, ...], ...]:
+    """The fixed folds of a built-in task, from `splits.json`."""
     stored = read_json(_FILE, "the table of fixed splits", "install usbench again")
-    return {name: tuple(tuple(fold.split()) for fold in folds) for name, folds in stored["folds"].items()}
+    return tuple(tuple(fold.split()) for fold in stored["folds"][task])
 
 
 def _sorted(case_ids: Iterable[str]) -> tuple[str, ...]:

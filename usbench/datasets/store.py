@@ -19,11 +19,13 @@ import numpy as np
 
 from usbench.contracts.data import Case, Reader, Task
 from usbench.contracts.settings import DataSettings
-from usbench.datasets.geometry import SliceGeometry, voxel_spacing
+from usbench.datasets.geometry import SliceGeometry
 from usbench.datasets.preprocess import prepare_arrays
+from usbench.datasets.readers.layouts import layout_of, open_reader
+from usbench.datasets.voxel_grid import voxel_spacing
 from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
-from usbench.plugins.code_hash import code_hash, module_of
+from usbench.plugins.code_hash import code_hash, module_of, of_usbench
 from usbench.runtime.console import track
 from usbench.storage.files import (
     atomic_folder,
@@ -151,8 +153,6 @@ def prepare(
     A second process that prepares the same store waits for the first. Raises `UsbenchError` for data
     that cannot be read, a case that is not there, data without any foreground, and a full disk.
     """
-    from usbench.datasets.readers.layouts import open_reader
-
     if workers is not None and workers < 1:
         raise UsbenchError(f"{workers} workers cannot prepare anything; use 1 or more")
     reader = open_reader(task, Path(root))
@@ -178,8 +178,6 @@ def find_prepared(
     task: Task, root: Path, settings: DataSettings, case_ids: Sequence[str] | None = None
 ) -> Store | None:
     """The store that `prepare` would give, or None where a case of it is still to be prepared."""
-    from usbench.datasets.readers.layouts import open_reader
-
     reader = open_reader(task, Path(root))
     wanted = _select(reader, reader.case_ids(), case_ids)
     path = _store_folder(reader, settings, None)
@@ -227,9 +225,10 @@ def _key(reader: Reader, settings: DataSettings) -> str:
         "settings": settings.to_json(),
         "root": str(reader.root.resolve()),
     }
-    if task.reader is not None:
-        # The code of a task's own reader decides what is in a case; that of usbench has its version.
-        key["reader"] = code_hash(module_of(task.reader))
+    read = layout_of(task).open
+    if not of_usbench(read):
+        # The code of a plugin's reader decides what is in a case; that of usbench has STORE_VERSION.
+        key["reader"] = code_hash(module_of(read))
     return digest_of(key)[:12]
 
 
@@ -327,8 +326,6 @@ _readers: dict[tuple[Task, Path], Reader] = {}
 
 
 def _prepare_in_worker(task: Task, root: Path, settings: DataSettings, path: Path, case_id: str) -> None:
-    from usbench.datasets.readers.layouts import open_reader
-
     if (task, root) not in _readers:
         _readers[task, root] = open_reader(task, root)
     _prepare_case(_readers[task, root], settings, path, case_id)

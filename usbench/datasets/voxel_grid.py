@@ -8,10 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def voxel_size(affine: np.ndarray) -> np.ndarray:
-    """The lengths, in mm, of the three axes of a voxel of a 4 x 4 affine."""
-    size: np.ndarray = np.sqrt((np.asarray(affine)[:3, :3] ** 2).sum(axis=0))
-    return size
+def voxel_spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    """The size of a voxel along its native axes.
+
+    Args:
+        affine: [4, 4], voxel index to millimetres.
+
+    Returns:
+        The lengths of the affine's first three columns, in mm.
+    """
+    x, y, z = np.sqrt((np.asarray(affine, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
+    return float(x), float(y), float(z)
 
 
 def grid_difference(
@@ -30,7 +37,7 @@ def grid_difference(
         return f"shape {_times(other_shape)} is not {_times(shape)}"
     corners = np.array([[*corner, 1.0] for corner in itertools.product(*((0, n - 1) for n in shape))])
     apart = np.linalg.norm((corners @ (np.asarray(other_affine) - affine).T)[:, :3], axis=1).max()
-    allowed = tolerance * voxel_size(affine).min()
+    allowed = tolerance * min(voxel_spacing(affine))
     if not apart <= allowed:
         return (
             f"its corners lie up to {apart:.3g} mm apart in scanner coordinates (allowed: {allowed:.3g} mm)"

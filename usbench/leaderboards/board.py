@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,15 +32,19 @@ class Leaderboard:
 
 
 def build(
-    runs_dir: str | Path = "runs", task: str | None = None, submissions: str | Path | None = None
+    runs_dir: str | Path = "runs",
+    task: str | None = None,
+    submissions: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
 ) -> Leaderboard:
     """Read every finished run below `runs_dir` and rank them, one table for each comparable group.
 
     task: only the tables of this task. submissions: a folder of archives of `usbench submit`; those that
     `usbench verify --record` has verified are rows beside the runs, others are listed in `claims`.
     Results that cannot be trusted (edited, half-written, of another schema, not of usbench) are left out
-    and listed in `problems`. Raises `UsbenchError` where no result is left. What the statistics are stands
-    in docs/leaderboard.md.
+    and listed in `problems`. plugins: Python files whose tasks say under which name published tables list
+    them. Raises `UsbenchError` where no result is left. What the statistics are stands in
+    docs/leaderboard.md.
     """
     runs_dir = Path(runs_dir)
     command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
@@ -61,4 +66,4 @@ def build(
     if task is not None and task not in names and not any(claim.task == task for claim in claims or ()):
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
     tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
-    return Leaderboard(tables, problems, across_tasks(tables), beside_reported(tables), claims)
+    return Leaderboard(tables, problems, across_tasks(tables), beside_reported(tables, plugins), claims)

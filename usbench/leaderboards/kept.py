@@ -8,7 +8,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
                 shutil.copyfile(run / name, temporary)
 
 
-def board_of(folder: Path) -> Leaderboard:
+def board_of(folder: Path, plugins: Sequence[str | Path] = ()) -> Leaderboard:
     """The leaderboard of the results kept in `folder`; the paths of its runs are relative to `folder`.
 
     Raises `UsbenchError` where there are none, and for the first that is refused.
@@ -54,7 +54,7 @@ def board_of(folder: Path) -> Leaderboard:
             f"{results}: no such folder; tables with their results come from: "
             f"usbench leaderboard --out {folder} --keep-results"
         )
-    board = build(results)
+    board = build(results, plugins=plugins)
     if board.problems:
         raise UsbenchError(f"{board.problems[0].path}: {board.problems[0].reason}")
     tables = []
@@ -68,18 +68,22 @@ def board_of(folder: Path) -> Leaderboard:
 
 
 def write_kept(
-    board: Leaderboard, runs_dir: str | Path, folder: str | Path, pictures: bool = True
+    board: Leaderboard,
+    runs_dir: str | Path,
+    folder: str | Path,
+    pictures: bool = True,
+    plugins: Sequence[str | Path] = (),
 ) -> list[Path]:
     """As `write`, and keep what the tables were made of in `folder`/results: `check`.
 
-    runs_dir: what `board` was built from. Paths of runs are relative to `folder` then.
+    runs_dir, plugins: what `board` was built from. Paths of runs are relative to `folder` then.
     """
     folder = Path(folder)
     keep(board, Path(runs_dir), folder)
-    return [*write_texts(board_of(folder), folder, board if pictures else None), folder / FOLDER]
+    return [*write_texts(board_of(folder, plugins), folder, board if pictures else None), folder / FOLDER]
 
 
-def check(folder: str | Path) -> None:
+def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:
     """Compute the tables in `folder` anew from `folder`/results and compare every number.
 
     `usbench leaderboard --out FOLDER --keep-results` writes both. Markdown and LaTeX must agree to the
@@ -88,7 +92,7 @@ def check(folder: str | Path) -> None:
     the first file that differs, is absent or cannot be read, and the first result that is refused.
     """
     folder = Path(folder)
-    board = board_of(folder)
+    board = board_of(folder, plugins)
     for suffix, reader in _READERS.items():
         path = folder / f"leaderboard.{suffix}"
         with os_errors(path, "read"):

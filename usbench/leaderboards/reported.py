@@ -6,19 +6,24 @@ Multimodal Medical Imaging", as printed: DSC and mIoU in percent, parameters in 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from usbench.errors import UsbenchError
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
+
+if TYPE_CHECKING:
+    from usbench.contracts.data import Task
 
 SOURCE = "Dai et al., Zeus, Table 2"
 
 _FILE = Path(__file__).with_name("reported.csv")
-_TASKS = {"chaos": "chaos", "msd-prostate": "prostate", "msd-brain": "brain"}
 _METHODS = {
     "U-Net": "unet",
     "AttUNet": "attunet",
@@ -55,12 +60,14 @@ class Reported:
     note: str
 
 
-def beside_reported(tables: Sequence[Table]) -> tuple[Reported, ...]:
-    """The published scores of the tasks that have a table, each beside every row of ours that fits it."""
-    here = {table.task for table in tables}
+def beside_reported(tables: Sequence[Table], plugins: Sequence[str | Path] = ()) -> tuple[Reported, ...]:
+    """The published scores of the tasks that have a table, each beside every row of ours that fits it.
+
+    plugins: Python files with tasks. A task's `published` is the name under which the table lists it.
+    """
     found = []
-    for task in (task for task in _TASKS if task in here):
-        of_task = [table for table in tables if table.task == task]
+    for task in _published_tasks({table.task for table in tables}, plugins):
+        of_task = [table for table in tables if table.task == task.name]
         for printed in printed_rows():
             method = _METHODS[printed["method"]]
             ours = [
@@ -77,6 +84,19 @@ def beside_reported(tables: Sequence[Table]) -> tuple[Reported, ...]:
     return tuple(found)
 
 
+def _published_tasks(names: set[str], plugins: Sequence[str | Path]) -> list[Task]:
+    """The tasks of these names that the published table lists, built-in ones first."""
+    from usbench.datasets.tasks import get_task, task_names
+
+    order = [name for name in task_names() if name in names]
+    tasks = []
+    for name in (*order, *sorted(names - set(order))):
+        # The task of a user's folder, or of a plugin that is not here, is not in the table.
+        with contextlib.suppress(UsbenchError):
+            tasks.append(get_task(name, plugins))
+    return [task for task in tasks if f"{task.published}_dsc" in printed_rows()[0]]
+
+
 @cache
 def printed_rows() -> tuple[dict[str, str], ...]:
     """The rows of `reported.csv` as text, by its own column names."""
@@ -85,19 +105,19 @@ def printed_rows() -> tuple[dict[str, str], ...]:
 
 
 def _beside(
-    task: str, printed: dict[str, str], method: str, table: Table | None, row: Row | None
+    task: Task, printed: dict[str, str], method: str, table: Table | None, row: Row | None
 ) -> Reported:
-    column = _TASKS[task]
+    column = task.published
     dsc, miou = float(printed[f"{column}_dsc"]), float(printed[f"{column}_miou"])
     ours = None if row is None or row.scores["dsc"] is None else 100 * row.scores["dsc"]
     difference, note = None, "not run here"
     if table is not None and row is not None and ours is not None:
-        note = _why_not(table, row)
+        note = _why_not(task, table, row)
         if not note:
             difference = ours - dsc
             note = f"preset {table.preset}, weights {row.weights}; splits and averaging of the paper unknown"
     return Reported(
-        task,
+        task.name,
         printed["method"],
         printed["fusion"],
         SOURCE,
@@ -113,13 +133,10 @@ def _beside(
     )
 
 
-def _why_not(table: Table, row: Row) -> str:
+def _why_not(task: Task, table: Table, row: Row) -> str:
     """Why a row of ours has no difference to the printed one; "" if it may have."""
     if table.kind != "real":
         return f"{table.kind} data, not the paper's: no difference"
-    from usbench.datasets.tasks import get_task
-
-    task = get_task(table.task)
     if set(table.modalities) != set(task.modality_names) or set(table.classes) != set(task.class_names):
         return "other modalities or classes: no difference"
     return f"{row.status}: no difference" if row.status else ""

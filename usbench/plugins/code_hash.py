@@ -49,6 +49,11 @@ def module_of(part: Callable[..., Any]) -> str:
     return str(getattr(part, "__module__", None) or type(part).__module__)
 
 
+def of_usbench(part: Callable[..., Any]) -> bool:
+    """Whether a function or a class is written in usbench itself, and not in a plugin."""
+    return module_of(part).partition(".")[0] == "usbench"
+
+
 def _follow(name: str, file: Path, found: dict[str, Path]) -> None:
     """Add a module and what it imports, as far as that belongs to the method."""
     if name in found:

@@ -11,7 +11,7 @@ import numpy as np
 
 from usbench.contracts.data import Task
 from usbench.datasets.store import Store
-from usbench.datasets.voxel_grid import grid_difference, voxel_size
+from usbench.datasets.voxel_grid import grid_difference, voxel_spacing
 from usbench.errors import UsbenchError
 from usbench.results.io import CASE_COLUMNS
 from usbench.scores.case import ClassScore, score_case, summarise
@@ -112,7 +112,7 @@ def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
         zooms = np.asarray(header.get_zooms()[:3], dtype=np.float64)
     except (HeaderDataError, ArithmeticError, TypeError) as error:
         raise ValueError(f"has a header that cannot be read ({error})") from error
-    size = voxel_size(affine)
+    size = np.array(voxel_spacing(affine))
     if not np.abs(zooms - size).max() <= GRID_MM:
         spacings = (" x ".join(f"{v:.4g}" for v in one) for one in (zooms, size))
         raise ValueError("has spacing {} mm, its case has {} mm".format(*spacings))

@@ -5,73 +5,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
-    from usbench.contracts.data import Task
+    from usbench.contracts.data import Phantom, Task
 
 CASES = 10
 """Cases of a task's phantom: two for each of five folds."""
 
 SEED = 0
 
-
-@dataclass(frozen=True)
-class _Recipe:
-    """How to make one task's phantom: its folder, its case ids, and what writes a case and the index."""
-
-    folder: str
-    case_ids: tuple[str, ...]
-    write_case: Callable[[Path, str, int, int], None]
-    header: dict[str, Any] | None = None
+_MARK = """These are digital patients that usbench simulated, no real ones. While this file lies beside them,
+usbench takes them for a phantom wherever they are copied.
+"""
 
 
-def _recipe(task: Task) -> _Recipe:
-    if task.name == "chaos":
-        from usbench.datasets.phantom import chaos
-
-        def write_patient(folder: Path, case_id: str, seed: int, index: int) -> None:
-            chaos.write_case(folder / case_id, case_id, seed, index)
-
-        return _Recipe("Train_Sets/MR", chaos.CASE_IDS, write_patient)
-    if task.name in ("msd-prostate", "msd-brain"):
-        from usbench.datasets.phantom import msd
-
-        if task.name == "msd-brain":
-            return _Recipe("Task01_BrainTumour", msd.BRAIN_IDS, msd.write_brain, msd.BRAIN_HEADER)
-        return _Recipe("Task05_Prostate", msd.PROSTATE_IDS, msd.write_prostate, msd.PROSTATE_HEADER)
-    raise UsbenchError(f"task '{task.name}' has no phantom; give the folder of its data with --data-dir")
+def _phantom_of(task: Task) -> Phantom:
+    if task.phantom is None:
+        raise UsbenchError(f"task '{task.name}' has no phantom; give the folder of its data with --data-dir")
+    return task.phantom
 
 
-def phantom_version() -> str:
-    """A short digest of the code that makes the phantoms: other code, other phantoms."""
+def phantom_version(phantom: Phantom) -> str:
+    """A short digest of the code that makes a phantom: other code, other patients."""
+    from usbench.plugins.code_hash import code_hash, module_of, of_usbench
+
     digest = hashlib.sha256(f"{CASES} {SEED}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
+    for part in (phantom.write_case, phantom.write_index):
+        if not of_usbench(part):
+            digest.update(code_hash(module_of(part)).encode())
     return digest.hexdigest()[:8]
 
 
 def phantom_root(task: Task) -> Path:
-    """The folder of `task`'s phantom in the cache, made on first use (some seconds) and kept.
+    """The folder of a task's phantom in the cache, made on first use (some seconds) and kept.
 
-    It is the data folder: `task.folder` lies below it. Raises `UsbenchError` for a task without one.
+    Returns:
+        The data folder: `task.folder` lies below it.
+
+    Raises:
+        UsbenchError: for a task without a phantom.
     """
     from usbench.storage.files import cache_dir, describe_os_error
 
-    _recipe(task)
-    root = cache_dir() / "phantoms" / f"{task.name}-{phantom_version()}"
+    root = cache_dir() / "phantoms" / f"{task.name}-{phantom_version(_phantom_of(task))}"
     if not root.is_dir():
         # Two runs may start at once: whoever is second to finish keeps the folder of the first.
         own = root.with_name(f".{root.name}.{os.getpid()}")
-        make_phantom(task, own, CASES, SEED)
+        make_phantom(task, own, min(CASES, len(_phantom_of(task).case_ids)), SEED)
         try:
             os.rename(own, root)
         except OSError as error:
@@ -82,25 +73,53 @@ def phantom_root(task: Task) -> Path:
 
 
 def make_phantom(task: Task, target: Path, cases: int = CASES, seed: int = SEED) -> None:
-    """Write `cases` digital patients of `task` to `target`, in the layout of the real data set.
+    """Write digital patients of a task in the layout of its real data set.
 
     The same seed gives the same files, and the first cases of a larger phantom are those of a smaller
-    one. `target` appears when it is complete and replaces a folder of that name. Raises `UsbenchError`
-    for a task without a phantom, or for more cases than the real data set has.
+    one. Data that does not say of itself that it is simulated gets a file beside the cases that says so.
+
+    Args:
+        task: one with a `phantom`.
+        target: the data folder; it appears when it is complete and replaces a folder of that name.
+        cases: how many patients, from 1 to the number of `task.phantom.case_ids`.
+        seed: which patients.
+
+    Raises:
+        UsbenchError: for a task without a phantom, for more cases than it has names for, and where what a
+            plugin brings for it fails.
     """
+    from usbench.contracts.data import PHANTOM_MARK
+    from usbench.datasets.readers.layouts import open_reader
     from usbench.runtime.console import track
     from usbench.storage.files import atomic_folder
 
-    recipe = _recipe(task)
-    if not 1 <= cases <= len(recipe.case_ids):
-        most = len(recipe.case_ids)
+    phantom = _phantom_of(task)
+    if not 1 <= cases <= len(phantom.case_ids):
+        most = len(phantom.case_ids)
         raise UsbenchError(f"a phantom of {task.name} cannot have {cases} cases; ask for 1 to {most}")
-    ids = list(recipe.case_ids[:cases])
+    ids = phantom.case_ids[:cases]
     with atomic_folder(Path(target)) as root:
-        folder = root / recipe.folder
+        folder = root / task.folder
+        folder.mkdir(parents=True, exist_ok=True)
         for index, case_id in enumerate(track(ids, f"making the {task.name} phantom", len(ids))):
-            recipe.write_case(folder, case_id, seed, index)
-        if recipe.header is not None:
-            from usbench.datasets.phantom.msd import write_index
+            with _named(task, f"write_case of case {case_id}"):
+                phantom.write_case(folder, case_id, seed, index)
+        with _named(task, "write_index"):
+            phantom.write_index(folder, ids)
+        if not open_reader(task, root).is_phantom():
+            (folder / PHANTOM_MARK).write_text(_MARK, encoding="utf-8")
 
-            write_index(folder, recipe.header, ids)
+
+@contextlib.contextmanager
+def _named(task: Task, doing: str) -> Iterator[None]:
+    """Name the task where what a plugin brings for its phantom raises; a full disk stays what it is."""
+    try:
+        yield
+    except (UsbenchError, OSError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split()) or "no message"
+        raise UsbenchError(
+            f"task {task.name}: its phantom raised {type(error).__name__} in {doing} ({words}); mend it "
+            "(--debug shows where)"
+        ) from error

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.uid import UID
 
-CASE_IDS = tuple(str(n) for n in (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39))
 GREY_VALUES = np.array([0, 63, 126, 189, 252], np.uint8)
 T2_ECHO_MS = 70.0
 CLASSES = 4
 
 
 def write_case(folder: Path, case_id: str, seed: int, index: int) -> None:
-    """Write patient `case_id` below `folder` (which becomes `.../Train_Sets/MR/<case_id>`)."""
+    """Write the folder of patient `case_id` into `folder`, which is `Train_Sets/MR`."""
+    folder = folder / case_id
     rng = np.random.default_rng([seed, 101, index])
     patient = Abdomen(rng)
     dual, spir = _grids(rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,6 @@ from usbench.datasets.phantom.fields import Array, Grid, rotation
 from usbench.datasets.phantom.layers import majority, picture
 from usbench.datasets.phantom.pelvis import Pelvis
 from usbench.storage.files import write_json
-
-PROSTATE_IDS = tuple(
-    f"prostate_{n:02d}"
-    for n in (0, 1, 2, 4, 6, 7, 10, 13, 14, 16, 17, 18, 20, 21, 24, 25, 28, 29, 31, 32, 34, 35, 37, 38, 39)
-) + tuple(f"prostate_{n:02d}" for n in range(40, 48) if n != 45)
-BRAIN_IDS = tuple(f"BRATS_{n:03d}" for n in range(1, 485))
 
 PROSTATE_HEADER: dict[str, Any] = {
     "name": "PROSTATE",
@@ -140,8 +135,17 @@ def save_nifti(path: Path, array: np.ndarray, lps: np.ndarray, spacing: tuple[fl
         packed.write(image.to_bytes())
 
 
-def write_index(folder: Path, header: dict[str, Any], case_ids: list[str]) -> None:
-    """Write `dataset.json` for the cases in `folder`."""
+def write_prostate_index(folder: Path, case_ids: Sequence[str]) -> None:
+    """Write the `dataset.json` of `Task05_Prostate` for the cases in `folder`."""
+    _write_index(folder, PROSTATE_HEADER, case_ids)
+
+
+def write_brain_index(folder: Path, case_ids: Sequence[str]) -> None:
+    """Write the `dataset.json` of `Task01_BrainTumour` for the cases in `folder`."""
+    _write_index(folder, BRAIN_HEADER, case_ids)
+
+
+def _write_index(folder: Path, header: dict[str, Any], case_ids: Sequence[str]) -> None:
     pairs = [{"image": f"./imagesTr/{c}.nii.gz", "label": f"./labelsTr/{c}.nii.gz"} for c in case_ids]
     counts = {"numTraining": len(pairs), "numTest": 0}
     write_json(folder / "dataset.json", {**header, **counts, "training": pairs, "test": []})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from usbench.contracts.data import Case, Task
+from usbench.contracts.data import Case, Layout, Reader, Task
 from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataProblem, Report, fail
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
@@ -30,8 +31,8 @@ _SAME_GRID = 0.1
 _LEAST_OVERLAP = 0.25
 
 
-class ChaosReader:
-    """Reads `Train_Sets/MR` of CHAOS. See `usbench.contracts.data.Reader`.
+class ChaosReader(Reader):
+    """Reads `Train_Sets/MR` of CHAOS.
 
     The first modality of the task (of in phase, out of phase, T2-SPIR, in this order) gives the
     grid and the annotation; scans on another grid are interpolated onto it through scanner
@@ -39,9 +40,7 @@ class ChaosReader:
     two annotations coincide.
     """
 
-    def __init__(self, task: Task, root: Path) -> None:
-        self.task = task
-        self.root = Path(root)
+    thread_safe = True
 
     def survey(self, report: Report) -> list[str]:
         """The patients' folders, sorted naturally; the series that they lack go to `report`."""
@@ -86,6 +85,21 @@ class ChaosReader:
         found = [f for m in self.task.modality_names for f in slice_files(folder / SERIES[m][0], ".dcm")]
         grounds = dict.fromkeys(SERIES[m][1] for m in self.task.modality_names)
         return found + [f for ground in grounds for f in slice_files(folder / ground, ".png")]
+
+    def mask_file(self, case_id: str) -> Path:
+        """The folder of the annotation that `read` uses."""
+        return self.root / case_id / SERIES[self.task.modality_names[0]][1]
+
+    def is_phantom(self) -> bool:
+        """Whether the first slice names its patient as the phantom does, or the folder has the mark."""
+        import pydicom
+
+        images = [file for file in self.files(self.case_ids()[0]) if file.suffix.lower() == ".dcm"]
+        try:
+            header = pydicom.dcmread(images[0], stop_before_pixels=True, specific_tags=["PatientName"])
+        except (IndexError, OSError, pydicom.errors.InvalidDicomError):
+            return super().is_phantom()  # reading the case will say what is wrong with the file
+        return str(header.get("PatientName", "")).startswith("Phantom^") or super().is_phantom()
 
     def read(self, case_id: str) -> Case:
         """Read one case. Raises `UsbenchError` naming the file, the value and the remedy."""
@@ -250,3 +264,33 @@ def _dice_by_class(one: np.ndarray, other: np.ndarray, task: Task) -> dict[str, 
         if total:
             scores[name] = 2 * int((a & b).sum()) / total
     return scores
+
+
+def _holds(folder: Path) -> bool:
+    tops = {Path(images).parts[0] for images, _ in SERIES.values()}
+    return folder.is_dir() and any((case / top).is_dir() for case in folder.iterdir() for top in tops)
+
+
+def _any_name(name: str) -> bool:
+    return True
+
+
+def _faults(task: Task) -> Iterator[str]:
+    for modality in task.modalities:
+        if modality.name not in SERIES:
+            yield f"modality {modality.name} is none of CHAOS; choose from {', '.join(SERIES)}"
+    for structure in task.classes:
+        if not structure.ranges or not all(0 < low <= high < 256 for low, high in structure.ranges):
+            yield f"class {structure.name} has ranges {structure.ranges}; give grey values, from 1 to 255"
+
+
+LAYOUT = Layout(
+    name="chaos",
+    description="a folder for each patient, with T1DUAL/DICOM_anon/{InPhase,OutPhase}, T1DUAL/Ground, "
+    "T2SPIR/DICOM_anon and T2SPIR/Ground",
+    open=ChaosReader,
+    holds=_holds,
+    parents=("chaos", "CHAOS", "CHAOS_Train_Sets"),
+    any_name=_any_name,
+    faults=_faults,
+)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, Task
+from usbench.contracts.data import Case, Layout, Reader, Task
 from usbench.contracts.names import natural_key, safe_name
 from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.datasets.voxel_grid import grid_difference
@@ -181,14 +181,16 @@ def _listed(file: Path, number: int, item: dict[str, Any], key: str) -> Path:
     return file.parent / name
 
 
-class MsdReader:
-    """Reads a folder in the layout of the Decathlon. See `usbench.contracts.data.Reader`."""
+class MsdReader(Reader):
+    """Reads a folder in the layout of the Decathlon."""
+
+    thread_safe = True
 
     def __init__(self, task: Task, root: Path) -> None:
         """Raises `UsbenchError` if dataset.json is wrong or lacks a modality of `task`."""
-        self.task = task
-        self.root = Path(root)
+        super().__init__(task, root)
         description = load_description(self.root)
+        self._reference = description.reference
         self._count = len(description.channels)
         self._channels = [self._channel(description, k) for k in range(len(task.modalities))]
         self._entries = {entry.case_id: entry for entry in description.entries}
@@ -222,6 +224,10 @@ class MsdReader:
         """The image and the mask of a case."""
         entry = self._entry(case_id)
         return [entry.image, entry.label]
+
+    def is_phantom(self) -> bool:
+        """Whether dataset.json says so as that of a phantom does, or the folder has the mark."""
+        return self._reference == "usbench phantom" or super().is_phantom()
 
     def read(self, case_id: str) -> Case:
         """Read one case on its native grid. Raises `UsbenchError` naming the file and the value."""
@@ -360,3 +366,34 @@ def _nifti_errors(case_id: str, path: Path, report: Report) -> Iterator[None]:
         report(_absent(case_id, path))
     except (ImageFileError, HeaderDataError, *_BROKEN) as error:
         report(DataProblem(case_id, path, f"truncated or invalid NIfTI file ({error})", _AGAIN))
+
+
+def _holds(folder: Path) -> bool:
+    return (folder / "dataset.json").is_file()
+
+
+def _any_name(name: str) -> bool:
+    # The folder of another task of the Decathlon may hold the same modalities: it is never this task's.
+    return not re.match(r"Task[0-9]+_", name)
+
+
+def _faults(task: Task) -> Iterator[str]:
+    seen: set[int] = set()
+    for structure in task.classes:
+        if not structure.labels or not all(0 < value < 2**31 for value in structure.labels):
+            yield f"class {structure.name} has labels {structure.labels}; give the mask values, from 1"
+        for value in structure.labels:
+            if value in seen:
+                yield f"the mask value {value} belongs to two classes; make them disjoint"
+            seen.add(value)
+
+
+LAYOUT = Layout(
+    name="msd",
+    description="dataset.json beside imagesTr and labelsTr",
+    open=MsdReader,
+    holds=_holds,
+    parents=("msd", "MSD"),
+    any_name=_any_name,
+    faults=_faults,
+)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, Reader, Task
+from usbench.contracts.data import Case, Reader, Task, ThreeMethods
 from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.errors import UsbenchError
@@ -18,23 +18,32 @@ from usbench.errors import UsbenchError
 _MEND = "mend the reader"
 
 
-class OwnReader:
-    """Calls the reader of a task (`Task.reader`) and checks what it gives; itself a `Reader`.
+class OwnReader(Reader):
+    """Calls the reader that a plugin brings and checks what it gives.
 
-    Every error names the task: what the reader raised, and what of a case is not as `Case` says.
+    Every error names the task: what the reader raised, and what of a case is not as `Case` says. What the
+    reader does not bring of `Reader` follows from its `case_ids`, `files` and `read`.
     """
 
-    def __init__(self, task: Task, root: Path) -> None:
-        """Raises `UsbenchError` if the reader cannot be made."""
-        assert task.reader is not None
-        self.task = task
-        self.root = Path(root)
-        make = task.reader
-        self._reader: Reader = self._call("making it", lambda: make(task, self.root))
+    def __init__(self, task: Task, root: Path, make: Callable[[Task, Path], ThreeMethods]) -> None:
+        """Raises `UsbenchError` if `make(task, root)` does."""
+        super().__init__(task, root)
+        self._reader: ThreeMethods = self._call("making it", lambda: make(task, self.root))
+        self.thread_safe = bool(getattr(self._reader, "thread_safe", False))
 
     def survey(self, report: Report) -> list[str]:
-        """The cases on disk, sorted naturally; absent files go to `report`."""
-        ids = self._call("case_ids()", lambda: list(self._reader.case_ids()))
+        """The cases on disk, sorted naturally; absent files, or what the reader finds, go to `report`."""
+        survey = self._brought("survey")
+        if survey is not None:
+            return self._checked(self._call("survey()", lambda: list(survey(self._only_problems(report)))))
+        ids = self._checked(self._call("case_ids()", lambda: list(self._reader.case_ids())))
+        for case_id in ids:
+            for file in self.files(case_id):
+                if not file.is_file():
+                    report(DataProblem(case_id, file, "the file is absent", "extract the data set again"))
+        return ids
+
+    def _checked(self, ids: list[Any]) -> list[str]:
         if not ids:
             raise self._error(f"its reader finds no case in {self.root}", "check the folder")
         for case_id in ids:
@@ -48,12 +57,7 @@ class OwnReader:
         twice = [case_id for case_id, count in Counter(ids).items() if count > 1]
         if twice:
             raise self._error(f"its reader names case {twice[0]} twice", _MEND)
-        ids = sorted(ids, key=natural_key)
-        for case_id in ids:
-            for file in self.files(case_id):
-                if not file.is_file():
-                    report(DataProblem(case_id, file, "the file is absent", "extract the data set again"))
-        return ids
+        return sorted(ids, key=natural_key)
 
     def case_ids(self) -> list[str]:
         """The cases on disk, sorted naturally. Raises `UsbenchError` if there is none or a file lacks."""
@@ -68,13 +72,60 @@ class OwnReader:
 
     def read(self, case_id: str) -> Case:
         """Read one case. Raises `UsbenchError` naming the task, the case and what is wrong."""
-        case = self.examine(case_id, fail)
+        given = self._call(f"read('{case_id}')", lambda: self._reader.read(case_id))
+        case = self._sound(case_id, given, fail)
         assert case is not None
         return case
 
     def examine(self, case_id: str, report: Report) -> Case | None:
         """Read one case, handing every problem to `report`; None if there was one."""
-        case = self._call(f"read('{case_id}')", lambda: self._reader.read(case_id))
+        examine, found = self._brought("examine"), []
+
+        def note(problem: DataProblem) -> None:
+            found.append(problem)
+            report(problem)
+
+        if examine is None:
+            case = self._call(f"read('{case_id}')", lambda: self._reader.read(case_id))
+        else:
+            case = self._call(f"examine('{case_id}')", lambda: examine(case_id, self._only_problems(note)))
+            if case is None and not found:
+                raise self._error(f"its reader gives no case {case_id} and names no fault of it", _MEND)
+            if case is None:
+                return None
+        sound = self._sound(case_id, case, note)
+        return None if found else sound
+
+    def mask_file(self, case_id: str) -> Path:
+        """The file of a case's mask, for messages."""
+        mask_file = self._brought("mask_file")
+        if mask_file is None:
+            return self.files(case_id)[-1]
+        return Path(self._call(f"mask_file('{case_id}')", lambda: mask_file(case_id)))
+
+    def is_phantom(self) -> bool:
+        """Whether the folder has the mark of a phantom, or the reader says so."""
+        own = self._brought("is_phantom")
+        return super().is_phantom() or (own is not None and bool(self._call("is_phantom()", own)))
+
+    def _brought(self, name: str) -> Callable[..., Any] | None:
+        """A method that the reader brings itself; None where it has none or that of `Reader`."""
+        method = getattr(self._reader, name, None)
+        return None if getattr(method, "__func__", None) is getattr(Reader, name) else method
+
+    def _only_problems(self, report: Report) -> Report:
+        """`report` for the reader of a plugin, which may hand it anything."""
+
+        def checked(problem: DataProblem) -> None:
+            if not isinstance(problem, DataProblem):
+                kind = type(problem).__name__
+                raise self._error(f"its reader reports a {kind}, not a usbench.DataProblem", _MEND)
+            report(problem)
+
+        return checked
+
+    def _sound(self, case_id: str, case: Any, report: Report) -> Case | None:
+        """`case` if it is what `Case` says; else None, every fault handed to `report`."""
         if not isinstance(case, Case):
             raise self._error(f"its reader gives a {type(case).__name__} for case {case_id}", "give a Case")
         file, found = self.files(case_id)[0], False

@@ -12,29 +12,29 @@ from usbench.errors import UsbenchError
 from usbench.plugins import search as brought
 from usbench.plugins.search import Searched
 
-_MODULES = {"chaos": "chaos", "msd-prostate": "msd_prostate", "msd-brain": "msd_brain"}
+# A task's file is called after it, with _ for -.
+_BUILT_IN = ("chaos", "msd-prostate", "msd-brain")
 
-# A user's folder states no tolerance: two millimetres, as for the organs of the built-in tasks.
 _FOLDER_TOLERANCE_MM = 2.0
 
 
 def task_names() -> list[str]:
     """The names of the built-in tasks."""
-    return list(_MODULES)
+    return list(_BUILT_IN)
 
 
 def search_tasks(plugins: Sequence[str | Path] = ()) -> Searched:
     """The tasks that plugins bring, by name, and the problems of others; built-in tasks are neither."""
-    return brought.search(brought.TASK, plugins, taken=_MODULES)
+    return brought.search(brought.TASK, plugins, taken=_BUILT_IN)
 
 
 def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
     """The task called `name`. Raises `UsbenchError`, with the nearest name, for one that is not there,
     and for a task of a plugin that cannot be used."""
-    if name in _MODULES:
+    if name in _BUILT_IN:
         if plugins:
             search_tasks(plugins).refuse(name)
-        task: Task = importlib.import_module(f"{__name__}.{_MODULES[name]}").TASK
+        task: Task = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").TASK
         return task
     found = search_tasks(plugins).get(name)
     from usbench.datasets.tasks.checks import check_task
@@ -63,7 +63,7 @@ def task_from_folder(path: Path) -> Task:
     name = safe_name(path.resolve().name)
     if not name:
         raise UsbenchError(f"{path}: the folder's name cannot name a task; rename it with letters and digits")
-    if name in _MODULES:
+    if name in _BUILT_IN:
         raise UsbenchError(
             f"{path}: the folder's name is that of the built-in task '{name}', and their results would mix; "
             f"rename the folder, or run --task {name}"
@@ -71,8 +71,6 @@ def task_from_folder(path: Path) -> Task:
     return Task(
         name=name,
         title=description.title or path.resolve().name,
-        layout="msd",
-        folder=".",
         modalities=tuple(
             Modality(safe_name(channel), f"{channel} image", aliases=(channel,))
             for channel in description.channels
@@ -80,9 +78,8 @@ def task_from_folder(path: Path) -> Task:
         classes=tuple(
             Structure(safe_name(label), label, labels=values) for label, values in description.labels.items()
         ),
-        case_ids=(),
         nsd_tolerance_mm=_FOLDER_TOLERANCE_MM,
+        tolerance_reason="as for the organs of the built-in tasks, since the folder states none",
         licence=description.licence or "not stated",
         citation=description.reference or "not stated",
-        homepage="",
     )

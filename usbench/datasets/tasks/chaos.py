@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from usbench.contracts.data import Download, Modality, Structure, Task
+from pathlib import Path
+
+from usbench.contracts.data import Download, Modality, Phantom, Structure, Task
+from usbench.datasets.splits import fixed_folds
+
+_CASE_IDS = tuple(str(n) for n in (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39))
+
+
+def _write_phantom(folder: Path, case_id: str, seed: int, index: int) -> None:
+    from usbench.datasets.phantom.chaos import write_case
+
+    write_case(folder, case_id, seed, index)
+
 
 TASK = Task(
     name="chaos",
     title="Abdominal organs on T1-DUAL and T2-SPIR MRI (CHAOS)",
-    layout="chaos",
+    reader="chaos",
     folder="Train_Sets/MR",
     modalities=(
         Modality("t1-in", "T1-weighted in-phase MRI", aliases=("T1DUAL-InPhase", "InPhase")),
@@ -21,11 +33,12 @@ TASK = Task(
         Structure("left-kidney", "left kidney", ranges=((175, 200),)),
         Structure("spleen", "spleen", ranges=((240, 255),)),
     ),
-    case_ids=tuple(
-        str(n) for n in (1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39)
-    ),
-    # A little more than one pixel in the plane of the scans: an outline off by a pixel is still right.
+    case_ids=_CASE_IDS,
+    folds=fixed_folds("chaos"),
+    phantom=Phantom(_CASE_IDS, _write_phantom),
+    published="chaos",
     nsd_tolerance_mm=2.0,
+    tolerance_reason="a little more than one pixel in the plane of the scans: an outline off by one is right",
     licence="CC BY-NC-SA 4.0",
     citation=(
         "Kavur AE, Gezer NS, Baris M, et al. CHAOS Challenge - combined (CT-MR) healthy abdominal organ "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from usbench.contracts.data import Modality, Structure, Task
+from usbench.contracts.data import Modality, Phantom, Structure, Task
+from usbench.datasets.readers.layouts import layout_of
 from usbench.errors import UsbenchError
 
 
@@ -40,21 +41,18 @@ def _faults(task: Task) -> Iterator[str]:
     except TypeError:
         yield "one of its values is a list or a dict; use tuples throughout"
         return
-    if task.reader is None:
-        if task.layout != "msd":
-            yield f"layout '{task.layout}' is for built-in tasks; use layout 'msd', or give a reader"
-        for structure in task.classes:
-            if not structure.labels or not all(0 < value < 2**31 for value in structure.labels):
-                yield f"class {structure.name} has labels {structure.labels}; give the mask values, from 1"
-        if twice := _twice([str(v) for structure in task.classes for v in structure.labels]):
-            yield f"the mask value {twice} belongs to two classes; make them disjoint"
-    elif not callable(task.reader) or not getattr(task.reader, "__module__", ""):
-        yield "its reader is no class or function; give a callable (task, folder) -> Reader"
+    try:
+        yield from layout_of(task).faults(task)
+    except UsbenchError as error:
+        yield str(error)
+        return
     if not task.nsd_tolerance_mm > 0:
         yield f"nsd_tolerance_mm is {task.nsd_tolerance_mm}; give millimetres above 0"
     for name in ("title", "licence", "citation"):
         if not getattr(task, name).strip():
             yield f"it states no {name}; write it, or 'not stated'"
+    if task.phantom is not None:
+        yield from _phantom_faults(task.phantom)
     dealt = [case for fold in task.folds for case in fold]
     if task.folds and (len(task.folds) < 2 or not all(task.folds)):
         yield f"folds has {len(task.folds)} folds, or an empty one; give at least two with cases in each"
@@ -62,6 +60,17 @@ def _faults(task: Task) -> Iterator[str]:
         yield f"case {twice} is in two folds; a patient must be in one"
     if task.case_ids and (absent := sorted(set(dealt) - set(task.case_ids))):
         yield f"folds names case {absent[0]}, which case_ids does not; correct one of the two"
+
+
+def _phantom_faults(phantom: object) -> Iterator[str]:
+    if not isinstance(phantom, Phantom):
+        yield f"its phantom is a {type(phantom).__name__}; make it a usbench.Phantom(case_ids, write_case)"
+    elif len(phantom.case_ids) < 2 or not all(isinstance(name, str) and name for name in phantom.case_ids):
+        yield "its phantom has fewer than two case_ids, or one that is no text; name at least two patients"
+    elif twice := _twice(phantom.case_ids):
+        yield f"its phantom names case {twice} twice; name every patient once"
+    elif not callable(phantom.write_case) or not callable(phantom.write_index):
+        yield "write_case or write_index of its phantom is no function; give functions"
 
 
 def _twice(names: Sequence[str]) -> str:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from usbench.contracts.data import Download, Modality, Structure, Task
+from collections.abc import Sequence
+from pathlib import Path
+
+from usbench.contracts.data import Download, Modality, Phantom, Structure, Task
+from usbench.datasets.splits import fixed_folds
+
+_CASE_IDS = tuple(f"BRATS_{number:03d}" for number in range(1, 485))
+
+
+def _write_phantom(folder: Path, case_id: str, seed: int, index: int) -> None:
+    from usbench.datasets.phantom.msd import write_brain
+
+    write_brain(folder, case_id, seed, index)
+
+
+def _write_index(folder: Path, case_ids: Sequence[str]) -> None:
+    from usbench.datasets.phantom.msd import write_brain_index
+
+    write_brain_index(folder, case_ids)
+
 
 TASK = Task(
     name="msd-brain",
     title="Brain tumour on FLAIR, T1, T1 with contrast and T2 (Medical Segmentation Decathlon, Task01)",
-    layout="msd",
     folder="Task01_BrainTumour",
     modalities=(
         Modality("flair", "T2-FLAIR MRI", aliases=("FLAIR",)),
@@ -17,9 +35,12 @@ TASK = Task(
     ),
     # 1 oedema, 2 non-enhancing tumour, 3 enhancing tumour.
     classes=(Structure("tumour", "brain tumour", labels=(1, 2, 3)),),
-    case_ids=tuple(f"BRATS_{number:03d}" for number in range(1, 485)),
-    # One voxel: the images are on a 1 mm grid.
+    case_ids=_CASE_IDS,
+    folds=fixed_folds("msd-brain"),
+    phantom=Phantom(_CASE_IDS, _write_phantom, _write_index),
+    published="brain",
     nsd_tolerance_mm=1.0,
+    tolerance_reason="one voxel: the images are on a 1 mm grid",
     mirrors=True,
     licence="CC BY-SA 4.0",
     citation=(
