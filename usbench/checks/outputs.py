@@ -176,11 +176,10 @@ def bfloat16(subject: Subject) -> Outcome:
 
 def cost(subject: Subject) -> Outcome:
     """Parameters, GFLOPs and memory; it informs, and never fails."""
-    from usbench.methods.cost import measure_gflops
+    from usbench.methods.cost import count_parameters, measure_gflops
 
     network = subject.network()
-    count = sum(p.numel() for p in network.parameters())
-    trained = sum(p.numel() for p in trainable(network))
+    count, trained = count_parameters(network)
     side = subject.config.data.size
     images = subject.images(size=(side, side), batch=1)
     flops = None

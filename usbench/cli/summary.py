@@ -105,20 +105,20 @@ def print_plan(plan: Plan, folds: Any) -> None:
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split
     from usbench.fusions.build import build_model
+    from usbench.methods.cost import count_parameters
     from usbench.runs.plan import parse_folds
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()
     split = make_split(plan.task, case_ids)
     chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
     fusion = plan.fusion if plan.brought is None else plan.brought.fusion
-    parameters = list(build_model(plan.method, plan.task, fusion, plan.config).parameters())
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    parameters = count_parameters(build_model(plan.method, plan.task, fusion, plan.config))
     lines = [
         f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
         f"classes: {', '.join(plan.task.class_names)}",
         f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion, "
-        f"{sum(p.numel() for p in parameters):,} parameters ({trainable:,} trainable)",
+        f"{parameters.all:,} parameters ({parameters.trainable:,} trainable)",
         f"device: {plan.device}, preset: {plan.config.preset}",
         *(f"fold {k}: train {len(split.train(k))} cases, test {', '.join(split.test(k))}" for k in chosen),
         yaml.safe_dump(plan.config.as_dict(), sort_keys=False).rstrip(),

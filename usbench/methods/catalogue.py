@@ -136,7 +136,7 @@ def cost(method: Method, task: Task, fusion: str | Fusion, config: Config) -> di
     from torch import nn
 
     from usbench.fusions.build import build_model
-    from usbench.methods.cost import measure_gflops
+    from usbench.methods.cost import count_parameters, measure_gflops
 
     # Weights change no count, and are not fetched for one.
     settings = {key: "none" if key == "pretrained" else value for key, value in config.method.items()}
@@ -154,10 +154,10 @@ def cost(method: Method, task: Task, fusion: str | Fusion, config: Config) -> di
         raise
     except Exception:  # A network may need real numbers while it is built.
         network, gflops = counted("cpu")
-    parameters = list(network.parameters())
+    parameters = count_parameters(network)
     return {
-        "parameters": sum(p.numel() for p in parameters),
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "parameters": parameters.all,
+        "trainable": parameters.trainable,
         "gflops_per_slice": gflops,
     }
 

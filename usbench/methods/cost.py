@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+
+class ParameterCount(NamedTuple):
+    """The number of parameters of a network, and of those that are trained."""
+
+    all: int
+    trainable: int
+
+
+def count_parameters(network: nn.Module) -> ParameterCount:
+    """Count the parameters of `network`; one that several layers share counts once.
+
+    Args:
+        network: on any device, "meta" included.
+
+    Returns:
+        How many numbers its parameters hold, and how many of them training changes.
+    """
+    parameters = list(network.parameters())
+    return ParameterCount(
+        sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+    )
 
 
 def measure_gflops(

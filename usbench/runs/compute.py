@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from usbench.runs.train import History, fit
 from usbench.runtime.console import say
 from usbench.runtime.memory import forget_peak
 from usbench.scores.case import ClassScore, paper_style, score_case, summarise
-from usbench.storage.files import atomic_path, os_errors, write_json, write_text
+from usbench.storage.files import atomic_path, locked, os_errors, write_json, write_text
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -51,27 +52,10 @@ def is_busy(folder: Path) -> bool:
         return True
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> AbstractContextManager[None]:
     """Hold the cell: a second process that wants it is told so, by `CellBusy`."""
-    from filelock import FileLock, Timeout
-
-    with os_errors(folder, "write results into"):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise CellBusy(
-                f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
-            ) from error
-    try:
-        yield
-    finally:
-        # While it is held: unlinked after the release it might be another process's by then.
-        with contextlib.suppress(OSError):
-            (folder / ".lock").unlink()
-        lock.release()
+    busy = f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
+    return locked(folder / ".lock", busy=CellBusy(busy), remove=True)
 
 
 def compute(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from usbench import __version__
-from usbench.methods.cost import measure_gflops
+from usbench.methods.cost import count_parameters, measure_gflops
 from usbench.results.io import SCHEMA_VERSION
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
@@ -34,7 +34,7 @@ def describe(
     example: a slice [1, M, S, S] of a test case on the device; rows: its features, by name.
     memory_since: what `usbench.runtime.memory.forget_peak` said when the training began.
     """
-    parameters = list(network.parameters())
+    parameters = count_parameters(network)
     return {
         "schema": SCHEMA_VERSION,
         "usbench": __version__,
@@ -88,8 +88,8 @@ def describe(
         },
         "fusion": _fusion(cell),
         "cost": {
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "parameters": parameters.all,
+            "trainable": parameters.trainable,
             "frozen_elsewhere": cell.method.frozen_parameters(cell.config.method),
             "gflops_per_slice": measure_gflops(network, example, rows),
             "peak_memory_mb": peak_memory_mb(fabric.device),

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock file `path` alone. Who has to wait for another process says `waiting` and waits."""
+def locked(
+    path: Path, waiting: str = "", *, busy: UsbenchError | None = None, remove: bool = False
+) -> Iterator[None]:
+    """Hold the lock file `path` alone; its folder is made where there is none.
+
+    Args:
+        path: the lock file. Locks end with the process that holds them, however it ends.
+        waiting: what is said where another process holds it; then it is waited for.
+        busy: raised where another process holds it, instead of waiting.
+        remove: whether the file is removed in the end.
+
+    Raises:
+        UsbenchError: `busy`, or where the file cannot be written.
+    """
     from filelock import FileLock, Timeout
 
     with os_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=1)
+            lock.acquire(timeout=1 if busy is None else 0)
         except Timeout:
+            if busy is not None:
+                raise busy from None
             from usbench.runtime.console import say
 
             say(waiting)
@@ -98,6 +112,10 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if remove:
+            # While it is held: after the release the file might be another process's by then.
+            with suppress(OSError):
+                path.unlink()
         lock.release()
 
 
@@ -161,8 +179,6 @@ def at_home(path: str | Path) -> Path:
 
 def require_writable(folder: Path) -> None:
     """Fail before hours of training where results cannot be written."""
-    from usbench.storage.files import os_errors
-
     with os_errors(folder, "write results into"):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".usbench-{os.getpid()}"
