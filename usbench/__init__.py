@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import EncoderDecoder, Feature, Method
     from usbench.contracts.problem import DataProblem
+    from usbench.contracts.request import Request
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
     from usbench.results.io import load_result
@@ -41,6 +42,7 @@ __all__ = [
     "Modality",
     "Phantom",
     "Reader",
+    "Request",
     "Structure",
     "Task",
     "UsbenchError",
@@ -65,6 +67,7 @@ _LAZY = {
     "Modality": ("usbench.contracts.data", "Modality"),
     "Phantom": ("usbench.contracts.data", "Phantom"),
     "Reader": ("usbench.contracts.data", "Reader"),
+    "Request": ("usbench.contracts.request", "Request"),
     "Structure": ("usbench.contracts.data", "Structure"),
     "Task": ("usbench.contracts.data", "Task"),
     "leaderboard": ("usbench.leaderboards.board", "build"),

@@ -65,9 +65,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-CACHE_GB = 50.0
-"""Default bound on stored features of frozen parts, in GB."""
-
 DEFAULT_FOLDS = {"paper": "all", "quick": "0", "smoke": "0"}
 
 

@@ -308,9 +308,9 @@ def test_packages_and_their_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_matrix_takes_it_by_name(files: dict[str, Path], words: dict[str, Any]) -> None:
     every = {**words, "tasks": "msd-prostate", "workers": 1, "methods": "tiny,zeus"}
     plain = usbench.matrix(**every, dry_run=True)
-    assert {entry.plan.fusion for entry in plain.entries} == {"early", "hybrid", "late"}
+    assert {entry.plan.fusion for entry in plain.cells} == {"early", "hybrid", "late"}
     made = usbench.matrix(**every, fusions="mean-image,early", dry_run=True)
-    assert [str(one).split(":")[0] for one in made.absent] == [
+    assert [str(one).split(":")[0] for one in made.not_applicable] == [
         "msd-prostate zeus mean-image",
         "msd-prostate zeus early",
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from usbench.config import make_config
+from usbench.contracts.request import Request, run_options
 from usbench.datasets.splits import make_split
 from usbench.datasets.store import Store
 from usbench.datasets.tasks import get_task
@@ -21,22 +22,17 @@ def built_in_cell(fusion: str, task: str = "msd-prostate", **changes: Any) -> Ce
     ids = changes.pop("case_ids", None) or the_task.case_ids
     changes.pop("task_itself", None)
     store = Store(Path("store"), the_task, config.data, dict.fromkeys(ids, "c" * 64))
+    asked = {name: changes.pop(name) for name in list(changes) if name in run_options()}
     parts: dict[str, Any] = {
+        "request": Request(fusion=fusion, task=task, **asked),
         "task": the_task,
         "method": method,
         "found": found,
         "source_hash": "a" * 64,
-        "fusion": fusion,
         "fold": 0,
-        "seed": 0,
         "config": config,
         "kind": "phantom",
         "store": store,
         "split": make_split(the_task, ids),
-        "merge_labels": None,
-        "limit": None,
-        "precision": "32",
-        "devices": 1,
-        "runs_dir": Path("runs"),
     }
     return Cell(**{**parts, **changes})

@@ -68,17 +68,19 @@ def finished(place: SimpleNamespace) -> Path:
 
 def cell_folder(place: SimpleNamespace) -> Path:
     """Where the cell of `on_prostate` goes."""
+    from usbench.contracts.request import Request
     from usbench.runs.plan import make_cells, make_plan
 
-    plan = make_plan(
-        "unet",
-        "early",
-        "msd-prostate",
+    request = Request(
+        fusion="early",
+        task="msd-prostate",
         data_dir=place.root / "msd",
+        folds="0",
         preset="smoke",
         settings={"train.epochs": 1},
+        runs_dir=place.runs,
     )
-    (cell,) = make_cells(plan, "0", 0, None, None, "32", 1, place.runs)
+    (cell,) = make_cells(make_plan(request))
     return cell.folder
 
 
@@ -183,10 +185,19 @@ def edited_cases(p: SimpleNamespace) -> Any:
 
 
 def prepared_data_changed(p: SimpleNamespace) -> Any:
+    from usbench.contracts.request import Request
     from usbench.runs.plan import make_cells, make_plan
 
-    plan = make_plan("unet", "early", "msd-prostate", data_dir=p.root / "msd", preset="smoke", device="cpu")
-    (cell,) = make_cells(plan, "0", 0, None, None, "32", 1, p.runs)
+    request = Request(
+        fusion="early",
+        task="msd-prostate",
+        data_dir=p.root / "msd",
+        folds="0",
+        preset="smoke",
+        device="cpu",
+        runs_dir=p.runs,
+    )
+    (cell,) = make_cells(make_plan(request))
     file = first(cell.store.path.rglob("images.npy"))
     content = bytearray(file.read_bytes())
     content[-3] ^= 255

@@ -22,7 +22,7 @@ from usbench.errors import UsbenchError
 from usbench.matrices import live
 from usbench.matrices.failures import NAME, Failures
 from usbench.matrices.summary import listing, summary
-from usbench.matrices.worker import Outcome
+from usbench.matrices.worker import JobReport
 from usbench.results.io import load_result
 
 PLUGIN = TINY
@@ -82,33 +82,33 @@ def test_a_cell_is_that_of_run(words: dict[str, Any]) -> None:
 
 def test_seeds_and_methods_multiply(words: dict[str, Any]) -> None:
     made = usbench.matrix(**{**words, "methods": ["tiny", "fragile"], "seeds": "2,5"}, dry_run=True)
-    assert len({entry.name for entry in made.entries}) == 2 * 2 * 2 * 2
-    assert len({entry.folder for entry in made.entries if entry.folder}) in (0, 16)
-    assert {entry.seed for entry in made.entries} == {2, 5}
+    assert len({entry.name for entry in made.cells}) == 2 * 2 * 2 * 2
+    assert len({entry.folder for entry in made.cells if entry.folder}) in (0, 16)
+    assert {entry.seed for entry in made.cells} == {2, 5}
 
 
 def test_what_does_not_apply_is_named_with_its_reason(words: dict[str, Any]) -> None:
     made = usbench.matrix(**{**words, "methods": "zeus,tiny", "fusions": "all"}, dry_run=True)
-    reasons = {(a.method, a.fusion): a.reason for a in made.absent}
+    reasons = {(a.method, a.fusion): a.reason for a in made.not_applicable}
     assert set(reasons) == {("zeus", "early"), ("tiny", "hybrid")}
     assert reasons["zeus", "early"] == "method 'zeus' does not apply to early fusion; choose hybrid or late"
-    assert {(e.plan.method.name, e.plan.fusion) for e in made.entries} == {
+    assert {(e.plan.method.name, e.plan.fusion) for e in made.cells} == {
         ("zeus", "hybrid"),
         ("zeus", "late"),
         ("tiny", "early"),
         ("tiny", "late"),
     }
     # One cell of the method with frozen parts comes first, its others last.
-    order = [e.plan.method.name for e in made.entries]
+    order = [e.plan.method.name for e in made.cells]
     assert order == ["zeus", *["tiny"] * 4, *["zeus"] * 3]
 
 
 def test_all_takes_what_is_there(words: dict[str, Any], small_prostate: Path) -> None:
     """Absent data of a task that was not named is no error; of one that was named, it is."""
     made = usbench.matrix(**{**words, "tasks": "all"}, dry_run=True)
-    assert {a.task for a in made.absent} == {"chaos", "msd-brain"}
-    assert all(str(small_prostate) in a.reason for a in made.absent)
-    assert {e.plan.task.name for e in made.entries} == {"msd-prostate"}
+    assert {a.task for a in made.not_applicable} == {"chaos", "msd-brain"}
+    assert all(str(small_prostate) in a.reason for a in made.not_applicable)
+    assert {e.plan.task.name for e in made.cells} == {"msd-prostate"}
     with pytest.raises(UsbenchError, match="no data of task chaos"):
         usbench.matrix(**{**words, "tasks": "chaos,msd-prostate"})
 
@@ -209,7 +209,7 @@ def held(words: dict[str, Any]) -> Iterator[SimpleNamespace]:
     words["fusions"] = "early"
     usbench.matrix(**{**words, "folds": "1"})  # Prepares the data.
     found = usbench.matrix(**{**words, "folds": "0"}, dry_run=True)
-    folder = found.entries[0].folder
+    folder = found.cells[0].folder
     assert folder is not None
     folder.mkdir(parents=True)
     stream = open(folder / ".lock", "w")  # noqa: SIM115
@@ -255,7 +255,7 @@ def test_a_cell_finished_by_another_process_is_taken(
 def test_a_lock_that_nobody_holds_is_no_obstacle(words: dict[str, Any]) -> None:
     usbench.matrix(**{**words, "folds": "1"})
     found = usbench.matrix(**words, dry_run=True)
-    for entry in found.entries:
+    for entry in found.cells:
         assert entry.folder is not None
         entry.folder.mkdir(parents=True, exist_ok=True)
         (entry.folder / ".lock").touch()
@@ -269,8 +269,8 @@ def test_a_lock_that_nobody_holds_is_no_obstacle(words: dict[str, Any]) -> None:
 def test_a_cell_pickles_without_its_method(words: dict[str, Any]) -> None:
     usbench.matrix(**{**words, "folds": "0", "fusions": "early"})
     made = usbench.matrix(**{**words, "methods": "tiny,zeus,unet", "fusions": "all"}, dry_run=True)
-    assert len(made.entries) == 2 * (2 + 2 + 3)
-    for entry in made.entries:
+    assert len(made.cells) == 2 * (2 + 2 + 3)
+    for entry in made.cells:
         assert entry.cell is not None
         packed = pickle.dumps(entry.cell)
         assert b"build_segmenter" not in packed
@@ -356,7 +356,7 @@ def test_a_setting_of_one_method_is_none_of_the_others(
 ) -> None:
     words = {**words, "methods": "tiny,unet", "settings": {**SMALL, "method.encoder": "resnet34"}}
     made = usbench.matrix(**words, dry_run=True)
-    encoders = {e.plan.method.name: e.plan.config.method for e in made.entries}
+    encoders = {e.plan.method.name: e.plan.config.method for e in made.cells}
     assert encoders["unet"]["encoder"] == "resnet34"
     assert "encoder" not in encoders["tiny"]
     assert "method.encoder is a setting of unet; the other methods have none" in capsys.readouterr().err
@@ -370,11 +370,14 @@ def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from usbench.datasets import workers as cores
     from usbench.matrices import pool
+    from usbench.matrices.request import MatrixRequest
     from usbench.matrices.resources import find_place
+
+    names = ("device", "devices", "address", "workers", "cpus_per_run", "gpus_per_run")
 
     def place(*given: Any) -> Any:
         with ExitStack() as stack:
-            return find_place(stack, *given)
+            return find_place(stack, MatrixRequest.of(**dict(zip(names, given, strict=True))))
 
     monkeypatch.setattr(cores, "usable_cores", lambda: 12)
     monkeypatch.setattr(pool, "ray_is_installed", lambda: True)
@@ -421,8 +424,8 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(live, "_console", lambda: Console(file=out, width=200))
     cells = entries(tmp_path, 3)
     with live.View(cells, before=2, workers=2) as view:
-        view.ended(cells[0], Outcome("computed", 120.0))
-        view.ended(cells[1], Outcome("failed", 3.0, "no memory"))
+        view.ended(cells[0], JobReport("computed", 120.0))
+        view.ended(cells[1], JobReport("failed", 3.0, "no memory"))
         assert view.time_left() == 120
     assert out.getvalue().splitlines() == [
         "matrix: 2 of 5 cells are done, 3 to compute",
@@ -441,7 +444,7 @@ def test_live_view_reads_what_runs_from_the_folders(tmp_path: Path, monkeypatch:
     (tmp_path / "1" / ".lock").touch()
     (tmp_path / "1" / "history.csv").write_text("epoch,loss\n1,0.9\n2,0.8\n3,0.7\n")
     with live.View(cells, before=4, workers=1) as view:
-        view.ended(cells[0], Outcome("computed", 60.0))
+        view.ended(cells[0], JobReport("computed", 60.0))
         console.print(view._render())
         shown = out.getvalue()
         assert view._live is not None

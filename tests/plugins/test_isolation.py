@@ -198,6 +198,7 @@ def test_what_lies_beside_a_plugin_file_counts(tmp_path: Path, monkeypatch: pyte
 def test_a_changed_plugin_and_a_new_version_are_new_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_prostate: Path
 ) -> None:
+    from usbench.contracts.request import Request
     from usbench.runs.plan import make_cells, make_plan
 
     package = write_package(tmp_path, "cellpackage")
@@ -205,10 +206,17 @@ def test_a_changed_plugin_and_a_new_version_are_new_cells(
     importlib.invalidate_caches()
 
     def key() -> str:
-        plan = make_plan(
-            "packed", "early", "msd-prostate", data_dir=small_prostate, preset="smoke", device="cpu"
+        request = Request(
+            method="packed",
+            fusion="early",
+            task="msd-prostate",
+            data_dir=small_prostate,
+            folds="0",
+            preset="smoke",
+            device="cpu",
+            runs_dir=tmp_path / "runs",
         )
-        (cell,) = make_cells(plan, "0", 0, None, None, "32", 1, tmp_path / "runs")
+        (cell,) = make_cells(make_plan(request))
         return cell.key
 
     first = key()

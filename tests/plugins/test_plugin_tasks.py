@@ -205,8 +205,8 @@ def test_without_data_there_is_no_run(data: Path, tmp_path: Path, monkeypatch: p
     made = usbench.matrix(
         "tiny", "early", "all", plugins=[OWN, TINY], data_dir=data, device="cpu", dry_run=True
     )
-    assert {entry.plan.task.name for entry in made.entries} == {"two-scans"}
-    assert {one.task for one in made.absent} == {"chaos", "msd-brain", "msd-prostate"}
+    assert {entry.plan.task.name for entry in made.cells} == {"two-scans"}
+    assert {one.task for one in made.not_applicable} == {"chaos", "msd-brain", "msd-prostate"}
 
 
 FAULTS = [

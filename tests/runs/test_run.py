@@ -103,13 +103,11 @@ def test_what_changes_the_outcome_makes_another_cell(
 ) -> None:
     from usbench.runs.plan import make_cells, make_plan
 
-    options = {"modalities": None, "settings": SMALL, "fusion": "early", "seed": 0, **change}
-    seed = options.pop("seed")
-    fusion = options.pop("fusion")
-    plan = make_plan(
-        "unet", fusion, "msd-prostate", data_dir=small_prostate, preset="smoke", device="cpu", **options
+    options = {"settings": SMALL, "fusion": "early", **change}
+    words = {"task": "msd-prostate", "data_dir": small_prostate, "preset": "smoke", "device": "cpu"}
+    (cell,) = make_cells(
+        make_plan(usbench.Request(**{**words, **options, "folds": "0", "runs_dir": tmp_path}))
     )
-    (cell,) = make_cells(plan, "0", seed, None, None, "32", 1, tmp_path)
     assert cell.key != finished.data["cell"]["hash"]
 
 

@@ -1,12 +1,17 @@
-"""Options that several commands share."""
+"""Options that several commands share; those of a request become options of click here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from usbench.contracts.options import Option, options_of, written
+from usbench.contracts.request import Request
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -24,77 +29,54 @@ debug_option = click.option(
 )
 
 
-data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where the data sets are (default: $USBENCH_DATA)."
-)
-
-plugin_option = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Python file with a METHOD, TASK or FUSION.",
-)
-
-
 def split_names(text: str | None) -> list[str] | None:
     """Comma-separated names as a list, None where nothing was given."""
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
 
 
-_CELL_OPTIONS = (
-    data_dir_option,
-    click.option(
-        "--data",
-        default="auto",
-        show_default=True,
-        help="auto: real data where it is found, else the phantom. real: absence is an error. "
-        "phantom: always.",
-    ),
-    click.option("--modalities", help="Use only these, comma-separated."),
-    click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name."),
-    click.option("--folds", help="all, or numbers such as 0,2 (default: 0; with preset paper: all)."),
-    click.option(
-        "--preset", help="paper, quick or smoke (default: quick on phantoms and on a CPU, else paper)."
-    ),
-    click.option(
-        "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
-    ),
-    click.option(
-        "--config", type=click.Path(path_type=Path), help="YAML file of settings; --set wins over it."
-    ),
-    plugin_option,
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-    click.option("--precision", default="32", show_default=True, help="32, bf16 or 16."),
-    click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path)),
-    click.option(
-        "--limit", type=int, metavar="N", help="Use the first N cases only; such a run is never ranked."
-    ),
-    click.option(
-        "--cache-gb",
-        default=50.0,
-        show_default=True,
-        help="Bound on stored features of frozen parts; past it they are computed anew in every batch.",
-    ),
-)
+def _parsed(context: click.Context, parameter: click.Parameter, value: Sequence[str]) -> dict[str, Any]:
+    """Settings by name: those of a file of words, and those of the command line, which win."""
+    from usbench.config import parse_assignments
+
+    return {**context.meta.get("usbench.settings", {}), **parse_assignments(value)}
 
 
-def cell_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what a cell is, for `run` and `matrix` alike."""
-    for option in reversed(_CELL_OPTIONS):
-        command = option(command)
-    return command
+_TYPES: dict[str, Any] = {
+    "path": click.Path(path_type=Path),
+    "whole": click.INT,
+    "number": click.FLOAT,
+}
 
 
-def words_of_file(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    """Take the words of FILE.yaml as defaults; settings are kept apart, since those are merged."""
-    if value is None:
-        return
-    from usbench.matrices.words import read_file
+def click_option(name: str, one: Option) -> Decorator:
+    """The option of a command line that fills the field `name` of a request."""
+    facts: dict[str, Any] = {"help": one.help, "metavar": one.metavar}
+    if one.kind == "switch":
+        return click.option(f"--{one.flag}", name, is_flag=True, default=one.default, **facts)
+    facts["type"] = _TYPES.get(one.kind, click.STRING)
+    if one.kind == "settings":
+        return click.option(f"--{one.flag}", name, multiple=True, callback=_parsed, **facts)
+    if one.repeated:
+        return click.option(f"--{one.flag}", name, multiple=True, **facts)
+    text = None if one.default is None else written(one.default)
+    return click.option(f"--{one.flag}", name, default=text, show_default=text is not None, **facts)
 
-    options = {option.opts[0].removeprefix("--"): option.name for option in context.command.params}
-    for name in ("file", "dry-run", "debug"):
-        options.pop(name, None)
-    found = read_file(value, options)
-    context.meta["usbench.settings"] = found.pop("set", {})
-    context.default_map = {str(options[name]): given for name, given in found.items()}
+
+def request_options(options: Mapping[str, Option]) -> Decorator:
+    """All `options`, by name of the field, for a command, in order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, one in reversed(list(options.items())):
+            command = click_option(name, one)(command)
+        return command
+
+    return add
+
+
+def some_options(*names: str) -> Decorator:
+    """Some of the options of `usbench run`, by name of the field, for another command."""
+    return request_options({name: options_of(Request)[name] for name in names})
+
+
+data_dir_option = some_options("data_dir")
+plugin_option = some_options("plugins")

@@ -7,61 +7,32 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import cell_options, debug_option, split_names
+from usbench.cli.options import debug_option, request_options
+from usbench.contracts.request import Request, run_options
 
 
 @click.command()
-@click.option("--method", default="unet", show_default=True, help="Name of a method.")
-@click.option("--fusion", default="late", show_default=True, help="early, hybrid, late, or one of a plugin.")
-@click.option("--task", help="Name of a task: chaos, msd-prostate, msd-brain, or one of a plugin.")
-@click.option(
-    "--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout, instead of --task."
-)
-@cell_options
-@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
-@click.option("--devices", default=1, show_default=True, help="How many devices train together on a node.")
-@click.option(
-    "--nodes", default=1, show_default=True, help="How many nodes train together; start this on each of them."
-)
-@click.option("--overwrite", is_flag=True, help="Compute finished cells again.")
-@click.option("--keep-weights", is_flag=True, help="Keep the trained weights beside the result.")
+@request_options(run_options())
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @debug_option
-def run(dry_run: bool, assignments: tuple[str, ...], modalities: str | None, **options: Any) -> None:
+def run(dry_run: bool, **options: Any) -> None:
     """Train and score one method under one fusion protocol on one task.
 
     A run that was stopped goes on from its last finished epoch when it is started again with the
     same words; a finished one is not computed again.
     """
-    from usbench.config import parse_assignments
-
-    options["settings"] = parse_assignments(assignments)
-    options["modalities"] = split_names(modalities)
+    request = Request(**options)
     if dry_run:
         from usbench.cli.summary import print_plan
         from usbench.runs.plan import make_plan
 
-        folds = options["folds"]
-        for name in (
-            "folds",
-            "seed",
-            "devices",
-            "nodes",
-            "precision",
-            "runs_dir",
-            "limit",
-            "overwrite",
-            "keep_weights",
-            "cache_gb",
-        ):
-            options.pop(name)
-        print_plan(make_plan(**options), folds)
+        print_plan(make_plan(request))
         return
     from usbench.cli.summary import print_results
-    from usbench.runs.start import run as run_cells
+    from usbench.runs.start import run_request
     from usbench.runtime.devices import is_first_process
 
-    results = run_cells(**options)
+    results = run_request(request)
     if is_first_process():
         print_results(results)
 

@@ -96,21 +96,20 @@ def _cells(scores: dict[str, Any], iou: str) -> list[str]:
     return [number(scores[key], 1 if key == "hd95" else 3) for key in keys]
 
 
-def print_plan(plan: Plan, folds: Any) -> None:
+def print_plan(plan: Plan) -> None:
     """Print what `--dry-run` promises: the data, the network, the folds and the configuration."""
     import yaml
     from rich.console import Console
 
-    from usbench.config import DEFAULT_FOLDS
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters
-    from usbench.runs.plan import parse_folds
+    from usbench.runs.plan import chosen_folds
 
-    case_ids = open_reader(plan.task, plan.task_data.root).case_ids()
+    case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
     split = make_split(plan.task, case_ids)
-    chosen = parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, len(split.folds))
+    chosen = chosen_folds(plan, len(split.folds))
     fusion = plan.fusion if plan.brought is None else plan.brought.fusion
     parameters = count_parameters(build_model(plan.method, plan.task, fusion, plan.config))
     lines = [
@@ -121,6 +120,7 @@ def print_plan(plan: Plan, folds: Any) -> None:
         f"{parameters.all:,} parameters ({parameters.trainable:,} trainable)",
         f"device: {plan.device}, preset: {plan.config.preset}",
         *(f"fold {k}: train {len(split.train(k))} cases, test {', '.join(split.test(k))}" for k in chosen),
+        f"command: {plan.request}",
         yaml.safe_dump(plan.config.as_dict(), sort_keys=False).rstrip(),
         "dry run: nothing was prepared, trained or written",
     ]

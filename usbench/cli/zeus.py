@@ -9,23 +9,26 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
+from usbench.cli.options import debug_option, some_options
+from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
 
 COLUMNS = ("case", "slice", "modality", "class", "text", "fallback", "truncated")
 
 
-def show_instructions(form: str, limit: int | None, cache_gb: float, **words: Any) -> None:
-    """Print the instructions of a task as a table, CSV or JSON, making those that are missing.
+def show_instructions(request: Request, form: str, cases: int | None) -> None:
+    """Print the instructions of a task, making those that are missing.
 
-    words: of `usbench.runs.plan.make_plan`. Where a text belongs to a modality alone, no data is needed.
+    Args:
+        request: of method zeus. Where a text belongs to a modality alone, no data is needed.
+        form: "table", "csv" or "json".
+        cases: how many cases, from the first; None for all.
     """
-    rows = instruction_rows(limit, cache_gb, **words)
+    rows = instruction_rows(request, cases)
     if form == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif form == "csv":
@@ -47,7 +50,7 @@ def _marked(row: dict[str, Any]) -> str:
     return str(row["text"]) + (f" ({', '.join(marks)})" if marks else "")
 
 
-def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[dict[str, Any]]:
+def instruction_rows(request: Request, cases: int | None) -> list[dict[str, Any]]:
     """The instructions of a task, a dict a text with the keys of `COLUMNS`."""
     import torch
 
@@ -60,7 +63,7 @@ def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[d
     from usbench.methods.zeus.parts import resolve
     from usbench.runs.plan import make_plan
 
-    plan = make_plan("zeus", "late", **words)
+    plan = make_plan(request)
     parts = resolve(plan.config.method)
     if parts.instruction not in ("text", "fixed"):
         raise UsbenchError(
@@ -72,10 +75,10 @@ def instruction_rows(limit: int | None, cache_gb: float, **words: Any) -> list[d
         _, notes = maker.compute(torch.zeros(1, len(plan.task.modalities), 1, 1))
         maker.free()
         return [{"case": None, **note} for note in notes]
-    ids = open_reader(plan.task, plan.task_data.root).case_ids()[:limit] if limit else None
+    ids = open_reader(plan.task, plan.task_data.root).case_ids()[:cases] if cases else None
     store = prepare(plan.task, plan.task_data.root, plan.config.data, case_ids=ids)
     wanted = [f for f in features(plan.task, device, **plan.config.method) if f.name == "instruction"]
-    stored = FeatureStore(wanted, source_hash(plan.method), plan.task, store, device, cache_gb)
+    stored = FeatureStore(wanted, source_hash(plan.method), plan.task, store, device, request.cache_gb)
     made = stored.collect(store.case_ids).cases
     return [
         {"case": case_id, **note} for case_id, found in made.items() for note in found.notes["instruction"]
@@ -126,25 +129,16 @@ def zeus() -> None:
 
 
 @zeus.command("instructions")
-@click.option("--task", help="Name of a task.")
-@click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
-@data_dir_option
-@click.option("--data", default="auto", show_default=True, help="auto, real or phantom, as for run.")
-@click.option("--modalities", help="Use only these, comma-separated.")
-@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
-@click.option("--preset", help="paper, quick or smoke, as for run.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@plugin_option
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
-@click.option("--cache-gb", default=50.0, show_default=True, help="Bound on stored features, as for run.")
+@some_options(
+    *("task", "task_dir", "data_dir", "data", "modalities", "merge_labels", "preset", "settings", "device"),
+    *("plugins", "cache_gb"),
+)
+@click.option("--limit", "cases", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
 @click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))
 @debug_option
-def zeus_instructions(assignments: tuple[str, ...], modalities: str | None, **options: Any) -> None:
+def zeus_instructions(cases: int | None, form: str, **options: Any) -> None:
     """Show what the language model says of each modality and class, as `run` with the same words uses it."""
-    from usbench.config import parse_assignments
-
-    show_instructions(settings=parse_assignments(assignments), modalities=split_names(modalities), **options)
+    show_instructions(Request(method="zeus", **options), form, cases)
 
 
 @zeus.command("ablation", context_settings={"ignore_unknown_options": True})

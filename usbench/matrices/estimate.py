@@ -15,8 +15,7 @@ from usbench.results.io import Result, load_result
 from usbench.storage.files import digest_of
 
 if TYPE_CHECKING:
-    from usbench.matrices.layout import Entry
-    from usbench.matrices.words import Words
+    from usbench.matrices.layout import PlannedCell
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class Measured:
 
     seconds: float
     bytes: float
-    cells: int
 
 
 def measure(runs_dir: Path) -> dict[str, Measured]:
@@ -44,7 +42,6 @@ def measure(runs_dir: Path) -> dict[str, Measured]:
         key: Measured(
             sum(seconds for seconds, _ in rows) / len(rows),
             sum(size for _, size in rows) / len(rows),
-            len(rows),
         )
         for key, rows in found.items()
     }
@@ -57,15 +54,15 @@ def key_of(result: Result) -> str:
     return _key(data, data["task"], data["data"], data["cost"], device, data["config"])
 
 
-def key_of_entry(entry: Entry, words: Words, device: str) -> str:
+def key_of_planned(planned: PlannedCell) -> str:
     """The same of a cell that is to be computed."""
-    plan = entry.plan
+    plan = planned.plan
     cell = {"task": plan.task.name, "method": plan.method.name, "fusion": plan.fusion}
     task = {"modalities": list(plan.task.modality_names), "classes": list(plan.task.class_names)}
-    data = {"kind": plan.task_data.kind, "limit": words.limit}
-    cost = {"precision": words.precision, "devices": words.devices}
+    data = {"kind": plan.task_data.kind, "limit": plan.request.limit}
+    cost = {"precision": plan.request.precision, "devices": plan.request.all_devices}
     config = plan.config.as_dict()
-    return _key({"cell": cell, "preset": plan.config.preset}, task, data, cost, device, config)
+    return _key({"cell": cell, "preset": plan.config.preset}, task, data, cost, plan.device, config)
 
 
 def _key(

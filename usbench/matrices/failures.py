@@ -28,7 +28,7 @@ class Failures:
         self.path = runs_dir / NAME
 
     def read(self) -> Table:
-        """key -> {"name", "reason", "traceback", "when"}."""
+        """key -> {"name", "reason", "traceback", "command", "when"}."""
         if not self.path.is_file():
             return {}
         try:
@@ -42,10 +42,10 @@ class Failures:
         """The key of a cell."""
         return folder.relative_to(self.runs_dir).as_posix()
 
-    def record(self, key: str, name: str, reason: str, traceback: str = "") -> None:
-        """Write down why `key` failed, in place of what was known of it."""
+    def record(self, key: str, name: str, reason: str, traceback: str = "", command: str = "") -> None:
+        """Write down why `key` failed, in place of what was known of it; command: computes it alone."""
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        row = {"name": name, "reason": reason, "traceback": traceback, "when": when}
+        row = {"name": name, "reason": reason, "traceback": traceback, "command": command, "when": when}
         with self._lock():
             self._write({**self.read(), key: row})
 

@@ -7,25 +7,23 @@ found, prepared and split once, a method's code is hashed once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.config import DEFAULT_FOLDS, make_config
+from usbench.config import make_config
 from usbench.errors import UsbenchError, unknown
-from usbench.matrices.words import Words
+from usbench.matrices.request import ALL
 from usbench.results.io import load_result
 from usbench.runs.plan import (
     Plan,
     Prepared,
-    check_numbers,
-    check_words,
+    chosen_folds,
     find_prepared_data,
     find_task_data,
     make_cells,
     make_task,
-    parse_folds,
     plan_of,
     prepare_data,
 )
@@ -33,15 +31,17 @@ from usbench.runs.plan import (
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.contracts.method import Method
+    from usbench.contracts.request import Request
     from usbench.datasets.resolve import TaskData
     from usbench.fusions.registry import Brought
+    from usbench.matrices.request import MatrixRequest
     from usbench.plugins.search import Found
     from usbench.results.io import Result
     from usbench.runs.cell import Cell
 
 
 @dataclass(eq=False)
-class Entry:
+class PlannedCell:
     """One cell of the matrix and what is known of it.
 
     cell: None where the task's data is not prepared yet (a dry run only). result: where it is
@@ -49,12 +49,14 @@ class Entry:
     """
 
     plan: Plan
-    task_dir: Path | None
     fold: int
-    seed: int
     cell: Cell | None = None
     result: Result | None = None
     reason: str = ""
+
+    @property
+    def seed(self) -> int:
+        return self.plan.request.seed
 
     @property
     def name(self) -> str:
@@ -66,6 +68,11 @@ class Entry:
         """The cell's folder; its name is a digest that is taken once."""
         return None if self.cell is None else self.cell.folder
 
+    @property
+    def command(self) -> str:
+        """The command line that computes this cell alone, "" where its data is not prepared yet."""
+        return "" if self.cell is None else str(self.cell.request)
+
     def look(self) -> bool:
         """Read the result if it is there; whether the cell is finished. Raises as `load_result` does."""
         if self.folder is not None and (self.folder / "result.json").exists():
@@ -74,7 +81,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Absent:
+class NotApplicable:
     """What was asked for by "all" and does not apply; method and fusion are "" for a whole task."""
 
     task: str
@@ -93,8 +100,8 @@ class Layout:
     broken: tasks whose data cannot be prepared, with the reason. remarks: lines for the user.
     """
 
-    entries: list[Entry] = field(default_factory=list)
-    absent: list[Absent] = field(default_factory=list)
+    cells: list[PlannedCell] = field(default_factory=list)
+    not_applicable: list[NotApplicable] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -106,114 +113,100 @@ class _Ready:
     method: Method
     found: Found
     digest: str
-    overrides: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
-def lay_out(words: Words, device: str, prepare: bool = True) -> Layout:
+def lay_out(request: MatrixRequest, device: str, prepare: bool = True) -> Layout:
     """The cells of a matrix, the finished ones read and verified.
 
-    device: "cpu" or "cuda", where the cells are computed. prepare: prepare data that is not; else cells
-    of such a task have no `cell`. Raises `UsbenchError` for words that are wrong and for names that were
-    asked for and cannot be had; what "all" asks for and cannot be had is listed in `absent`. Data that
-    cannot be prepared is listed in `broken`.
+    Args:
+        request: what was asked for, its file of settings read and its folders absolute.
+        device: "cpu" or "cuda", where the cells are computed.
+        prepare: prepare data that is not; else cells of such a task have no `cell`.
+
+    Returns:
+        The layout. What "all" asks for and does not apply is listed in `not_applicable`, data that cannot be
+        prepared in `broken`.
+
+    Raises:
+        UsbenchError: for values that are wrong and for names that were asked for and are not there.
     """
     layout = Layout()
-    check_words(words.data, words.preset)
-    for seed in words.seeds:
-        check_numbers(words.precision, words.limit, seed, words.cache_gb)
-    methods = _methods(words, layout)
-    fusions = _fusions(words)
-    for task, task_data, task_dir in _tasks(words, layout):
+    methods = _methods(request, layout)
+    fusions = _fusions(request)
+    for task, task_data, shared in _tasks(request, layout):
         layout.remarks.append(task_data.notice)
         plans = []
         for ready in methods:
-            for fusion in fusions:
-                name, brought = fusion
+            for name, brought in fusions:
                 if reason := _not_applicable(ready.method, name, brought):
-                    layout.absent.append(Absent(task.name, ready.method.name, name, reason))
+                    why = NotApplicable(task.name, ready.method.name, name, reason)
+                    layout.not_applicable.append(why)
                     continue
-                facts = (ready.method, ready.found, name, task, task_data)
-                plan = plan_of(*facts, words.preset, ready.overrides, device, brought)
-                plans.append((plan, ready.digest))
+                own = shared.with_(method=ready.method.name, fusion=name, settings=ready.settings)
+                facts = (ready.method, ready.found, task, task_data, ready.settings, device, brought)
+                plans.append((plan_of(own, *facts), ready.digest))
         if plans:
-            _add_task(layout, words, plans, task_dir, prepare)
-    if not (layout.entries or layout.broken):
-        raise UsbenchError(f"no cell is left to compute: {layout.absent[0]}")
-    layout.entries = _ordered(layout.entries)
+            _add_task(layout, request.seeds, plans, prepare)
+    if not (layout.cells or layout.broken):
+        raise UsbenchError(f"no cell is left to compute: {layout.not_applicable[0]}")
+    layout.cells = _ordered(layout.cells)
     return layout
 
 
-def _add_task(
-    layout: Layout,
-    words: Words,
-    plans: Sequence[tuple[Plan, str]],
-    task_dir: Path | None,
-    prepare: bool,
-) -> None:
+def _add_task(layout: Layout, seeds: Sequence[int], plans: Sequence[tuple[Plan, str]], prepare: bool) -> None:
+    # Settings of the data belong to the preset, not to a method: all plans of a task have the same.
     first = plans[0][0]
     try:
-        # Settings of the data belong to the preset, not to a method: all plans of a task have the same.
-        store, split = find_prepared_data(first.task, first.task_data, first.config.data, words.limit)
+        store, split = find_prepared_data(first)
     except UsbenchError as error:
         layout.broken[first.task.name] = str(error)
         return
-    folds = parse_folds(
-        DEFAULT_FOLDS[first.config.preset] if words.folds is None else words.folds, len(split.folds)
-    )
+    folds = chosen_folds(first, len(split.folds))
     try:
         if store is None and prepare:
-            store = prepare_data(first.task, first.task_data, first.config.data, words.limit).store
+            store = prepare_data(first).store
     except UsbenchError as error:
         layout.broken[first.task.name] = str(error)
         return
     for plan, digest in plans:
-        for seed in words.seeds:
+        for seed in seeds:
+            seeded = replace(plan, request=plan.request.with_(seed=seed))
             if store is None:
-                layout.entries += [Entry(plan, task_dir, fold, seed) for fold in folds]
+                layout.cells += [PlannedCell(seeded, fold) for fold in folds]
                 continue
-            cells = make_cells(
-                plan,
-                folds,
-                seed,
-                words.merge_labels,
-                words.limit,
-                words.precision,
-                words.devices,
-                words.runs_dir,
-                Prepared(store, split),
-                digest,
-            )
-            for cell in cells:
-                entry = Entry(plan, task_dir, cell.fold, seed, cell)
-                layout.entries.append(entry)
+            for cell in make_cells(seeded, Prepared(store, split), digest):
+                planned = PlannedCell(seeded, cell.fold, cell)
+                layout.cells.append(planned)
                 try:
-                    entry.look()
+                    planned.look()
                 except UsbenchError as error:
-                    entry.reason = str(error)
+                    planned.reason = str(error)
 
 
-def _methods(words: Words, layout: Layout) -> list[_Ready]:
+def _methods(request: MatrixRequest, layout: Layout) -> list[_Ready]:
     from usbench.methods.registry import search
     from usbench.plugins.search import require_files
 
-    require_files(words.plugins)
-    methods = search(words.plugins)
-    if words.methods is None:
-        layout.absent += [Absent("", p.name or p.origin, "", p.text) for p in methods.problems]
+    plugins, every = request.shared.plugins, request.methods == ALL
+    require_files(plugins)
+    methods = search(plugins)
+    if every:
+        layout.not_applicable += [NotApplicable("", p.name or p.origin, "", p.text) for p in methods.problems]
     else:
         layout.remarks += [f"not used: {p.text}" for p in methods.problems if p.of_file]
     ready = []
-    for name in words.methods or sorted(methods.found):
-        where = methods.get(name) if words.methods else methods.found[name]
+    for name in sorted(methods.found) if every else request.methods:
+        where = methods.found[name] if every else methods.get(name)
         try:
-            ready.append(_ready(words, where))
+            ready.append(_ready(request, where))
         except UsbenchError as error:
-            if words.methods is not None or not (where.installed or where.path):
+            if not every or not (where.installed or where.path):
                 raise
-            layout.absent.append(Absent("", name, "", str(error)))
-    own = {key for key in words.overrides if key.startswith("method.")}
+            layout.not_applicable.append(NotApplicable("", name, "", str(error)))
+    own = {key for key in request.shared.settings if key.startswith("method.")}
     for key in sorted(own):
-        takers = [one.method.name for one in ready if key in one.overrides]
+        takers = [one.method.name for one in ready if key in one.settings]
         if not takers:
             choices = {f"method.{inner}" for one in ready for inner in one.method.settings}
             raise unknown("setting of the methods", key, choices)
@@ -222,22 +215,23 @@ def _methods(words: Words, layout: Layout) -> list[_Ready]:
     return ready
 
 
-def _ready(words: Words, found: Found) -> _Ready:
+def _ready(request: MatrixRequest, found: Found) -> _Ready:
     from usbench.methods.registry import source_hash
 
     method = found.load()
-    overrides = words.overrides_for(method)
+    settings = request.settings_for(method)
     # Settings are checked before a phantom is made or data is looked for.
-    make_config(words.preset or "quick", method.settings, method.presets, overrides)
-    return _Ready(method, found, source_hash(method), overrides)
+    make_config(request.shared.preset or "quick", method.settings, method.presets, settings)
+    return _Ready(method, found, source_hash(method), settings)
 
 
-def _fusions(words: Words) -> list[tuple[str, Brought | None]]:
+def _fusions(request: MatrixRequest) -> list[tuple[str, Brought | None]]:
     """The fusions by name; "all" are the three protocols, those of plugins are named."""
     from usbench.contracts.names import PROTOCOLS
     from usbench.fusions.registry import get_fusion
 
-    return [(name, get_fusion(name, words.plugins)) for name in words.fusions or PROTOCOLS]
+    names = PROTOCOLS if request.fusions == ALL else request.fusions
+    return [(name, get_fusion(name, request.shared.plugins)) for name in names]
 
 
 def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str:
@@ -251,44 +245,44 @@ def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str
     return ""
 
 
-def _tasks(words: Words, layout: Layout) -> list[tuple[Task, TaskData, Path | None]]:
+def _tasks(request: MatrixRequest, layout: Layout) -> list[tuple[Task, TaskData, Request]]:
+    """The tasks with their data, and the request that all their cells share."""
     from usbench.datasets.tasks import search_tasks, task_names
 
-    named: Sequence[str] = words.tasks or ()
-    every = words.tasks == ("all",) or (words.tasks is None and not words.task_dirs)
-    there = [*task_names(), *sorted(search_tasks(words.plugins).found)] if every else []
-    places: list[tuple[str | None, Path | None]] = [
-        *((name, None) for name in (there if every else named)),
-        *((None, folder) for folder in words.task_dirs),
+    shared, every = request.shared, request.every_task
+    there = [*task_names(), *sorted(search_tasks(shared.plugins).found)] if every else request.tasks or ()
+    asked = [
+        *(shared.with_(task=name) for name in there),
+        *(shared.with_(task_dir=folder) for folder in request.task_dirs),
     ]
     found = []
-    for name, folder in places:
+    for one in asked:
         try:
-            task = make_task(name, folder, words.modalities, words.merge_labels, words.plugins)
-            found.append((task, find_task_data(task, words.data_dir, words.data, folder), folder))
+            task = make_task(one)
+            found.append((task, find_task_data(task, one), one))
         except UsbenchError as error:
-            if not every or folder is not None:
+            if not every or one.task is None:
                 raise
-            layout.absent.append(Absent(str(name), "", "", str(error)))
+            layout.not_applicable.append(NotApplicable(one.task, "", "", str(error)))
     return found
 
 
-def _ordered(entries: Sequence[Entry]) -> list[Entry]:
+def _ordered(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Seed by seed and fold by fold, so that a table fills evenly.
 
     One cell of every task and method with frozen parts comes first: it makes what the others wait for.
     """
-    indexed = sorted(enumerate(entries), key=lambda pair: (pair[1].seed, pair[1].fold, pair[0]))
+    indexed = sorted(enumerate(cells), key=lambda pair: (pair[1].seed, pair[1].fold, pair[0]))
     first, rest, last = [], [], []
     seen = set()
-    for _, entry in indexed:
-        plan = entry.plan
+    for _, planned in indexed:
+        plan = planned.plan
         key = (plan.task_data.root, plan.task.name, plan.method.name)
         if plan.method.features is None:
-            rest.append(entry)
+            rest.append(planned)
         elif key in seen:
-            last.append(entry)
+            last.append(planned)
         else:
             seen.add(key)
-            first.append(entry)
+            first.append(planned)
     return [*first, *rest, *last]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from usbench.matrices.layout import Entry
-    from usbench.matrices.worker import Outcome
+    from usbench.matrices.layout import PlannedCell
+    from usbench.matrices.worker import JobReport
 
 _SHOWN = 16
 _EVERY = 1.0  # seconds between two looks at the folders
@@ -33,13 +33,13 @@ def duration(seconds: float) -> str:
 class View:
     """Shows a matrix while it is open.
 
-    entries: the cells that are to be computed. before: how many others are finished. workers: how many are
+    cells: the cells that are to be computed. before: how many others are finished. workers: how many are
     computed at once, for the time that is left.
     """
 
-    def __init__(self, entries: Sequence[Entry], before: int, workers: int) -> None:
-        self.left = {entry.name: entry for entry in entries}
-        self.total = before + len(entries)
+    def __init__(self, cells: Sequence[PlannedCell], before: int, workers: int) -> None:
+        self.left = {planned.name: planned for planned in cells}
+        self.total = before + len(cells)
         self.done = before
         self.failed = 0
         self.workers = workers
@@ -69,28 +69,28 @@ class View:
         if self._live is not None:
             self._live.stop()
 
-    def ended(self, entry: Entry, outcome: Outcome) -> None:
+    def ended(self, planned: PlannedCell, report: JobReport) -> None:
         """A cell is computed, was there, or failed."""
-        self.left.pop(entry.name, None)
-        if outcome.kind == "computed":
-            self.seconds.append(outcome.seconds)
-        if outcome.kind == "failed":
+        self.left.pop(planned.name, None)
+        if report.kind == "computed":
+            self.seconds.append(report.seconds)
+        if report.kind == "failed":
             self.failed += 1
-            said = f"failed: {outcome.reason}"
+            said = f"failed: {report.reason}"
         else:
             self.done += 1
             before = "computed by another process"
-            said = f"computed in {duration(outcome.seconds)}" if outcome.kind == "computed" else before
-            if entry.result is not None and (dsc := entry.result.scores["dsc"]) is not None:
+            said = f"computed in {duration(report.seconds)}" if report.kind == "computed" else before
+            if planned.result is not None and (dsc := planned.result.scores["dsc"]) is not None:
                 said += f", DSC {dsc:.3f}"
-        self._line(f"[{self.done + self.failed}/{self.total}] {entry.name}: {said}{self._remaining()}")
+        self._line(f"[{self.done + self.failed}/{self.total}] {planned.name}: {said}{self._remaining()}")
 
-    def waits(self, entries: Sequence[Entry]) -> None:
+    def waits(self, cells: Sequence[PlannedCell]) -> None:
         """Only cells that other processes compute are left."""
-        if entries and len(entries) != self.waiting:
-            folder = entries[0].folder
-            self._line(f"{len(entries)} cells are computed by other processes, the first: {folder}; waiting")
-        self.waiting = len(entries)
+        if cells and len(cells) != self.waiting:
+            folder = cells[0].folder
+            self._line(f"{len(cells)} cells are computed by other processes, the first: {folder}; waiting")
+        self.waiting = len(cells)
 
     def time_left(self) -> float | None:
         """Seconds, from the mean of the cells computed so far; None where there is none yet."""
@@ -115,7 +115,7 @@ class View:
 
         if time.monotonic() - self._looked > _EVERY:
             self._looked = time.monotonic()
-            self._running = [line for entry in list(self.left.values()) if (line := _state(entry))]
+            self._running = [line for planned in list(self.left.values()) if (line := _state(planned))]
         counts = f"{self.done} of {self.total} cells done, {len(self._running)} running"
         counts += f", {self.failed} failed" if self.failed else ""
         head = Table.grid(padding=(0, 1))
@@ -133,12 +133,12 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def _state(entry: Entry) -> str:
+def _state(planned: PlannedCell) -> str:
     """A line on a cell that some process computes now, "" for another."""
-    if entry.folder is None or not (entry.folder / ".lock").exists():
+    if planned.folder is None or not (planned.folder / ".lock").exists():
         return ""
-    epochs = _epochs(entry.folder / "history.csv")
-    return f"{entry.name}: epoch {epochs} of {entry.plan.config.train.epochs}"
+    epochs = _epochs(planned.folder / "history.csv")
+    return f"{planned.name}: epoch {epochs} of {planned.plan.config.train.epochs}"
 
 
 def _epochs(history: Path) -> int:

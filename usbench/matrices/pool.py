@@ -17,7 +17,7 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Failures
-    from usbench.matrices.worker import Job, Outcome
+    from usbench.matrices.worker import Job, JobReport
 
 # A worker process that dies, or a node that is lost, costs a cell this many new starts at most.
 RETRIES = 2
@@ -83,7 +83,7 @@ def start_here(cpus: int) -> Any:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                object_store_memory=100_000_000,  # Jobs and outcomes are small; results go to disk.
+                object_store_memory=100_000_000,  # Jobs and reports are small; results go to disk.
             )
             break
         except Exception as error:
@@ -98,8 +98,8 @@ def start_here(cpus: int) -> Any:
 
 def in_this_process(
     jobs: Sequence[Job], failures: Failures, names: Sequence[str]
-) -> Generator[tuple[int, Outcome]]:
-    """Compute jobs one after another; yield the number of each with its outcome.
+) -> Generator[tuple[int, JobReport]]:
+    """Compute jobs one after another; yield the number of each with its report.
 
     A cell that ends the whole process cannot say so afterwards: it is written down before it starts.
     """
@@ -109,22 +109,22 @@ def in_this_process(
     for number, job in enumerate(jobs):
         key = failures.key(job.cell.folder)
         why = "the process that computed it ended without a word (killed, or out of memory)"
-        failures.record(key, names[number], why)
+        failures.record(key, names[number], why, "", str(job.cell.request))
         try:
             with muted():
-                outcome = compute_job(job)
+                report = compute_job(job)
         except KeyboardInterrupt:
             failures.clear([key])
             raise
-        if outcome.kind != "failed":
+        if report.kind != "failed":
             failures.clear([key])
-        yield number, outcome
+        yield number, report
 
 
 def on_ray(
     ray: Any, jobs: Sequence[Job], cpus: int, gpus: float, most: int | None
-) -> Generator[tuple[int, Outcome]]:
-    """Compute jobs as tasks of Ray, each in a fresh process; yield the number of each with its outcome.
+) -> Generator[tuple[int, JobReport]]:
+    """Compute jobs as tasks of Ray, each in a fresh process; yield the number of each with its report.
 
     cpus, gpus: of each task. most: at most so many at once; None for as many as Ray finds room for.
     """
@@ -142,27 +142,27 @@ def on_ray(
                 named = task.options(name=f"usbench {job.cell.folder.parent.name}/{job.cell.folder.name}")
                 running[named.remote(pickle.dumps(job), job.folder, dict(job.environment))] = number
             for reference in ray.wait(list(running), timeout=1)[0]:
-                yield running.pop(reference), _outcome(ray, reference)
+                yield running.pop(reference), _report(ray, reference)
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
 
 
-def _outcome(ray: Any, reference: Any) -> Outcome:
-    from usbench.matrices.worker import Outcome
+def _report(ray: Any, reference: Any) -> JobReport:
+    from usbench.matrices.worker import JobReport
 
     try:
-        outcome: Outcome = ray.get(reference)
-        return outcome
+        report: JobReport = ray.get(reference)
+        return report
     except ray.exceptions.OutOfMemoryError as error:
         reason = "out of memory: Ray ended its process; compute fewer at once (--workers, --cpus-per-run)"
-        return Outcome("failed", reason=reason, traceback=str(error)[-4000:])
+        return JobReport("failed", reason=reason, traceback=str(error)[-4000:])
     except ray.exceptions.WorkerCrashedError as error:
         reason = f"its process died {RETRIES + 1} times (killed, out of memory, or it crashed)"
-        return Outcome("failed", reason=reason, traceback=str(error)[-4000:])
+        return JobReport("failed", reason=reason, traceback=str(error)[-4000:])
     except ray.exceptions.RayError as error:
         words = " ".join(str(error).split())[:300]
-        return Outcome("failed", reason=f"{type(error).__name__}: {words}", traceback=str(error)[-4000:])
+        return JobReport("failed", reason=f"{type(error).__name__}: {words}", traceback=str(error)[-4000:])
 
 
 def _require_room(ray: Any, cpus: int, gpus: float) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from usbench.errors import UsbenchError, unknown
+from usbench.errors import UsbenchError
 from usbench.matrices import pool
+
+if TYPE_CHECKING:
+    from usbench.matrices.request import MatrixRequest
 
 
 @dataclass(frozen=True)
@@ -33,28 +36,20 @@ class Place:
         return self.ray is not None or (self.workers > 1 and pool.ray_is_installed())
 
 
-def find_place(
-    stack: ExitStack,
-    device: str,
-    devices: int,
-    address: str | None,
-    workers: int | None,
-    cpus_per_run: int | None,
-    gpus_per_run: float | None,
-) -> Place:
-    """Where to compute, by the words of the command line; connects to a cluster until `stack` ends.
+def find_place(stack: ExitStack, request: MatrixRequest) -> Place:
+    """Where to compute what is asked for; connects to a cluster until `stack` ends.
 
-    Raises `UsbenchError` for numbers out of range and for a device or a cluster that is not there.
+    Raises `UsbenchError` for a number of devices out of range, for a device or a cluster that is not there.
     """
     from usbench.datasets.workers import usable_cores
     from usbench.runtime.devices import choose_device, require_devices
 
-    for option, number in (("--workers", workers), ("--cpus-per-run", cpus_per_run), ("--devices", devices)):
-        if number is not None and not 1 <= number <= 100_000:
-            raise UsbenchError(f"{option} {number} is out of range; choose 1 or more")
+    device, devices, workers = request.shared.device, request.shared.devices, request.workers
+    if not 1 <= devices <= 100_000:
+        raise UsbenchError(f"--devices {devices} is out of range; choose 1 or more")
     ray = None
-    if address is not None:
-        ray = pool.connect(address)
+    if request.address is not None:
+        ray = pool.connect(request.address)
         stack.callback(ray.shutdown)
         cores, cards = pool.processors(ray)
         chosen = _cluster_device(device, cards)
@@ -62,20 +57,18 @@ def find_place(
         chosen = choose_device(device)
         require_devices(chosen, devices)
         cores, cards = usable_cores(), _cards(chosen)
-    cpus = cpus_per_run or (devices if chosen == "cpu" else 1)
-    gpus = _gpus(chosen, devices, gpus_per_run)
+    cpus = request.cpus_per_run or (devices if chosen == "cpu" else 1)
+    gpus = _gpus(chosen, devices, request.gpus_per_run)
     fits = cores // cpus if chosen == "cpu" else cards / gpus
     number = workers or max(1, int(fits))
     # One cell at a time takes the cores that there are, as `usbench run` does, unless it was told how many.
     alone = ray is None and (number == 1 or not pool.ray_is_installed())
-    threads = cpus_per_run if alone else cpus
+    threads = request.cpus_per_run if alone else cpus
     return Place(chosen, ray, cpus, gpus, number, workers is not None, threads)
 
 
 def _cluster_device(device: str, cards: float) -> str:
     """ "auto" is a GPU where a node of the cluster has one; this machine need not have any."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise unknown("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not cards:
         raise UsbenchError("--device cuda: no node of the cluster has a GPU; use --device cpu")
     return ("cuda" if cards else "cpu") if device == "auto" else device
@@ -91,8 +84,6 @@ def _cards(device: str) -> int:
 
 def _gpus(device: str, devices: int, gpus_per_run: float | None) -> float:
     """GPUs of one cell: half a one by default, so that two share it."""
-    if gpus_per_run is not None and not 0 < gpus_per_run <= 1000:
-        raise UsbenchError(f"--gpus-per-run {gpus_per_run:g} is out of range; choose more than 0")
     if device == "cpu":
         return 0
     gpus = gpus_per_run if gpus_per_run is not None else 0.5 if devices == 1 else float(devices)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.config import CACHE_GB
-from usbench.matrices.words import Names, Words, names, numbers
+from usbench.contracts.request import CACHE_GB
+from usbench.matrices.request import MatrixRequest
 from usbench.runtime.console import say
 
 if TYPE_CHECKING:
     from usbench.matrices.estimate import Measured
-    from usbench.matrices.layout import Absent, Entry
+    from usbench.matrices.layout import NotApplicable, PlannedCell
     from usbench.results.io import Result
 
 
@@ -22,47 +22,47 @@ if TYPE_CHECKING:
 class Matrix:
     """A matrix after it was computed.
 
-    entries: its cells; `entry.result` is the finished cell, `entry.reason` says why there is none.
-    absent: what does not apply. broken: tasks whose data cannot be prepared, with the reason.
+    cells: its cells; `planned.result` is the finished cell, `planned.reason` says why there is none.
+    not_applicable: what does not apply. broken: tasks whose data cannot be prepared, with the reason.
     computed, before: how many cells were computed now, and how many were finished before. workers: how many
     at once. measured: in a dry run, what finished cells say of those that are to be computed.
     """
 
-    entries: list[Entry]
-    absent: list[Absent]
+    cells: list[PlannedCell]
+    not_applicable: list[NotApplicable]
     broken: dict[str, str]
     runs_dir: Path
     computed: int = 0
     before: int = 0
     workers: int = 1
-    measured: dict[Entry, Measured] = field(default_factory=dict)
+    measured: dict[PlannedCell, Measured] = field(default_factory=dict)
 
     @property
     def results(self) -> list[Result]:
         """The finished cells."""
-        return [entry.result for entry in self.entries if entry.result is not None]
+        return [planned.result for planned in self.cells if planned.result is not None]
 
     @property
     def failed(self) -> dict[str, str]:
         """What failed: the name of the cell, or of the task whose data is broken, and the reason."""
-        return {**self.broken, **{entry.name: entry.reason for entry in self.entries if entry.reason}}
+        return {**self.broken, **{planned.name: planned.reason for planned in self.cells if planned.reason}}
 
 
 def matrix(
-    methods: Names = "all",
-    fusions: Names = "all",
-    tasks: Names | None = None,
+    methods: str | Sequence[str] = "all",
+    fusions: str | Sequence[str] = "all",
+    tasks: str | Sequence[str] | None = None,
     *,
     task_dirs: Sequence[str | Path] = (),
+    data_dir: str | Path | None = None,
+    data: str = "auto",
+    modalities: Sequence[str] | None = None,
+    merge_labels: str | None = None,
     folds: str | Sequence[int] | None = None,
     seeds: str | int | Sequence[int] = (0,),
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     config: str | Path | None = None,
-    modalities: Sequence[str] | None = None,
-    merge_labels: str | None = None,
-    data_dir: str | Path | None = None,
-    data: str = "auto",
     plugins: Sequence[str | Path] = (),
     device: str = "auto",
     devices: int = 1,
@@ -78,61 +78,88 @@ def matrix(
 ) -> Matrix:
     """Compute the cells methods x fusions x tasks x folds x seeds that are not finished yet.
 
-    methods, fusions, tasks: names, or "all"; tasks are all by default, none where task_dirs names
-    folders in MSD layout. All methods and tasks are those of plugins too, all fusions are early, hybrid
-    and late. What "all" names and does not apply is left out and listed. The words from folds to
-    cache_gb are those of `usbench.run`, and so are the cells; a setting "method.KEY" goes to the methods
-    that have it. address: of a Ray cluster. workers: how many cells at once; by default as many as fit
-    with cpus_per_run cores (default 1) and, on a GPU, gpus_per_run of one (default 0.5); with one, or
-    without Ray, cells are computed one after another in this process. dry_run: compute nothing.
+    The cells are those of `usbench.run`. What fails is told in `Matrix.failed` and in matrix-failures.json,
+    and stops nothing else. What "all" names and does not apply is left out and listed.
 
-    What fails is told in `Matrix.failed` and in matrix-failures.json, and stops nothing else.
-    Raises `UsbenchError` for words that are wrong, before anything is computed.
+    Args:
+        methods: names, or "all", those of plugins among them.
+        fusions: names, or "all": early, hybrid and late.
+        tasks: names, or "all", those of plugins among them; by default all, or none with `task_dirs`.
+        task_dirs: folders in the layout of the Medical Segmentation Decathlon.
+        data_dir: as for `usbench.run`, and so are the options from here to `cache_gb`.
+        data: "auto", "real" or "phantom".
+        modalities: a subset, by name.
+        merge_labels: makes one foreground class of that name out of all.
+        folds: "all", "0,2" or numbers.
+        seeds: numbers, or a text such as "0,1,2".
+        preset: "paper", "quick" or "smoke".
+        settings: {"train.epochs": 5}; "method.KEY" goes to the methods that have it.
+        config: a YAML file of settings.
+        plugins: Python files with methods, tasks or fusions.
+        device: "auto", "cpu" or "cuda".
+        devices: how many of them train one cell together.
+        precision: "32", "bf16" or "16".
+        runs_dir: where results are written.
+        limit: use the first so many cases only.
+        cache_gb: bound on stored features of frozen parts, in GB.
+        address: of a Ray cluster.
+        workers: how many cells at once, by default as many as fit; with one, or without Ray, cells are
+            computed one after another in this process.
+        cpus_per_run: cores of one cell (default: 1; all with one worker).
+        gpus_per_run: GPUs of one cell (default: 0.5).
+        dry_run: compute nothing.
+
+    Returns:
+        The cells, with the results of those that are finished.
+
+    Raises:
+        UsbenchError: for values that are wrong, before anything is computed.
     """
+    # Before any other name is bound: the arguments are the options of a request, under their own names.
+    options = dict(locals())
+    del options["dry_run"]
+    return compute_matrix(MatrixRequest.of(**options), dry_run)
+
+
+def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
+    """Compute the cells of a request that are not finished yet; with `dry_run`, only say which they are."""
     from usbench.matrices.drive import compute_all
-    from usbench.matrices.estimate import key_of_entry, measure
+    from usbench.matrices.estimate import key_of_planned, measure
     from usbench.matrices.layout import lay_out
     from usbench.matrices.resources import find_place
-    from usbench.runs.plan import read_overrides
     from usbench.storage.files import require_writable
 
-    chosen = names(tasks, "--tasks")
-    if tasks is not None and chosen is None and task_dirs:
-        chosen = ("all",)
-    words = Words(
-        methods=names(methods, "--methods"),
-        fusions=names(fusions, "--fusions"),
-        tasks=chosen,
-        task_dirs=tuple(Path(folder) for folder in task_dirs),
-        folds=folds,
-        seeds=numbers(seeds, "--seeds"),
-        preset=preset,
-        overrides=read_overrides(config, settings),
-        modalities=modalities,
-        merge_labels=merge_labels,
-        data_dir=Path(data_dir).expanduser().absolute() if data_dir else None,
-        data=data,
-        plugins=tuple(Path(plugin) for plugin in plugins),
-        devices=devices,
-        precision=precision,
-        runs_dir=Path(runs_dir).absolute(),
-        limit=limit,
-        cache_gb=cache_gb,
-    )
+    request = _settled(request)
+    runs_dir = request.shared.runs_dir
     with ExitStack() as stack:
-        place = find_place(stack, device, devices, address, workers, cpus_per_run, gpus_per_run)
+        place = find_place(stack, request)
         if not dry_run:
-            require_writable(words.runs_dir)
-        layout = lay_out(words, place.device, prepare=not dry_run)
+            require_writable(runs_dir)
+        layout = lay_out(request, place.device, prepare=not dry_run)
         for line in layout.remarks:
             say(line)
-        before = sum(entry.result is not None for entry in layout.entries)
-        made = Matrix(layout.entries, layout.absent, layout.broken, words.runs_dir, before=before)
+        before = sum(planned.result is not None for planned in layout.cells)
+        made = Matrix(layout.cells, layout.not_applicable, layout.broken, runs_dir, before=before)
         made.workers = place.workers if place.parallel else 1
         if dry_run:
-            known = measure(words.runs_dir)
-            keys = {entry: key_of_entry(entry, words, place.device) for entry in layout.entries}
-            made.measured = {entry: known[key] for entry, key in keys.items() if key in known}
+            known = measure(runs_dir)
+            keys = {planned: key_of_planned(planned) for planned in layout.cells}
+            made.measured = {planned: known[key] for planned, key in keys.items() if key in known}
         else:
-            made.computed = compute_all(stack, layout, words, place)
+            made.computed = compute_all(stack, layout, runs_dir, place)
     return made
+
+
+def _settled(request: MatrixRequest) -> MatrixRequest:
+    """The request with its file of settings read, once, and with folders that hold in every process."""
+    from usbench.runs.plan import read_settings
+
+    shared = request.shared
+    data_dir = shared.data_dir.absolute() if shared.data_dir else None
+    settled = shared.with_(
+        settings=read_settings(shared),
+        config=None,
+        data_dir=data_dir,
+        runs_dir=shared.runs_dir.absolute(),
+    )
+    return request.with_(shared=settled)

@@ -10,7 +10,7 @@ from usbench.matrices.live import duration
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Table
-    from usbench.matrices.layout import Entry
+    from usbench.matrices.layout import PlannedCell
     from usbench.matrices.start import Matrix
 
 
@@ -21,9 +21,9 @@ def summary(matrix: Matrix) -> str:
     if elsewhere := len(matrix.results) - matrix.computed - matrix.before:
         counts.append(f"{elsewhere} computed by another process")
     counts.append(f"{len(failed)} failed")
-    lines = [f"not applicable: {absent}" for absent in matrix.absent]
+    lines = [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]
-    lines.append(f"{len(matrix.entries)} cells: {', '.join(counts)}")
+    lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}")
     if failed:
         lines.append(
             f"reasons: {matrix.runs_dir / NAME}; the same command computes what is missing, and nothing twice"
@@ -39,46 +39,46 @@ def listing(matrix: Matrix) -> str:
 
     known = Failures(matrix.runs_dir).read()
     rows = []
-    for entry in matrix.entries:
-        plan, measured = entry.plan, matrix.measured.get(entry)
+    for planned in matrix.cells:
+        plan, measured = planned.plan, matrix.measured.get(planned)
         cost = [duration(measured.seconds), _megabytes(measured.bytes)] if measured else ["unknown"] * 2
         rows.append(
             [
                 plan.task.name,
                 plan.method.name,
                 plan.fusion,
-                entry.fold,
-                entry.seed,
-                *(cost if entry.result is None else ["", ""]),
-                _state(entry, matrix, known),
+                planned.fold,
+                planned.seed,
+                *(cost if planned.result is None else ["", ""]),
+                _state(planned, matrix, known),
             ]
         )
     headers = ["task", "method", "fusion", "fold", "seed", "time", "disk", "state"]
     lines: list[str] = [tabulate(rows, headers, disable_numparse=True, maxcolwidths=[*[None] * 7, 60])]
-    lines += [f"not applicable: {absent}" for absent in matrix.absent]
+    lines += [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in matrix.broken.items()]
-    todo = [entry for entry in matrix.entries if entry.result is None]
-    done = len(matrix.entries) - len(todo)
-    lines.append(f"{len(matrix.entries)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
+    todo = [planned for planned in matrix.cells if planned.result is None]
+    done = len(matrix.cells) - len(todo)
+    lines.append(f"{len(matrix.cells)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
     lines.append("dry run: nothing was prepared, trained or written")
     return "\n".join(lines)
 
 
-def _state(entry: Entry, matrix: Matrix, known: Table) -> str:
-    if entry.reason:
-        return f"failed: {entry.reason}"
-    if entry.result is not None:
+def _state(planned: PlannedCell, matrix: Matrix, known: Table) -> str:
+    if planned.reason:
+        return f"failed: {planned.reason}"
+    if planned.result is not None:
         return "done"
-    if entry.folder is None:
+    if planned.folder is None:
         return "to do (what is finished shows when its data is prepared)"
-    row = known.get(entry.folder.relative_to(matrix.runs_dir).as_posix())
+    row = known.get(planned.folder.relative_to(matrix.runs_dir).as_posix())
     return f"to do, failed before: {row['reason']}" if row else "to do"
 
 
-def _total(matrix: Matrix, todo: list[Entry]) -> str:
+def _total(matrix: Matrix, todo: list[PlannedCell]) -> str:
     if not todo:
         return ""
-    found = [measured for entry in todo if (measured := matrix.measured.get(entry))]
+    found = [measured for planned in todo if (measured := matrix.measured.get(planned))]
     if not found:
         return "; time and disk are unknown, no cell of the same settings is finished here"
     seconds, size = sum(one.seconds for one in found), sum(one.bytes for one in found)

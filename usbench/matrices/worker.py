@@ -1,4 +1,4 @@
-"""One cell of a matrix, computed in whatever process it was sent to: a job goes in, an outcome comes out."""
+"""One cell of a matrix, computed in whatever process it was sent to: a job goes in, an report comes out."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ if TYPE_CHECKING:
 class Job:
     """A cell to compute. Paths in it are absolute.
 
-    threads: of torch, None for as many as it takes by itself. command: the words of `usbench run` for this
-    cell alone. folder, environment: the working directory and the USBENCH_ variables of who sends the job.
+    threads: of torch, None for as many as it takes by itself. folder, environment: the working directory and
+    the USBENCH_ variables of who sends the job. What else there is to know stands in the cell's request.
     """
 
     cell: Cell
-    device: str
-    cache_gb: float
     threads: int | None
-    command: tuple[str, ...]
     folder: str
     environment: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobReport:
     """How it went. reason: one line, where it failed. seconds: that this computation took."""
 
     kind: Literal["computed", "before", "elsewhere", "failed"]
@@ -47,18 +44,18 @@ class Outcome:
     traceback: str = ""
 
 
-def compute_job(job: Job) -> Outcome:
-    """Compute a cell. Its errors are outcomes; `KeyboardInterrupt` alone is raised."""
+def compute_job(job: Job) -> JobReport:
+    """Compute a cell. Its errors are reports; `KeyboardInterrupt` alone is raised."""
     start = time.perf_counter()
     try:
         kind = _by_run(job) if job.cell.devices > 1 else _here(job)
     except (Exception, SystemExit) as error:
         _let_go()
         return _failed(error, time.perf_counter() - start)
-    return Outcome(kind, time.perf_counter() - start)
+    return JobReport(kind, time.perf_counter() - start)
 
 
-def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -> Outcome:
+def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -> JobReport:
     """`compute_job` of a pickled job, in a process that only does this, perhaps on another machine."""
     from usbench.runtime.process import settle
 
@@ -83,9 +80,10 @@ def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    fabric = make_fabric(job.device, 1, job.cell.precision)
+    request = job.cell.request
+    fabric = make_fabric(request.device, 1, request.precision)
     try:
-        _, new = compute(job.cell, fabric, cache_gb=job.cache_gb)
+        _, new = compute(job.cell, fabric, cache_gb=request.cache_gb)
     except CellBusy:
         return "elsewhere"
     return "computed" if new else "before"
@@ -102,7 +100,7 @@ def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
     environment = dict(os.environ)
     if job.threads is not None:
         environment["OMP_NUM_THREADS"] = str(max(1, job.threads // job.cell.devices))
-    words = [sys.executable, "-m", "usbench", "run", *job.command]
+    words = [sys.executable, "-m", "usbench", "run", *job.cell.request.command()]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
     if job.cell.finished() is not None:
         return "computed"
@@ -135,17 +133,17 @@ def _require_shared(cell: Cell) -> None:
             )
 
 
-def _failed(error: BaseException, seconds: float) -> Outcome:
+def _failed(error: BaseException, seconds: float) -> JobReport:
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         words = " ".join(str(error).split()) or type(error).__name__
         reason = f"out of memory ({words}); compute fewer at once (--workers, --gpus-per-run), or lower "
-        return Outcome("failed", seconds, reason + "train.batch or data.size", _trace(error))
+        return JobReport("failed", seconds, reason + "train.batch or data.size", _trace(error))
     if isinstance(error, UsbenchError):
-        return Outcome("failed", seconds, str(error))
+        return JobReport("failed", seconds, str(error))
     words = " ".join(str(error).split()) or "no message"
-    return Outcome("failed", seconds, f"{type(error).__name__}: {words}", _trace(error))
+    return JobReport("failed", seconds, f"{type(error).__name__}: {words}", _trace(error))
 
 
 def _trace(error: BaseException) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import Method
+    from usbench.contracts.request import Request
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
     from usbench.fusions.registry import Brought
@@ -24,27 +25,57 @@ if TYPE_CHECKING:
 class Cell:
     """All that decides the outcome of a cell, and where it goes.
 
-    brought: the fusion, where a plugin brings it; None for early, hybrid and late. A cell pickles without
-    its method, which the process that reads it loads for itself.
+    request: asks for this cell alone, with the preset and the device that were chosen. brought: the fusion,
+    where a plugin brings it; None for early, hybrid and late. A cell pickles without its method, which the
+    process that reads it loads for itself.
     """
 
+    request: Request
     task: Task
     method: Method
     found: Found
     source_hash: str
-    fusion: str
     fold: int
-    seed: int
     config: Config
     kind: str
     store: Store
     split: Split
-    merge_labels: str | None
-    limit: int | None
-    precision: str
-    devices: int
-    runs_dir: Path
     brought: Brought | None = None
+
+    @property
+    def fusion(self) -> str:
+        """The name of the fusion."""
+        return self.request.fusion
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        return self.request.seed
+
+    @property
+    def merge_labels(self) -> str | None:
+        """The name of the one foreground class that all were merged into, None where they were not."""
+        return self.request.merge_labels
+
+    @property
+    def limit(self) -> int | None:
+        """How many cases are used, None for all."""
+        return self.request.limit
+
+    @property
+    def precision(self) -> str:
+        """The precision of training: "32", "bf16" or "16"."""
+        return self.request.precision
+
+    @property
+    def devices(self) -> int:
+        """How many devices train together, over all nodes."""
+        return self.request.all_devices
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder below which results are written."""
+        return self.request.runs_dir
 
     @property
     def the_fusion(self) -> str | Fusion:

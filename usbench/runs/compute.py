@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usbench.config import CACHE_GB
+from usbench.contracts.request import CACHE_GB
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
 from usbench.features.store import CaseFeatures, FeatureStore, Rows, fresh_rows

@@ -1,4 +1,4 @@
-"""`usbench run`: from the words of a user to finished cells."""
+"""`usbench run`: from what a user asks for to finished cells."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.config import CACHE_GB
-from usbench.runs.plan import check_numbers, make_cells, make_plan
+from usbench.contracts.request import CACHE_GB, Request
+from usbench.runs.plan import make_cells, make_plan
 from usbench.runtime.console import say
 from usbench.runtime.devices import is_first_process, make_fabric, require_devices
 from usbench.storage.files import require_writable
@@ -42,50 +42,71 @@ def run(
     keep_weights: bool = False,
     cache_gb: float = CACHE_GB,
 ) -> list[Result]:
-    """Compute cells of the benchmark, one for each fold, and return their results in order of fold.
+    """Compute cells of the benchmark, one for each fold.
 
-    task: the name of a task, or task_dir: a folder in the layout of the Medical Segmentation Decathlon.
-    data: "real" (absence is an error), "phantom", or "auto" (real data where data_dir or USBENCH_DATA
-    has it, else the phantom). plugins: Python files with methods, tasks or fusions. modalities: a subset
-    by name. merge_labels: one foreground class of that name. folds: "all", "0,2" or numbers; by default
-    what the preset says. preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU,
-    else paper. settings: {"train.epochs": 5}; config: a YAML file of such; settings win. device: "auto",
-    "cpu" or "cuda"; devices: how many of them on each of `nodes` machines, on all of which the same call
-    is made; precision: "32", "bf16" or "16". limit: use the first so many cases only. A finished cell is
-    returned, not computed again, unless overwrite; a stopped one goes on from its last epoch. On a CPU
-    torch is set to deterministic algorithms, for the process.
+    A finished cell is returned, not computed again, unless `overwrite`; a stopped one goes on from its last
+    epoch. On a CPU torch is set to deterministic algorithms, for the process.
 
-    Raises `UsbenchError`, one line that names what is wrong and the remedy.
+    Args:
+        method: name of a method.
+        fusion: "early", "hybrid", "late", or the name of a plugin's fusion.
+        task: name of a task; or give `task_dir`.
+        task_dir: a folder in the layout of the Medical Segmentation Decathlon.
+        data_dir: the folder that holds the data sets; by default what USBENCH_DATA names.
+        data: "real" (absence is an error), "phantom", or "auto" (real data where it is, else the phantom).
+        modalities: a subset, by name.
+        merge_labels: makes one foreground class of that name out of all.
+        folds: "all", "0,2" or numbers; by default what the preset says.
+        seed: of every random draw, 0 to 2**31 - 1.
+        preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU, else paper.
+        settings: {"train.epochs": 5}; they win over those of `config`.
+        config: a YAML file of settings.
+        plugins: Python files with methods, tasks or fusions.
+        device: "auto", "cpu" or "cuda".
+        devices: how many of them train a cell together on each node.
+        nodes: how many machines train together; the same call is made on each of them.
+        precision: "32", "bf16" or "16".
+        runs_dir: where results are written.
+        limit: use the first so many cases only; such a run is never ranked.
+        overwrite: compute finished cells again.
+        keep_weights: keep the trained weights beside the result.
+        cache_gb: bound on stored features of frozen parts, in GB.
+
+    Returns:
+        The results, in order of fold.
+
+    Raises:
+        UsbenchError: one line that names what is wrong and the remedy.
     """
-    plan = make_plan(
-        method,
-        fusion,
-        task,
-        task_dir=task_dir,
-        data_dir=data_dir,
-        data=data,
-        modalities=modalities,
-        merge_labels=merge_labels,
-        preset=preset,
-        settings=settings,
-        config=config,
-        plugins=plugins,
-        device=device,
-    )
-    check_numbers(precision, limit, seed, cache_gb)
-    require_devices(plan.device, devices, nodes)
-    runs = Path(runs_dir)
-    require_writable(runs)
+    # Before any other name is bound: the arguments are the options of a request, under their own names.
+    return run_request(Request(**locals()))
+
+
+def run_request(request: Request) -> list[Result]:
+    """Compute the cells that a request asks for.
+
+    Args:
+        request: one method under one fusion on one task.
+
+    Returns:
+        The results, one for each fold, in order of fold.
+
+    Raises:
+        UsbenchError: one line that names what is wrong and the remedy.
+    """
+    plan = make_plan(request)
+    require_devices(plan.device, request.devices, request.nodes)
+    require_writable(request.runs_dir)
     if is_first_process():
         say(plan.task_data.notice)
-    cells = make_cells(plan, folds, seed, merge_labels, limit, precision, devices * nodes, runs)
+    cells = make_cells(plan)
 
     from usbench.runs.compute import compute
 
-    fabric = make_fabric(plan.device, devices, precision, nodes)
+    fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
     results = []
     for cell in cells:
-        result, new = compute(cell, fabric, overwrite, keep_weights, cache_gb)
+        result, new = compute(cell, fabric, request.overwrite, request.keep_weights, request.cache_gb)
         if not new and fabric.is_global_zero:
             say(f"{result.path}: finished before, not computed again (--overwrite does)")
         results.append(result)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -21,8 +22,8 @@ def choose_device(device: str) -> str:
     """ "cpu" or "cuda"; "auto" takes a GPU where there is one."""
     import torch
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise UsbenchError(
             "--device cuda: torch sees no GPU here; use --device cpu, or install torch for CUDA"

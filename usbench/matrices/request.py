@@ -1,0 +1,165 @@
+"""What a user asks `usbench matrix` for: lists of methods, fusions, tasks, seeds; and what cells share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usbench.config import flatten, parse_assignments, read_mapping
+from usbench.contracts.options import Option, Options, option, options_of
+from usbench.contracts.request import Request
+from usbench.errors import UsbenchError, unknown
+
+if TYPE_CHECKING:
+    from usbench.contracts.method import Method
+
+ALL = ("all",)
+_NO_NAMES = "names nothing; write all, or names such as a,b"
+
+
+@dataclass(frozen=True)
+class MatrixRequest(Options):
+    """What decides which cells a matrix has and where they are computed.
+
+    A field with `instead_of` takes the place of one of `Request`; the others are of the matrix alone.
+    `shared` holds the options that every cell has, as `usbench.contracts.request.Request` says them.
+
+    Raises:
+        UsbenchError: as for `Request`.
+    """
+
+    methods: tuple[str, ...] = option(
+        ALL, "all, or names such as unet,zeus.", kind="names", instead_of="method", wrong=_NO_NAMES
+    )
+    fusions: tuple[str, ...] = option(
+        ALL, "all three, or names.", kind="names", instead_of="fusion", wrong=_NO_NAMES
+    )
+    tasks: tuple[str, ...] | None = option(
+        None,
+        "all, or names such as chaos,msd-brain (default: all, or none with --task-dir).",
+        kind="names",
+        instead_of="task",
+        wrong=_NO_NAMES,
+    )
+    task_dirs: tuple[Path, ...] = option(
+        (),
+        "A folder in MSD layout; may be repeated.",
+        kind="path",
+        flag="task-dir",
+        repeated=True,
+        instead_of="task_dir",
+    )
+    seeds: tuple[int, ...] = option((0,), "Numbers such as 0,1,2.", kind="wholes", instead_of="seed")
+    address: str | None = option(
+        None, "A Ray cluster: ray://HOST:10001, HOST:6379, or auto on one of its nodes."
+    )
+    workers: int | None = option(
+        None,
+        "How many cells at once (default: as many as fit; needs Ray).",
+        kind="whole",
+        least=1,
+        most=100_000,
+        wrong="is out of range; choose 1 or more",
+    )
+    cpus_per_run: int | None = option(
+        None,
+        "Cores of one cell (default: 1; all with one worker).",
+        kind="whole",
+        least=1,
+        most=100_000,
+        wrong="is out of range; choose 1 or more",
+    )
+    gpus_per_run: float | None = option(
+        None,
+        "GPUs of one cell (default: 0.5).",
+        kind="number",
+        least=1e-6,
+        most=1000,
+        wrong="is out of range; choose more than 0",
+    )
+    shared: Request = field(default_factory=Request)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for seed in self.seeds:
+            self.shared.with_(seed=seed)  # Checks its range.
+
+    @classmethod
+    def of(cls, **options: Any) -> MatrixRequest:
+        """The request that these options make: those of a matrix, and those that all cells share."""
+        own = {name: options.pop(name) for name in options_of(cls) if name in options}
+        return cls(**own, shared=Request(**options))
+
+    @property
+    def every_task(self) -> bool:
+        """Whether all tasks are asked for that there are."""
+        return self.tasks == ALL or (self.tasks is None and not self.task_dirs)
+
+    def settings_for(self, method: Method) -> dict[str, Any]:
+        """The settings that a method takes: all but the "method.KEY" of other methods."""
+        theirs = {f"method.{key}" for key in method.settings}
+        given = self.shared.settings
+        return {key: v for key, v in given.items() if not key.startswith("method.") or key in theirs}
+
+
+def matrix_options() -> dict[str, Option]:
+    """The options of `usbench matrix`, by name of the field: those of a cell, in order, and then its own."""
+    own = options_of(MatrixRequest)
+    plural = {one.instead_of: name for name, one in own.items() if one.instead_of}
+    found: dict[str, Option] = {}
+    for name, one in options_of(Request).items():
+        if name in plural:
+            found[plural[name]] = own[plural[name]]
+        elif "matrix" in one.commands:
+            found[name] = one
+    return {**found, **own}
+
+
+def read_file(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
+    """The words in a YAML file, by name of the field, as a command line would give them.
+
+    Args:
+        path: a mapping from flags, without dashes, to values. `set` is a mapping of settings, flat or nested,
+            or a list of "key=value".
+        options: the options that there are, by name of the field.
+
+    Returns:
+        Texts, "a,b" where the file has a list; lists of texts where an option may be repeated; flat settings.
+
+    Raises:
+        UsbenchError: for a file that cannot be read and for an unknown word, with the nearest one.
+    """
+    content = read_mapping(path, "words", "methods: [unet, zeus]")
+    names = {one.flag: name for name, one in options.items()}
+    found: dict[str, Any] = {}
+    for flag, value in content.items():
+        if flag not in names:
+            raise unknown(f"word of {path}", flag, names)
+        found[names[flag]] = _given(path, options[names[flag]], value)
+    return found
+
+
+def _given(path: Path, one: Option, value: Any) -> Any:
+    """One value of a file, as a command line would give it."""
+    if one.kind == "settings":
+        given = parse_assignments([str(inner) for inner in value]) if isinstance(value, list) else value
+        if not isinstance(given, dict):
+            raise UsbenchError(
+                f"{path}: {one.flag} is '{value}', not settings; write 'set: {{train.epochs: 5}}'"
+            )
+        return flatten(given)
+    if isinstance(value, dict) or value is None:
+        raise UsbenchError(
+            f"{path}: {one.flag} has no value that an option can have; write '{one.flag}: VALUE'"
+        )
+    if one.repeated:
+        return [str(inner) for inner in value] if isinstance(value, list) else [str(value)]
+    if isinstance(value, list):
+        if one.kind not in ("names", "folds", "wholes"):
+            raise UsbenchError(
+                f"{path}: {one.flag} is a list, but takes one value; write '{one.flag}: VALUE'"
+            )
+        return ",".join(str(inner) for inner in value)
+    return str(value)
