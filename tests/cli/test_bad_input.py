@@ -131,7 +131,7 @@ def test_archive_that_escapes_its_folder(
             sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),
         ),
     )
-    monkeypatch.setattr("usbench.datasets.tasks.get_task", lambda name: task)
+    monkeypatch.setattr("usbench.datasets.tasks.get_task", lambda name, plugins=(): task)
     code, _, err = usbench_line("data", "download", "chaos", "--data-dir", tmp_path / "new")
     assert code == 1
     assert "../outside.txt" in err.splitlines()[-1]

@@ -71,7 +71,7 @@ def test_a_file_runs_at_once_under_all_that_it_declares(
     )
     assert not table.failed
     assert {result.data["cell"]["fusion"] for result in table.results} == fusions
-    assert {one.fusion for one in table.absent} == {"early", "hybrid", "late"} - fusions
+    assert {one.fusion for one in table.not_applicable} == {"early", "hybrid", "late"} - fusions
 
 
 def test_what_it_writes_is_clean(made: dict[str, Path]) -> None:
