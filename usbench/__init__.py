@@ -18,7 +18,17 @@ from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     from usbench.checks.suite import check
-    from usbench.contracts.data import Case, Download, Layout, Modality, Phantom, Reader, Structure, Task
+    from usbench.contracts.data import (
+        Case,
+        Download,
+        ExaminingReader,
+        Layout,
+        Modality,
+        Phantom,
+        Reader,
+        Structure,
+        Task,
+    )
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import EncoderDecoder, Feature, Method
     from usbench.contracts.problem import DataProblem
@@ -35,6 +45,7 @@ __all__ = [
     "DataProblem",
     "Download",
     "EncoderDecoder",
+    "ExaminingReader",
     "Feature",
     "Fusion",
     "Layout",
@@ -58,6 +69,7 @@ _LAZY = {
     "Case": ("usbench.contracts.data", "Case"),
     "DataProblem": ("usbench.contracts.problem", "DataProblem"),
     "Download": ("usbench.contracts.data", "Download"),
+    "ExaminingReader": ("usbench.contracts.data", "ExaminingReader"),
     "EncoderDecoder": ("usbench.contracts.method", "EncoderDecoder"),
     "Feature": ("usbench.contracts.method", "Feature"),
     "Fusion": ("usbench.contracts.fusion", "Fusion"),

@@ -26,11 +26,8 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One phantom a task, made once for all the tests: the data folder by the task's name."""
     root = tmp_path_factory.mktemp("phantoms")
     for name, cases in CASES.items():
-        make_phantom(_task(name), root / name, cases, seed=0)
+        make_phantom(get_task(name), root / name, cases, seed=0)
     return {name: root / name for name in CASES}
-
-
-_task = get_task
 
 
 def _patients(root: Path) -> list[Path]:
@@ -232,12 +229,12 @@ def _digests(root: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_seed_same_bytes(phantoms, tmp_path, name):
-    make_phantom(_task(name), tmp_path / "again", 1, seed=0)
+    make_phantom(get_task(name), tmp_path / "again", 1, seed=0)
     again, first = _digests(tmp_path / "again"), _digests(phantoms[name])
     index = f"{FOLDERS[name]}/dataset.json"
     assert len(again) >= 3 or name == "chaos"
     assert all(first[path] == digest for path, digest in again.items() if path != index)
-    make_phantom(_task(name), tmp_path / "other", 1, seed=1)
+    make_phantom(get_task(name), tmp_path / "other", 1, seed=1)
     changed = _digests(tmp_path / "other")
     assert not {d for p, d in changed.items() if p != index and "Ground" not in p} & set(again.values())
 
@@ -245,21 +242,21 @@ def test_same_seed_same_bytes(phantoms, tmp_path, name):
 def test_phantom_root_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("USBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr("usbench.datasets.phantom.CASES", 1)
-    root = phantom_root(_task("msd-prostate"))
+    root = phantom_root(get_task("msd-prostate"))
     assert root.parent == tmp_path / "phantoms"
     assert root.name.startswith("msd-prostate-")
     assert (root / "Task05_Prostate" / "dataset.json").is_file()
     stamp = (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns
-    assert phantom_root(_task("msd-prostate")) == root
+    assert phantom_root(get_task("msd-prostate")) == root
     assert (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns == stamp
     assert [p.name for p in root.parent.iterdir()] == [root.name]
 
 
 def test_errors_name_the_remedy(tmp_path):
     with pytest.raises(UsbenchError, match=r"'mine' has no phantom.*--data-dir"):
-        phantom_root(replace(_task("chaos"), name="mine", phantom=None))
+        phantom_root(replace(get_task("chaos"), name="mine", phantom=None))
     with pytest.raises(UsbenchError, match="cannot have 99 cases; ask for 1 to 20"):
-        make_phantom(_task("chaos"), tmp_path / "x", 99)
+        make_phantom(get_task("chaos"), tmp_path / "x", 99)
 
 
 # --- fusion pays ------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         click.echo(f"  tolerance   {task.nsd_tolerance_mm:g} mm of NSD, {task.tolerance_reason}")
         click.echo(f"  licence     {task.licence}")
         click.echo(f"  citation    {task.citation}")
-        click.echo(f"  homepage    {task.homepage}")
+        click.echo(f"  homepage    {task.homepage or 'not stated'}")
         if task.download is not None:
             size = f"{task.download.bytes:,} bytes" if task.download.bytes else "size stated by the server"
             click.echo(f"  download    {task.download.url} ({size})")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from usbench.contracts.problem import DataError, DataProblem, Report
+from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.errors import UsbenchError, unknown
 
 PHANTOM_MARK = "PHANTOM.txt"
@@ -104,8 +104,8 @@ class Reader(ABC):
     """Reads the cases of one task from one folder.
 
     A reader gives `case_ids`, `files` and `read`. What `usbench data check` asks beyond these, `survey`
-    and `examine`, follows from them; a reader that gives its own finds every fault instead of the first.
-    A reader of a plugin need not inherit from this class.
+    and `examine`, follows from them and finds the first fault of a case; `ExaminingReader` is for readers
+    that find all of them. A reader of a plugin need not inherit from either.
 
     Attributes:
         task: that of the run, perhaps with fewer modalities or with merged classes.
@@ -177,6 +177,44 @@ class Reader(ABC):
     def is_phantom(self) -> bool:
         """Whether the data says of itself that it was simulated; such data is never taken for patients."""
         return (self.root / PHANTOM_MARK).is_file()
+
+
+class ExaminingReader(Reader):
+    """A reader that gives `survey`, `examine` and `files`, and finds every fault of a case at once.
+
+    `case_ids` and `read` follow: they do the same and raise the first fault.
+    """
+
+    def case_ids(self) -> list[str]:
+        """The cases on disk, sorted naturally. Raises `UsbenchError` for the first thing that is absent."""
+        return self.survey(fail)
+
+    def read(self, case_id: str) -> Case:
+        """Read one case. Raises `UsbenchError` at its first fault."""
+        case = self.examine(case_id, fail)
+        if case is None:
+            raise UsbenchError(f"case {case_id}: its reader gives nothing and names no fault; mend it")
+        return case
+
+    @abstractmethod
+    def survey(self, report: Report) -> list[str]:
+        """The cases on disk, sorted naturally; what is absent is handed to `report`.
+
+        Args:
+            report: a function that takes a `DataProblem`; it may raise it.
+        """
+
+    @abstractmethod
+    def examine(self, case_id: str, report: Report) -> Case | None:
+        """Read one case and hand every fault of it to `report`.
+
+        Args:
+            case_id: one of `case_ids`.
+            report: a function that takes a `DataProblem`; it may raise it.
+
+        Returns:
+            The case, or None if it has a fault.
+        """
 
 
 def _no_name(name: str) -> bool:

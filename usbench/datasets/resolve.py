@@ -12,7 +12,7 @@ from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import at_home
 
 ENVIRONMENT = "USBENCH_DATA"
-Kind = Literal["phantom", "sample", "real"]
+DataKind = Literal["phantom", "sample", "real"]
 _MODES = ("auto", "real", "phantom")
 
 
@@ -26,7 +26,7 @@ class TaskData:
     notice: one line for the user.
     """
 
-    kind: Kind
+    kind: DataKind
     root: Path
     notice: str
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from usbench.contracts.data import Case, Layout, Reader, Task
+from usbench.contracts.data import Case, ExaminingReader, Layout, Task
 from usbench.contracts.names import natural_key
-from usbench.contracts.problem import DataProblem, Report, fail
+from usbench.contracts.problem import DataProblem, Report
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
 from usbench.datasets.voxel_grid import grid_difference, resample
 from usbench.errors import UsbenchError
@@ -31,7 +31,7 @@ _SAME_GRID = 0.1
 _LEAST_OVERLAP = 0.25
 
 
-class ChaosReader(Reader):
+class ChaosReader(ExaminingReader):
     """Reads `Train_Sets/MR` of CHAOS.
 
     The first modality of the task (of in phase, out of phase, T2-SPIR, in this order) gives the
@@ -75,10 +75,6 @@ class ChaosReader(Reader):
         whats = [f"case {case_id} lacks modality {m} (no DICOM files in {SERIES[m][0]})" for m in lacking]
         return [DataProblem(case_id, self.root / case_id, what, remedy) for what in whats]
 
-    def case_ids(self) -> list[str]:
-        """The cases on disk, sorted naturally. Raises `UsbenchError` if none, or if one lacks a series."""
-        return self.survey(fail)
-
     def files(self, case_id: str) -> list[Path]:
         """The DICOM slices of the task's modalities and the PNG annotations that `read` uses."""
         folder = self._folder(case_id)
@@ -100,12 +96,6 @@ class ChaosReader(Reader):
         except (IndexError, OSError, pydicom.errors.InvalidDicomError):
             return super().is_phantom()  # reading the case will say what is wrong with the file
         return str(header.get("PatientName", "")).startswith("Phantom^") or super().is_phantom()
-
-    def read(self, case_id: str) -> Case:
-        """Read one case. Raises `UsbenchError` naming the file, the value and the remedy."""
-        case = self.examine(case_id, fail)
-        assert case is not None
-        return case
 
     def examine(self, case_id: str, report: Report) -> Case | None:
         """Read one case, handing every problem to `report`; None if there was one."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, Layout, Reader, Task
+from usbench.contracts.data import Case, ExaminingReader, Layout, Task
 from usbench.contracts.names import natural_key, safe_name
-from usbench.contracts.problem import DataError, DataProblem, Report, fail
+from usbench.contracts.problem import DataError, DataProblem, Report
 from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError
 from usbench.storage.files import read_json
@@ -181,7 +181,7 @@ def _listed(file: Path, number: int, item: dict[str, Any], key: str) -> Path:
     return file.parent / name
 
 
-class MsdReader(Reader):
+class MsdReader(ExaminingReader):
     """Reads a folder in the layout of the Decathlon."""
 
     thread_safe = True
@@ -216,10 +216,6 @@ class MsdReader(Reader):
                     report(_absent(entry.case_id, path))
         return list(self._entries)
 
-    def case_ids(self) -> list[str]:
-        """The cases that dataset.json lists, sorted naturally. Raises `UsbenchError` if a file is absent."""
-        return self.survey(fail)
-
     def files(self, case_id: str) -> list[Path]:
         """The image and the mask of a case."""
         entry = self._entry(case_id)
@@ -229,14 +225,8 @@ class MsdReader(Reader):
         """Whether dataset.json says so as that of a phantom does, or the folder has the mark."""
         return self._reference == "usbench phantom" or super().is_phantom()
 
-    def read(self, case_id: str) -> Case:
-        """Read one case on its native grid. Raises `UsbenchError` naming the file and the value."""
-        case = self.examine(case_id, fail)
-        assert case is not None
-        return case
-
     def examine(self, case_id: str, report: Report) -> Case | None:
-        """Read one case, handing every problem to `report`; None if there was one."""
+        """Read one case on its native grid, handing every problem to `report`; None if there was one."""
         entry = self._entry(case_id)
         found: list[DataProblem] = []
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, Reader, Task, ThreeMethods
+from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
 from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.errors import UsbenchError
@@ -18,7 +18,7 @@ from usbench.errors import UsbenchError
 _MEND = "mend the reader"
 
 
-class OwnReader(Reader):
+class OwnReader(ExaminingReader):
     """Calls the reader that a plugin brings and checks what it gives.
 
     Every error names the task: what the reader raised, and what of a case is not as `Case` says. What the
@@ -58,10 +58,6 @@ class OwnReader(Reader):
         if twice:
             raise self._error(f"its reader names case {twice[0]} twice", _MEND)
         return sorted(ids, key=natural_key)
-
-    def case_ids(self) -> list[str]:
-        """The cases on disk, sorted naturally. Raises `UsbenchError` if there is none or a file lacks."""
-        return self.survey(fail)
 
     def files(self, case_id: str) -> list[Path]:
         """Every raw file of a case; a change in one of them prepares the case again."""
@@ -109,7 +105,7 @@ class OwnReader(Reader):
         return super().is_phantom() or (own is not None and bool(self._call("is_phantom()", own)))
 
     def _brought(self, name: str) -> Callable[..., Any] | None:
-        """A method that the reader brings itself; None where it has none or that of `Reader`."""
+        """A method that the reader brings itself; None where it has none, or that of `Reader`."""
         method = getattr(self._reader, name, None)
         return None if getattr(method, "__func__", None) is getattr(Reader, name) else method
 
