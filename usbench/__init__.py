@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
     from usbench.results.io import load_result
+    from usbench.runs.network import load_network
     from usbench.runs.start import run
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "__version__",
     "check",
     "leaderboard",
+    "load_network",
     "load_result",
     "matrix",
     "run",
@@ -83,6 +85,7 @@ _LAZY = {
     "Structure": ("usbench.contracts.data", "Structure"),
     "Task": ("usbench.contracts.data", "Task"),
     "leaderboard": ("usbench.leaderboards.board", "build"),
+    "load_network": ("usbench.runs.network", "load_network"),
     "load_result": ("usbench.results.io", "load_result"),
     "matrix": ("usbench.matrices.start", "matrix"),
     "run": ("usbench.runs.start", "run"),

@@ -1,9 +1,9 @@
-"""From a trained network to masks on the patient's own grid."""
+"""The first step of an evaluation: from a trained network to masks on the patient's own grid."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from usbench.storage.files import atomic_path
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from usbench.datasets.store import PreparedCase
+    from usbench.datasets.store import PreparedCase, Store
+    from usbench.runs.frozen import Frozen
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,68 @@ class Prediction:
     volume: np.ndarray
     slices: np.ndarray
     ms_per_slice: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A case of the store, opened once, with its predicted mask.
+
+    classes, device, frozen: as the network was asked, for `example`.
+    """
+
+    case: PreparedCase
+    prediction: Prediction
+    classes: int
+    device: torch.device
+    frozen: Frozen
+
+    def example(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The first slice as the network gets it: images [1, M, S, S] on the device, features by name."""
+        rows = self.frozen.rows([self.case.case_id])
+        slices = Slices([self.case], self.classes, self.device, rows, self.frozen.fresh)
+        images, _, extras = next(iter(slices.batches([np.arange(1)])))
+        return images, extras
+
+
+def predict_cases(
+    network: nn.Module,
+    store: Store,
+    case_ids: Sequence[str],
+    classes: int,
+    device: torch.device,
+    frozen: Frozen,
+    fabric: Fabric | None = None,
+    folder: Path | None = None,
+) -> Iterator[Predicted]:
+    """Predict some cases of a store, one whenever the next is asked for.
+
+    Args:
+        network: images [B, M, S, S] -> logits [B, K, S, S], on `device`.
+        store: the prepared cases; each is opened once.
+        case_ids: which, in this order.
+        classes: K.
+        device: where the network is.
+        frozen: the features of these cases.
+        fabric: gives the numerical precision; None for single precision.
+        folder: where the masks are written as CASE.nii.gz; None for nowhere.
+
+    Yields:
+        Each case with its mask.
+    """
+    for case_id in case_ids:
+        case = store.case(case_id)
+        prediction = predict(
+            network,
+            case,
+            classes,
+            device,
+            extras=frozen.rows([case_id]),
+            fresh=frozen.fresh,
+            fabric=fabric,
+        )
+        if folder is not None:
+            write_mask(prediction.volume, case.affine, folder / f"{case_id}.nii.gz")
+        yield Predicted(case, prediction, classes, device, frozen)
 
 
 def to_labels(logits: Tensor) -> Tensor:

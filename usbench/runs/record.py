@@ -1,23 +1,84 @@
-"""What a result says of a run besides its scores: cost, origin, device, versions."""
+"""The third step of an evaluation: tables, pictures, and a result that says what the run was."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from usbench import __version__
 from usbench.methods.cost import count_parameters, measure_gflops
-from usbench.results.io import SCHEMA_VERSION
+from usbench.results.io import SCHEMA_VERSION, Result, write_result, write_tables
+from usbench.runs.network import FILE, write_network
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
 from usbench.runtime.memory import peak_memory_mb
+from usbench.storage.files import write_json
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from usbench.runs.cell import Cell
+    from usbench.runs.frozen import Frozen
+    from usbench.runs.score import Evaluated
     from usbench.runs.train import History
+
+
+def record(
+    cell: Cell,
+    fabric: Fabric,
+    network: nn.Module,
+    history: History,
+    frozen: Frozen,
+    evaluated: Evaluated,
+    *,
+    keep_weights: bool,
+    memory_since: str,
+    start: float,
+) -> Result:
+    """Write everything that belongs to a finished cell, result.json last.
+
+    Args:
+        cell: the cell; its masks are in its folder already.
+        fabric: on what it was computed.
+        network: the trained network.
+        history: of its training.
+        frozen: the features of its cases.
+        evaluated: the scores of its test cases.
+        keep_weights: whether the network is written too.
+        memory_since: what `usbench.runtime.memory.forget_peak` said when the training began.
+        start: `time.perf_counter()` when the evaluation began.
+
+    Returns:
+        The result, read back from its folder.
+
+    Raises:
+        UsbenchError: where a file cannot be written.
+    """
+    _draw(cell, history, evaluated)
+    write_tables(cell.folder, evaluated.scores, history.rows)
+    if keep_weights:
+        write_network(network, cell.folder / FILE)
+    if notes := frozen.notes():
+        write_json(cell.folder / "notes.json", notes)
+    data = describe(cell, fabric, network, history, evaluated, memory_since)
+    data["remarks"] = frozen.remarks
+    data["scores"] = evaluated.summary()
+    data["paper_style"] = evaluated.paper_means()
+    data["cost"]["ms_per_slice"] = float(np.median(evaluated.milliseconds))
+    data["cost"]["seconds"] = history.seconds + time.perf_counter() - start
+    return write_result(cell.folder, data)
+
+
+def _draw(cell: Cell, history: History, evaluated: Evaluated) -> None:
+    from usbench.pages.figures import cases_figure, history_figure
+
+    figures = cell.folder / "figures"
+    history_figure(history.rows, figures / "history.png")
+    names = cell.task.modality_names, cell.task.class_names
+    cases_figure(figures / "cases.png", evaluated.pictures, *names)
 
 
 def describe(
@@ -25,14 +86,13 @@ def describe(
     fabric: Fabric,
     network: nn.Module,
     history: History,
-    example: Tensor,
-    rows: dict[str, Tensor],
+    evaluated: Evaluated,
     memory_since: str,
 ) -> dict[str, Any]:
     """Everything that result.json says but the scores.
 
-    example: a slice [1, M, S, S] of a test case on the device; rows: its features, by name.
-    memory_since: what `usbench.runtime.memory.forget_peak` said when the training began.
+    evaluated: the test cases. memory_since: what `usbench.runtime.memory.forget_peak` said when the training
+    began.
     """
     parameters = count_parameters(network)
     return {
@@ -61,11 +121,7 @@ def describe(
             "fingerprint": cell.store.fingerprint,
             "cases": len(cell.store.case_ids),
             "limit": cell.limit,
-            "agreement": {
-                case_id: agreement
-                for case_id in cell.split.test(cell.fold)
-                if (agreement := cell.store.case(case_id).agreement)
-            },
+            "agreement": evaluated.agreement,
         },
         "split": {
             "folds": len(cell.split.folds),
@@ -91,7 +147,7 @@ def describe(
             "parameters": parameters.all,
             "trainable": parameters.trainable,
             "frozen_elsewhere": cell.method.frozen_parameters(cell.config.method),
-            "gflops_per_slice": measure_gflops(network, example, rows),
+            "gflops_per_slice": _gflops(network, evaluated.example),
             "peak_memory_mb": peak_memory_mb(fabric.device),
             "memory_since": memory_since,
             "train_seconds": history.seconds,
@@ -103,6 +159,10 @@ def describe(
         "provenance": provenance(),
         "protocol": cell.protocol,
     }
+
+
+def _gflops(network: nn.Module, example: tuple[Tensor, dict[str, Tensor]] | None) -> float | None:
+    return None if example is None else measure_gflops(network, *example)
 
 
 def _origin_of_task(cell: Cell) -> dict[str, str]:

@@ -1,0 +1,100 @@
+"""What frozen parts of a method say of the cases of a cell: computed once, stored, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from usbench.features.store import CaseFeatures, FeatureStore, Rows, fresh_rows
+
+if TYPE_CHECKING:
+    from usbench.config import Config
+    from usbench.contracts.data import Task
+    from usbench.contracts.method import Method
+    from usbench.datasets.batches import View
+    from usbench.datasets.store import Store
+    from usbench.runs.cell import Cell
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The features of some cases, and how to compute what is not stored. Empty for most methods.
+
+    cases: by case id. fresh: by feature, rows from a batch of images [B, M, S, S]. views: changed slices of
+    the training cases with their features. remarks: what fell back or was cut, a line each.
+    """
+
+    cases: dict[str, CaseFeatures] = field(default_factory=dict)
+    fresh: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    views: list[tuple[View, Rows]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def rows(self, case_ids: Sequence[str]) -> list[Rows]:
+        """The rows of some cases, as `usbench.datasets.batches.Slices` takes them."""
+        return [self.cases[case_id].rows for case_id in case_ids] if self.cases else []
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """By case and feature, what their computation said; cases of which nothing was said are left out."""
+        said = {i: {n: note for n, note in case.notes.items() if note} for i, case in self.cases.items()}
+        return {case_id: notes for case_id, notes in said.items() if notes}
+
+
+def frozen_features(
+    method: Method,
+    task: Task,
+    config: Config,
+    source_hash: str,
+    store: Store,
+    device: torch.device,
+    cache_gb: float,
+    test: Sequence[str],
+    train: Sequence[str] = (),
+) -> Frozen:
+    """The features of a method: read where they are stored, else computed now.
+
+    Args:
+        method: the method; one without frozen parts has no features.
+        task: the task, with the modalities and classes that are used.
+        config: the effective configuration.
+        source_hash: of the code of the method.
+        store: the prepared cases.
+        device: where features are computed.
+        cache_gb: bound on stored features, in GB (10^9 bytes).
+        test: ids of cases whose slices are used as they are.
+        train: ids of cases of which views are made too, where the configuration augments slices.
+
+    Returns:
+        The features of all these cases.
+    """
+    if method.features is None:
+        return Frozen()
+    features = method.features(task, device, **config.method)
+    stored = FeatureStore(features, source_hash, task, store, device, cache_gb)
+    settings = config.train
+    views = settings.views if train and settings.augment == "light" else 0
+    found = stored.collect((*train, *test), train, views, settings.mirror)
+    remarks = [
+        remark
+        for f in features
+        for remark in f.remarks([case.notes[f.name] for case in found.cases.values()])
+    ]
+    return Frozen(found.cases, fresh_rows(features), found.views, remarks)
+
+
+def frozen_of(cell: Cell, device: torch.device, cache_gb: float) -> Frozen:
+    """The features of all cases of a cell, and views of those that it is trained on."""
+    return frozen_features(
+        cell.method,
+        cell.task,
+        cell.config,
+        cell.source_hash,
+        cell.store,
+        device,
+        cache_gb,
+        cell.split.test(cell.fold),
+        cell.split.train(cell.fold),
+    )

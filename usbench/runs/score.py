@@ -1,0 +1,87 @@
+"""The second step of an evaluation: scores of predicted masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from usbench.pages.figures import PICTURED_CASES, CasePicture, pick_slice
+from usbench.scores.case import ClassScore, paper_style, score_case, summarise
+
+if TYPE_CHECKING:
+    from usbench.contracts.data import Task
+    from usbench.runs.predict import Predicted
+
+
+@dataclass
+class Evaluated:
+    """What is kept of the test cases, in their order; images and masks are let go.
+
+    scores: by case id. paper: (paper_dsc, paper_miou) of each case. milliseconds: of a slice, for each case.
+    agreement: by case id and class, the Dice of two annotations where there are two. pictures: of the first
+    cases. example: a slice [1, M, S, S] of the first case on the device, with its features by name.
+    """
+
+    scores: dict[str, list[ClassScore]] = field(default_factory=dict)
+    paper: list[tuple[float, float]] = field(default_factory=list)
+    milliseconds: list[float] = field(default_factory=list)
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
+    pictures: list[CasePicture] = field(default_factory=list)
+    example: tuple[Tensor, dict[str, Tensor]] | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The block "scores" of result.json, see `usbench.scores.case.summarise`."""
+        return summarise(list(self.scores.values()))
+
+    def paper_means(self) -> dict[str, float | None]:
+        """The block "paper_style" of result.json: means over the cases in which both are defined."""
+        defined = [pair for pair in self.paper if not np.isnan(pair).any()]
+        means = np.mean(defined, axis=0).tolist() if defined else [None, None]
+        return {"paper_dsc": means[0], "paper_miou": means[1]}
+
+
+def score_cases(
+    predicted: Iterable[Predicted],
+    task: Task,
+    on_case: Callable[[str, list[ClassScore]], None] | None = None,
+) -> Evaluated:
+    """Score the masks of test cases against their annotations, one case after the other.
+
+    Args:
+        predicted: cases with their masks; each is let go before the next is taken.
+        task: names of the classes and the tolerance of the normalised surface distance.
+        on_case: called with the id and the scores of every case.
+
+    Returns:
+        The scores, and what else is kept of the cases.
+    """
+    names = task.class_names
+    kept = Evaluated()
+    for one in predicted:
+        case, mask = one.case, one.prediction
+        scores = score_case(mask.volume, case.truth(), names, case.spacing, task.nsd_tolerance_mm)
+        kept.scores[case.case_id] = scores
+        kept.paper.append(paper_style(mask.slices, np.asarray(case.mask), len(names)))
+        kept.milliseconds.append(mask.ms_per_slice)
+        if case.agreement:
+            kept.agreement[case.case_id] = dict(case.agreement)
+        if len(kept.pictures) < PICTURED_CASES:
+            kept.pictures.append(_picture(one, scores))
+        if kept.example is None:
+            kept.example = one.example()
+        if on_case is not None:
+            on_case(case.case_id, scores)
+    return kept
+
+
+def _picture(one: Predicted, scores: list[ClassScore]) -> CasePicture:
+    """The slice of a case that shows most, with its truth, its mask and the DSC of each class."""
+    case = one.case
+    z = pick_slice(np.asarray(case.mask))
+    images = np.asarray(case.images[z], dtype=np.float32)
+    dsc: Mapping[str, float] = {score.name: score.dsc for score in scores}
+    return case.case_id, images, np.asarray(case.mask[z]), one.prediction.slices[z], dsc
