@@ -37,7 +37,6 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
     plugins: Python files with tasks. A task of a package that cannot be used, or whose name is taken, is
     named with the reason on standard error.
     """
-    from usbench.datasets.readers.layouts import locate, open_reader
     from usbench.datasets.resolve import data_folder
     from usbench.datasets.tasks import get_task, search_tasks, task_names
 
@@ -52,13 +51,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         without = "runs use the phantom" if task.phantom else "no run is possible, there is no phantom"
         state = f"no data folder given (--data-dir or USBENCH_DATA): {without}"
         if folder is not None:
-            root = locate(task, folder)
-            state = f"not found in {folder}: {without}"
-            if root is not None:
-                try:
-                    state = f"{len(open_reader(task, folder).case_ids())} cases in {root}"
-                except UsbenchError as error:
-                    state = f"in {root}, but: {error}"
+            state = _state(task, folder) or f"not found in {folder}: {without}"
         click.echo(f"{task.name}: {task.title}")
         if task.found is not None:
             click.echo(f"  from        {task.found.origin}")
@@ -77,6 +70,18 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         click.echo(f"  here        {state}")
     for problem in searched.problems:
         click.echo(problem.text, err=True)
+
+
+def _state(task: Task, folder: Path) -> str:
+    """What there is of a task's data in a data folder; "" where there is nothing."""
+    from usbench.datasets.readers.layouts import locate, open_reader
+
+    root = None
+    try:
+        root = locate(task, folder)
+        return "" if root is None else f"{len(open_reader(task, folder).case_ids())} cases in {root}"
+    except UsbenchError as error:
+        return f"in {root or folder}, but: {error}"
 
 
 def download_task(task: str, data_dir: Path | None, url: str | None, plugins: Sequence[Path] = ()) -> None:

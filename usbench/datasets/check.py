@@ -27,12 +27,20 @@ def absent_cases(task: Task, present: Sequence[str]) -> list[str]:
 
 
 def check(task: Task, root: Path, workers: int | None = None) -> list[DataProblem]:
-    """Read every case of `task` below the data folder `root` and list every problem, sorted by case.
+    """Read every case of a task's data and list every problem.
 
     Found are: absent, truncated or invalid files, missing or uneven slices, images and masks on
     different grids, unknown mask values, NaN, constant images, masks without any foreground, and
     the same image under two cases or modalities. Cases of the full data set that are not there are
-    no problem: they are noted on standard error. `workers` cases are read at a time.
+    no problem: they are noted on standard error.
+
+    Args:
+        task: whose data.
+        root: the data folder.
+        workers: how many cases are read at a time, where the reader is thread-safe.
+
+    Returns:
+        The problems, sorted by case; empty where nothing is wrong.
     """
     try:
         reader = open_reader(task, Path(root))

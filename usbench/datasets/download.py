@@ -26,13 +26,23 @@ from usbench.storage.files import atomic_folder, os_errors
 
 
 def download(task: Task, target: Path, url: str | None = None) -> Path:
-    """Download the data of `task` into the data folder `target` and return the folder of its cases.
+    """Download the data of a task and unpack it.
 
-    `url` names a mirror of the same archive. What is there already is kept: unpacked data is not
-    fetched again, an archive of the right name is verified and unpacked, and `<archive>.part` of an
-    interrupted download is continued. Of the archive, only the task's folder is unpacked, at once
-    or not at all. Raises `UsbenchError` if the disk is too small, the server fails, the size or a
-    checksum is wrong, or a member of the archive would leave the folder.
+    What is there already is kept: unpacked data is not fetched again, an archive of the right name is
+    verified and unpacked, and `<archive>.part` of an interrupted download is continued. Of the archive, only
+    the task's folder is unpacked, at once or not at all.
+
+    Args:
+        task: one with a `download`.
+        target: the data folder.
+        url: the address of a mirror of the same archive.
+
+    Returns:
+        The folder of the cases.
+
+    Raises:
+        UsbenchError: if the disk is too small, the server fails, the size or a checksum is wrong, or a member
+            of the archive would leave the folder.
     """
     if task.download is None:
         raise UsbenchError(f"task {task.name} has no download; give its folder with --task-dir or --data-dir")
@@ -41,8 +51,8 @@ def download(task: Task, target: Path, url: str | None = None) -> Path:
     if folder.is_dir() and any(folder.iterdir()):
         say(f"{folder} is there already, nothing to download; remove it to download again")
         return folder
-    source = task.download
-    address = url or source.url
+    stated = task.download
+    address = url or stated.url
     name = PurePosixPath(urllib.parse.urlsplit(address).path).name
     if urllib.parse.urlsplit(address).scheme not in ("http", "https") or not name:
         raise UsbenchError(f"{address}: not the http or https address of an archive; correct --url")
@@ -51,12 +61,12 @@ def download(task: Task, target: Path, url: str | None = None) -> Path:
     archive, part = target / name, target / f"{name}.part"
     if archive.is_file():
         say(f"{archive} is there already, verifying it")
-        _verify(archive, source)
+        _verify(archive, stated)
         _unpack(archive, task, folder)
         return folder
-    _fetch(address, part, source, download_command(task, target))
+    _fetch(address, part, stated, download_command(task, target))
     try:
-        _verify(part, source)
+        _verify(part, stated)
     except UsbenchError as error:
         part.unlink(missing_ok=True)
         raise UsbenchError(
@@ -69,12 +79,12 @@ def download(task: Task, target: Path, url: str | None = None) -> Path:
     return folder
 
 
-def _fetch(url: str, part: Path, source: Download, command: str) -> None:
+def _fetch(url: str, part: Path, stated: Download, command: str) -> None:
     """Bring `part` to the full size of what is at `url`, going on where it stops."""
-    remedy = f"the data set has {source.bytes}; name the right archive with --url, or remove {part}"
+    remedy = f"the data set has {stated.bytes}; name the right archive with --url, or remove {part}"
     with (
         transfer_errors(url, part, command, "try later, or name a mirror with --url"),
-        closing(receive(url, part, source.bytes, remedy, _CHUNK)) as steps,
+        closing(receive(url, part, stated.bytes, remedy, _CHUNK)) as steps,
     ):
         # The first step comes before the first byte; the inner loop takes all the others.
         for have, total in steps:
@@ -86,8 +96,8 @@ def _fetch(url: str, part: Path, source: Download, command: str) -> None:
                     have = done
 
 
-def _verify(path: Path, source: Download) -> None:
-    verify(path, source.bytes, source.md5, source.sha256)
+def _verify(path: Path, stated: Download) -> None:
+    verify(path, stated.bytes, stated.md5, stated.sha256)
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ _MODES = ("auto", "real", "phantom")
 class TaskData:
     """Where a task's data is and what a score on it is worth.
 
-    kind: "real" if every case of the full data set is there, "sample" for fewer and for a user's own
-        folder, "phantom" for simulated patients. Results of different kinds are never mixed.
-    root: the data folder for `usbench.datasets.readers.layouts.open_reader`.
-    notice: one line for the user.
+    Attributes:
+        kind: "real" if every case of the full data set is there, "sample" for fewer and for a user's own
+            folder, "phantom" for simulated patients. Results of different kinds are never mixed.
+        root: the data folder for `usbench.datasets.readers.layouts.open_reader`.
+        notice: one line for the user.
     """
 
     kind: DataKind
@@ -53,11 +54,19 @@ def find_data(
     mode: Literal["auto", "real", "phantom"] = "auto",
     task_dir: Path | None = None,
 ) -> TaskData:
-    """The data of `task`: in `task_dir`, below `data_dir` (default: `USBENCH_DATA`), or its phantom.
+    """The data of a task: in a folder of the user's, below the folder of the data sets, or its phantom.
 
-    mode "auto" takes real data where it is and else the phantom, "real" never takes the phantom,
-    "phantom" takes nothing else. Raises `UsbenchError`, with the command that downloads the data, for
-    an explicit `data_dir` or `task_dir` without the task's data and in mode "real" for its absence.
+    Args:
+        task: whose data.
+        data_dir: the folder of the data sets; without it, the one that USBENCH_DATA names.
+        mode: "auto" takes real data where it is and else the phantom, "real" never takes the phantom,
+            "phantom" takes nothing else.
+        task_dir: the folder of the cases itself.
+
+    Raises:
+        UsbenchError: with the command that downloads the data, for an explicit `data_dir` or `task_dir`
+            without the task's data, in mode "real" for its absence, and for a task without a phantom where
+            one is needed.
     """
     from usbench.datasets.readers.layouts import locate
 
@@ -126,6 +135,8 @@ def _phantom(task: Task, why: str) -> TaskData:
 
 
 def _fetch(task: Task, folder: Path | None = None) -> str:
-    if task.download is None:
-        return ""
-    return f", or get it with: usbench data download {task.name} --data-dir {folder or 'DIR'}"
+    from usbench.datasets.readers.layouts import download_command
+
+    return (
+        "" if task.download is None else f", or get it with: {download_command(task, folder or Path('DIR'))}"
+    )

@@ -52,11 +52,20 @@ class Split:
 
 
 def make_split(task: Task, case_ids: Sequence[str]) -> Split:
-    """The split of `task` for the cases at hand.
+    """The split of a task for the cases at hand.
 
     The task's fixed folds (`Task.folds`), restricted to `case_ids`, are used if they know every case and
     each keeps at least half of its cases. Else min(5, n) folds of even size are derived from the case ids.
-    Raises `UsbenchError` for fewer than two cases: nothing would be left to train on.
+
+    Args:
+        task: whose folds.
+        case_ids: the cases at hand, in any order.
+
+    Returns:
+        The folds, each with at least one test case.
+
+    Raises:
+        UsbenchError: for fewer than two cases: nothing would be left to train on.
     """
     present = set(case_ids)
     if len(present) < 2:

@@ -118,8 +118,6 @@ def _named(task: Task, doing: str) -> Iterator[None]:
     except (UsbenchError, OSError):
         raise
     except Exception as error:
-        words = " ".join(str(error).split()) or "no message"
-        raise UsbenchError(
-            f"task {task.name}: its phantom raised {type(error).__name__} in {doing} ({words}); mend it "
-            "(--debug shows where)"
-        ) from error
+        from usbench.contracts.problem import plugin_raised
+
+        raise plugin_raised(task.name, "its phantom", doing, error) from error

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from usbench.contracts.data import Layout, Reader, Task
+from usbench.contracts.problem import plugin_raised
 from usbench.datasets.readers.own import OwnReader
 from usbench.errors import UsbenchError, unknown
 from usbench.plugins.code_hash import of_usbench
@@ -49,7 +50,9 @@ def layout_of(task: Task) -> Layout:
 def locate(task: Task, data_dir: Path) -> Path | None:
     """The folder that holds the cases of `task`, in `data_dir` or below it; None if there is none."""
     layout = layout_of(task)
-    return next((folder for folder in _candidates(task, Path(data_dir)) if _holds(layout, folder)), None)
+    return next(
+        (folder for folder in _candidates(task, Path(data_dir)) if _holds(task, layout, folder)), None
+    )
 
 
 def open_reader(task: Task, root: Path) -> Reader:
@@ -80,7 +83,9 @@ def open_reader(task: Task, root: Path) -> Reader:
 
 def download_command(task: Task, target: Path) -> str:
     """The command that downloads the data of `task` into the data folder `target`."""
-    return f"usbench data download {task.name} --data-dir {shlex.quote(str(target))}"
+    origin = task.found.origin if task.found else ""
+    plugin = f" --plugin {shlex.quote(origin.removeprefix('file '))}" if origin.startswith("file ") else ""
+    return f"usbench data download {task.name}{plugin} --data-dir {shlex.quote(str(target))}"
 
 
 def _candidates(task: Task, data_dir: Path) -> list[Path]:
@@ -95,8 +100,10 @@ def _candidates(task: Task, data_dir: Path) -> list[Path]:
     return list(dict.fromkeys(places))
 
 
-def _holds(layout: Layout, folder: Path) -> bool:
+def _holds(task: Task, layout: Layout, folder: Path) -> bool:
     try:
         return layout.holds(folder)
     except OSError as error:
         raise UsbenchError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
+    except Exception as error:
+        raise plugin_raised(task.name, "its layout", f"holds('{folder}')", error) from error

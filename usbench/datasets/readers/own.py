@@ -12,7 +12,7 @@ import numpy as np
 
 from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
 from usbench.contracts.names import natural_key
-from usbench.contracts.problem import DataError, DataProblem, Report, fail
+from usbench.contracts.problem import DataError, DataProblem, Report, fail, plugin_raised
 from usbench.errors import UsbenchError
 
 _MEND = "mend the reader"
@@ -195,9 +195,7 @@ class OwnReader(ExaminingReader):
         except UsbenchError as error:
             raise UsbenchError(f"task {self.task.name}: {error}") from error
         except Exception as error:
-            words = " ".join(str(error).split()) or "no message"
-            what = f"its reader raised {type(error).__name__} in {doing} ({words})"
-            raise self._error(what, "mend it, or the file that it names (--debug shows where)") from error
+            raise plugin_raised(self.task.name, "its reader", doing, error) from error
 
     def _error(self, what: str, remedy: str) -> UsbenchError:
         return UsbenchError(f"task {self.task.name}: {what}; {remedy}")
