@@ -56,21 +56,21 @@ def seconds(command: list[str]) -> float:
 
 def finish(options: list[str]) -> int:
     """Write a synthetic result for every cell of the matrix; how many there are."""
-    from usbench.matrices.layout import lay_out
+    from usbench.matrices.plan import plan_matrix
     from usbench.matrices.request import MatrixRequest
     from usbench.results.io import cases_csv, write_result
     from usbench.storage.files import write_text
 
     given = dict(zip(options[::2], options[1::2], strict=True))
     request = MatrixRequest.of(**{flag[2:].replace("-", "_"): value for flag, value in given.items()})
-    layout = lay_out(request, "cpu")
-    for planned in layout.cells:
+    matrix = plan_matrix(request, "cpu")
+    for planned in matrix.cells:
         cell = planned.cell
         assert cell is not None
         rows = {case: [score(name) for name in cell.task.class_names] for case in cell.split.test(cell.fold)}
         write_text(cell.folder / "cases.csv", cases_csv(rows))
         write_result(cell.folder, result(cell))
-    return len(layout.cells)
+    return len(matrix.cells)
 
 
 def score(name: str) -> Any:

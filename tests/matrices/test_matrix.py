@@ -10,12 +10,14 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kit.places import TINY
+from kit.requests import parsed
 
 import usbench
 from usbench.errors import UsbenchError
@@ -166,6 +168,7 @@ def test_a_failure_stops_nothing_and_is_named(
     assert sorted(Path(key).parent.name for key in rows) == ["fragile-early", "fragile-late"]
     assert all(row["reason"].startswith(reason) for row in rows.values())
     assert all("build_fragile" in row["traceback"] for row in rows.values())
+    assert all(row["command"].startswith("usbench run --method fragile --fusion ") for row in rows.values())
     assert "failed before: " + reason[:20] in " ".join(listing(usbench.matrix(**words, dry_run=True)).split())
     # Repaired: only what failed is computed, and nothing is held against it any more.
     monkeypatch.delenv("FRAGILE")
@@ -279,6 +282,41 @@ def test_a_cell_pickles_without_its_method(words: dict[str, Any]) -> None:
         assert copy.method == entry.cell.method
 
 
+def test_the_request_of_a_cell_asks_for_that_cell_alone(
+    words: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its words, as a worker or a user gives them to `usbench run`, make that very cell, from any folder."""
+    from usbench.cli.run import run
+    from usbench.matrices.drive import _job
+    from usbench.matrices.request import MatrixRequest
+    from usbench.matrices.resources import find_place
+    from usbench.runs.plan import make_cells, make_plan
+
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("train: {lr: 1.0e-2}\nmethod.encoder: resnet34\n")
+    monkeypatch.chdir(PLUGIN.parent)
+    asked = {**words, "methods": "tiny,unet", "fusions": "all", "folds": "0,1", "seeds": "4,7"}
+    asked = {**asked, "config": settings, "plugins": [PLUGIN.name], "modalities": ["adc"], "limit": 3}
+    made = usbench.matrix(**asked, dry_run=True)
+    assert len(made.cells) == 2 * 2 * (2 + 3)
+    assert all(planned.cell is None and planned.command == "" for planned in made.cells)
+    one = {"methods": "tiny", "fusions": "early", "folds": "0", "seeds": 4, "config": None}
+    usbench.matrix(**{**asked, **one})  # Prepares the data.
+    made = usbench.matrix(**asked, dry_run=True)
+    with ExitStack() as stack:
+        place = find_place(stack, MatrixRequest.of(device="cpu", workers=1))
+    jobs = [(planned, _job(planned, place)) for planned in made.cells[::3]]
+    monkeypatch.chdir(tmp_path)
+    for planned, job in jobs:
+        request = parsed(run, job.cell.request.command())
+        assert request == job.cell.request
+        assert str(request).startswith(f"usbench run --method {planned.plan.method.name} --fusion ")
+        (cell,) = make_cells(make_plan(request))  # type: ignore[arg-type]
+        assert planned.cell is not None
+        assert (cell.key, cell.folder) == (planned.cell.key, planned.folder)
+        assert (cell.fold, cell.seed) == (planned.fold, planned.seed)
+
+
 def test_words_of_a_file(command: Any, words: dict[str, Any], tmp_path: Path) -> None:
     """The file's words are those of the command line, which wins; settings of both are merged."""
     file = tmp_path / "table.yaml"
@@ -364,8 +402,6 @@ def test_a_setting_of_one_method_is_none_of_the_others(
 
 def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """How many cells at once, and what each gets, on a machine with 12 cores and, later, 4 GPUs."""
-    from contextlib import ExitStack
-
     import torch
 
     from usbench.datasets import workers as cores

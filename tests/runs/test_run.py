@@ -116,7 +116,14 @@ def test_dry_run_writes_nothing(command: Any, small_prostate: Path, tmp_path: Pa
     done = command(*words, "--preset", "smoke", "--folds", "all", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "fold 3: train 3 cases" in done.stdout
+    assert (
+        f"command: usbench run --method unet --fusion late --task msd-prostate --data-dir {small_prostate}"
+        in (done.stdout)
+    )
     assert "parameters" in done.stdout
+    fewer = command(*words, "--preset", "smoke", "--folds", "all", "--limit", 3, "--dry-run")
+    assert "3 cases in" in fewer.stdout
+    assert "fold 2: train 2 cases" in fewer.stdout
     assert not (tmp_path / "runs").exists()
 
 

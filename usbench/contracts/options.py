@@ -95,9 +95,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, one in options_of(type(self)).items():
-            value = getattr(self, name)
-            value = None if value is None else _read(one, value)
-            value = one.default if value is None else value
+            given = getattr(self, name)
+            value = None if given is None else _read(one, given)
+            if value is None and one.default is not None:
+                value = _read(one, one.default)
             _check(one, value)
             object.__setattr__(self, name, value)
 
@@ -105,18 +106,21 @@ class Options:
         """A copy with some fields changed, checked as a new object is."""
         return replace(self, **changes)
 
-    def command(self) -> tuple[str, ...]:
-        """The words after the command's name that ask for the same; what has its default is left out.
 
-        Raises:
-            UsbenchError: for a value of a setting that no command line can hold.
-        """
-        words: list[str] = []
-        for name, one in options_of(type(self)).items():
-            value = getattr(self, name)
-            if one.always or value != one.default:
-                words += _words(one, value)
-        return tuple(words)
+def command_words(asked: Options) -> tuple[str, ...]:
+    """The words of a command line, after the command's name, that ask for the same.
+
+    An option that has its default is left out, unless it is to stand there `always`.
+
+    Raises:
+        UsbenchError: for a value of a setting that no command line can hold.
+    """
+    words: list[str] = []
+    for name, one in options_of(type(asked)).items():
+        value = getattr(asked, name)
+        if one.always or value != one.default:
+            words += _words(one, value)
+    return tuple(words)
 
 
 def written(value: Any) -> str:
@@ -144,11 +148,13 @@ def _yaml(flag: str, key: str, value: Any) -> str:
 
     style = '"' if isinstance(value, str) else None
     try:
-        text = yaml.safe_dump(value, default_flow_style=True, default_style=style, width=float("inf"))
+        text = yaml.safe_dump(
+            value, default_flow_style=True, default_style=style, width=float("inf"), sort_keys=False
+        )
     except yaml.YAMLError as error:
         kind = type(value).__name__
         raise UsbenchError(
-            f"{flag} {key}: a {kind} cannot stand on a command line; use text or numbers"
+            f"{flag} {key}: a value of type {kind} cannot stand on a command line; use text or numbers"
         ) from error
     return str(text).removesuffix("\n").removesuffix("\n...")
 
@@ -203,10 +209,13 @@ def _wholes(one: Option, value: Any) -> tuple[int, ...]:
 
 
 def _whole(one: Option, value: Any) -> int:
+    words = "is not a whole number; write a number such as 2"
+    if isinstance(value, bool):
+        raise _wrong(one, value, words)
     try:
         return int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError) as error:
-        raise _wrong(one, value, "is not a whole number; write a number such as 2") from error
+        raise _wrong(one, value, words) from error
 
 
 def _number(one: Option, value: Any) -> float:

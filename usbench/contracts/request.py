@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from usbench.contracts.options import Option, Options, option, options_of
+from usbench.contracts.options import Option, Options, command_words, option, options_of
 from usbench.runtime.devices import DEVICES, PRECISIONS
 
 CACHE_GB = 50.0
@@ -96,6 +96,10 @@ class Request(Options):
     def all_devices(self) -> int:
         """How many devices train a cell together, over all nodes."""
         return self.devices * self.nodes
+
+    def command(self) -> tuple[str, ...]:
+        """The words after `usbench run` that ask for the same; see `command_words`."""
+        return command_words(self)
 
     def __str__(self) -> str:
         """The command line that asks for the same."""

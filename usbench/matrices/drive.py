@@ -20,14 +20,14 @@ from usbench.runtime.console import say
 from usbench.storage.files import cache_dir
 
 if TYPE_CHECKING:
-    from usbench.matrices.layout import Layout, PlannedCell
+    from usbench.matrices.plan import PlannedCell, PlannedMatrix
     from usbench.matrices.resources import Place
 
 _LOOK_AGAIN = 1.0  # seconds between two looks at cells that other processes compute
 _PATIENCE = 60.0  # seconds in which a shared file system has to show here what a node wrote
 
 
-def compute_all(stack: ExitStack, layout: Layout, runs_dir: Path, place: Place) -> int:
+def compute_all(stack: ExitStack, matrix: PlannedMatrix, runs_dir: Path, place: Place) -> int:
     """Compute what is missing, and say how many cells were computed; the planned cells learn their results.
 
     stack: Ray, where it is started here, ends with it. What fails is written down, and stops nothing else.
@@ -35,14 +35,14 @@ def compute_all(stack: ExitStack, layout: Layout, runs_dir: Path, place: Place) 
     Raises `KeyboardInterrupt`, when everything is stopped, where the user interrupts.
     """
     failures = Failures(runs_dir)
-    todo = [planned for planned in layout.cells if planned.result is None and not planned.reason]
-    _settle_failures(layout, failures)
+    todo = [planned for planned in matrix.cells if planned.result is None and not planned.reason]
+    _settle_failures(matrix, failures)
     if not todo:
         return 0
     known = failures.read()
     # What failed last time may fail again, or take this process with it: it comes last.
     todo.sort(key=lambda planned: _key(failures, planned) in known)
-    before = sum(planned.result is not None for planned in layout.cells)
+    before = sum(planned.result is not None for planned in matrix.cells)
     drive = _Drive(failures, place)
     if place.parallel:
         drive.ray = place.ray or pool.start_here(place.workers * place.cpus)
@@ -148,14 +148,14 @@ class _Drive:
         return [], []
 
 
-def _settle_failures(layout: Layout, failures: Failures) -> None:
+def _settle_failures(matrix: PlannedMatrix, failures: Failures) -> None:
     """Forget the failures of what is fine now, write down what was found broken."""
-    fine = {planned.plan.task.name for planned in layout.cells}
-    fine |= {_key(failures, planned) for planned in layout.cells if planned.result is not None}
+    fine = {planned.plan.task.name for planned in matrix.cells}
+    fine |= {_key(failures, planned) for planned in matrix.cells if planned.result is not None}
     failures.clear(fine)
-    for task, reason in layout.broken.items():
+    for task, reason in matrix.broken.items():
         failures.record(task, f"{task}: its data", reason)
-    for planned in layout.cells:
+    for planned in matrix.cells:
         if planned.reason:
             failures.record(_key(failures, planned), planned.name, planned.reason, "", planned.command)
 

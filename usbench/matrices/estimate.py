@@ -15,7 +15,7 @@ from usbench.results.io import Result, load_result
 from usbench.storage.files import digest_of
 
 if TYPE_CHECKING:
-    from usbench.matrices.layout import PlannedCell
+    from usbench.matrices.plan import PlannedCell
 
 
 @dataclass(frozen=True)

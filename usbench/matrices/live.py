@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from usbench.matrices.layout import PlannedCell
+    from usbench.matrices.plan import PlannedCell
     from usbench.matrices.worker import JobReport
 
 _SHOWN = 16

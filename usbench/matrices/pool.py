@@ -49,10 +49,10 @@ def connect(address: str) -> Any:
 
     if not ray_is_installed():
         raise UsbenchError(f"--address {address}: Ray is not installed; {_INSTALL}")
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # Ray would knock for a quarter of an hour.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # Ray would try for a quarter of an hour.
     ray = import_ray()
     try:
-        _knock(address)
+        _require_listener(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         words = " ".join(str(error).split())[:200]
@@ -63,7 +63,7 @@ def connect(address: str) -> Any:
     return ray
 
 
-def _knock(address: str) -> None:
+def _require_listener(address: str) -> None:
     """Raise `OSError` where nobody listens: Ray would go on trying for minutes."""
     place = urlsplit(address if "://" in address else f"ray://{address}")
     if place.hostname and place.port:

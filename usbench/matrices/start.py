@@ -14,7 +14,7 @@ from usbench.runtime.console import say
 
 if TYPE_CHECKING:
     from usbench.matrices.estimate import Measured
-    from usbench.matrices.layout import NotApplicable, PlannedCell
+    from usbench.matrices.plan import NotApplicable, PlannedCell
     from usbench.results.io import Result
 
 
@@ -125,7 +125,7 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
     """Compute the cells of a request that are not finished yet; with `dry_run`, only say which they are."""
     from usbench.matrices.drive import compute_all
     from usbench.matrices.estimate import key_of_planned, measure
-    from usbench.matrices.layout import lay_out
+    from usbench.matrices.plan import plan_matrix
     from usbench.matrices.resources import find_place
     from usbench.storage.files import require_writable
 
@@ -135,18 +135,18 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
         place = find_place(stack, request)
         if not dry_run:
             require_writable(runs_dir)
-        layout = lay_out(request, place.device, prepare=not dry_run)
-        for line in layout.remarks:
+        plan = plan_matrix(request, place.device, prepare=not dry_run)
+        for line in plan.remarks:
             say(line)
-        before = sum(planned.result is not None for planned in layout.cells)
-        made = Matrix(layout.cells, layout.not_applicable, layout.broken, runs_dir, before=before)
+        before = sum(planned.result is not None for planned in plan.cells)
+        made = Matrix(plan.cells, plan.not_applicable, plan.broken, runs_dir, before=before)
         made.workers = place.workers if place.parallel else 1
         if dry_run:
             known = measure(runs_dir)
-            keys = {planned: key_of_planned(planned) for planned in layout.cells}
+            keys = {planned: key_of_planned(planned) for planned in plan.cells}
             made.measured = {planned: known[key] for planned, key in keys.items() if key in known}
         else:
-            made.computed = compute_all(stack, layout, runs_dir, place)
+            made.computed = compute_all(stack, plan, runs_dir, place)
     return made
 
 

@@ -10,7 +10,7 @@ from usbench.matrices.live import duration
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Table
-    from usbench.matrices.layout import PlannedCell
+    from usbench.matrices.plan import PlannedCell
     from usbench.matrices.start import Matrix
 
 

@@ -94,7 +94,7 @@ class NotApplicable:
 
 
 @dataclass
-class Layout:
+class PlannedMatrix:
     """A matrix before it is computed.
 
     broken: tasks whose data cannot be prepared, with the reason. remarks: lines for the user.
@@ -116,7 +116,7 @@ class _Ready:
     settings: Mapping[str, Any]
 
 
-def lay_out(request: MatrixRequest, device: str, prepare: bool = True) -> Layout:
+def plan_matrix(request: MatrixRequest, device: str, prepare: bool = True) -> PlannedMatrix:
     """The cells of a matrix, the finished ones read and verified.
 
     Args:
@@ -125,66 +125,68 @@ def lay_out(request: MatrixRequest, device: str, prepare: bool = True) -> Layout
         prepare: prepare data that is not; else cells of such a task have no `cell`.
 
     Returns:
-        The layout. What "all" asks for and does not apply is listed in `not_applicable`, data that cannot be
+        The matrix. What "all" asks for and does not apply is listed in `not_applicable`, data that cannot be
         prepared in `broken`.
 
     Raises:
         UsbenchError: for values that are wrong and for names that were asked for and are not there.
     """
-    layout = Layout()
-    methods = _methods(request, layout)
+    matrix = PlannedMatrix()
+    methods = _methods(request, matrix)
     fusions = _fusions(request)
-    for task, task_data, shared in _tasks(request, layout):
-        layout.remarks.append(task_data.notice)
+    for task, task_data, shared in _tasks(request, matrix):
+        matrix.remarks.append(task_data.notice)
         plans = []
         for ready in methods:
             for name, brought in fusions:
                 if reason := _not_applicable(ready.method, name, brought):
                     why = NotApplicable(task.name, ready.method.name, name, reason)
-                    layout.not_applicable.append(why)
+                    matrix.not_applicable.append(why)
                     continue
                 own = shared.with_(method=ready.method.name, fusion=name, settings=ready.settings)
                 facts = (ready.method, ready.found, task, task_data, ready.settings, device, brought)
                 plans.append((plan_of(own, *facts), ready.digest))
         if plans:
-            _add_task(layout, request.seeds, plans, prepare)
-    if not (layout.cells or layout.broken):
-        raise UsbenchError(f"no cell is left to compute: {layout.not_applicable[0]}")
-    layout.cells = _ordered(layout.cells)
-    return layout
+            _add_task(matrix, request.seeds, plans, prepare)
+    if not (matrix.cells or matrix.broken):
+        raise UsbenchError(f"no cell is left to compute: {matrix.not_applicable[0]}")
+    matrix.cells = _ordered(matrix.cells)
+    return matrix
 
 
-def _add_task(layout: Layout, seeds: Sequence[int], plans: Sequence[tuple[Plan, str]], prepare: bool) -> None:
+def _add_task(
+    matrix: PlannedMatrix, seeds: Sequence[int], plans: Sequence[tuple[Plan, str]], prepare: bool
+) -> None:
     # Settings of the data belong to the preset, not to a method: all plans of a task have the same.
     first = plans[0][0]
     try:
         store, split = find_prepared_data(first)
     except UsbenchError as error:
-        layout.broken[first.task.name] = str(error)
+        matrix.broken[first.task.name] = str(error)
         return
     folds = chosen_folds(first, len(split.folds))
     try:
         if store is None and prepare:
             store = prepare_data(first).store
     except UsbenchError as error:
-        layout.broken[first.task.name] = str(error)
+        matrix.broken[first.task.name] = str(error)
         return
     for plan, digest in plans:
         for seed in seeds:
             seeded = replace(plan, request=plan.request.with_(seed=seed))
             if store is None:
-                layout.cells += [PlannedCell(seeded, fold) for fold in folds]
+                matrix.cells += [PlannedCell(seeded, fold) for fold in folds]
                 continue
             for cell in make_cells(seeded, Prepared(store, split), digest):
                 planned = PlannedCell(seeded, cell.fold, cell)
-                layout.cells.append(planned)
+                matrix.cells.append(planned)
                 try:
                     planned.look()
                 except UsbenchError as error:
                     planned.reason = str(error)
 
 
-def _methods(request: MatrixRequest, layout: Layout) -> list[_Ready]:
+def _methods(request: MatrixRequest, matrix: PlannedMatrix) -> list[_Ready]:
     from usbench.methods.registry import search
     from usbench.plugins.search import require_files
 
@@ -192,9 +194,9 @@ def _methods(request: MatrixRequest, layout: Layout) -> list[_Ready]:
     require_files(plugins)
     methods = search(plugins)
     if every:
-        layout.not_applicable += [NotApplicable("", p.name or p.origin, "", p.text) for p in methods.problems]
+        matrix.not_applicable += [NotApplicable("", p.name or p.origin, "", p.text) for p in methods.problems]
     else:
-        layout.remarks += [f"not used: {p.text}" for p in methods.problems if p.of_file]
+        matrix.remarks += [f"not used: {p.text}" for p in methods.problems if p.of_file]
     ready = []
     for name in sorted(methods.found) if every else request.methods:
         where = methods.found[name] if every else methods.get(name)
@@ -203,7 +205,7 @@ def _methods(request: MatrixRequest, layout: Layout) -> list[_Ready]:
         except UsbenchError as error:
             if not every or not (where.installed or where.path):
                 raise
-            layout.not_applicable.append(NotApplicable("", name, "", str(error)))
+            matrix.not_applicable.append(NotApplicable("", name, "", str(error)))
     own = {key for key in request.shared.settings if key.startswith("method.")}
     for key in sorted(own):
         takers = [one.method.name for one in ready if key in one.settings]
@@ -211,7 +213,7 @@ def _methods(request: MatrixRequest, layout: Layout) -> list[_Ready]:
             choices = {f"method.{inner}" for one in ready for inner in one.method.settings}
             raise unknown("setting of the methods", key, choices)
         if len(takers) < len(ready):
-            layout.remarks.append(f"{key} is a setting of {', '.join(takers)}; the other methods have none")
+            matrix.remarks.append(f"{key} is a setting of {', '.join(takers)}; the other methods have none")
     return ready
 
 
@@ -245,7 +247,7 @@ def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str
     return ""
 
 
-def _tasks(request: MatrixRequest, layout: Layout) -> list[tuple[Task, TaskData, Request]]:
+def _tasks(request: MatrixRequest, matrix: PlannedMatrix) -> list[tuple[Task, TaskData, Request]]:
     """The tasks with their data, and the request that all their cells share."""
     from usbench.datasets.tasks import search_tasks, task_names
 
@@ -263,7 +265,7 @@ def _tasks(request: MatrixRequest, layout: Layout) -> list[tuple[Task, TaskData,
         except UsbenchError as error:
             if not every or one.task is None:
                 raise
-            layout.not_applicable.append(NotApplicable(one.task, "", "", str(error)))
+            matrix.not_applicable.append(NotApplicable(one.task, "", "", str(error)))
     return found
 
 
