@@ -11,7 +11,6 @@ import click
 from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
-from usbench.storage.files import at_home
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -24,6 +23,7 @@ def _chosen_task(
     plugins: Sequence[Path],
 ) -> Task:
     from usbench.datasets.tasks import get_task, task_from_folder
+    from usbench.storage.files import at_home
 
     if (task is None) == (task_dir is None):
         raise UsbenchError("name a task or --task-dir, one of the two")
@@ -109,6 +109,7 @@ def check_task(
     """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
     from usbench.datasets.check import check
     from usbench.datasets.resolve import data_folder, find_data
+    from usbench.storage.files import at_home
 
     the_task = _chosen_task(task, task_dir, modalities, plugins)
     # A folder that was named is checked as it is: finding out its kind would stop at the first fault.

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from usbench.errors import UsbenchError, unknown
-from usbench.storage.files import at_home
 
 Kind = Literal["text", "path", "names", "folds", "whole", "wholes", "number", "switch", "settings"]
 Command = Literal["run", "matrix"]
@@ -168,6 +167,8 @@ def _read(one: Option, value: Any) -> Any:
 
 
 def _path(one: Option, value: Any) -> Any:
+    from usbench.storage.files import at_home
+
     return None if value == "" else at_home(value)
 
 

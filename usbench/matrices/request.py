@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.config import flatten, parse_assignments, read_mapping
 from usbench.contracts.options import Option, Options, option, options_of
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError, unknown
@@ -131,6 +130,8 @@ def read_file(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
     Raises:
         UsbenchError: for a file that cannot be read and for an unknown word, with the nearest one.
     """
+    from usbench.config import read_mapping
+
     content = read_mapping(path, "words", "methods: [unet, zeus]")
     names = {one.flag: name for name, one in options.items()}
     found: dict[str, Any] = {}
@@ -143,6 +144,8 @@ def read_file(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
 
 def _given(path: Path, one: Option, value: Any) -> Any:
     """One value of a file, as a command line would give it."""
+    from usbench.config import flatten, parse_assignments
+
     if one.kind == "settings":
         given = parse_assignments([str(inner) for inner in value]) if isinstance(value, list) else value
         if not isinstance(given, dict):
