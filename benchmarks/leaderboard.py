@@ -36,6 +36,7 @@ import numpy as np
 
 from usbench.results.io import SCHEMA_VERSION, run_folder, write_result, write_tables
 from usbench.scores.case import ClassScore
+from usbench.scores.registry import all_scores
 
 FOLDS = 5
 FUSIONS = ("early", "hybrid", "late")
@@ -55,7 +56,7 @@ def write_runs(runs: Path, results: int, patients: int) -> None:
         dsc = np.clip(skill + difficulty[fold] + rng.normal(0, 0.03, (patients, len(CLASSES))), 0, 1)
         cases = {
             case: [
-                ClassScore(n, v, v / (2 - v), 30 * (1 - v), v, v, 0.99, 900, 100, 100, 99_000)
+                ClassScore(n, {score.name: v for score in all_scores()}, 900, 100, 100, 99_000)
                 for n, v in zip(CLASSES, values.tolist(), strict=True)
             ]
             for case, values in zip(test, dsc, strict=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from usbench.results.io import cases_csv, history_csv, write_result
-from usbench.scores.case import ClassScore, summarise
+from usbench.scores.case import ClassScore
+from usbench.scores.registry import all_scores
+from usbench.scores.summary import summarise
 
 HISTORY = [
     {"epoch": 1, "loss": 1.25, "dice_loss": 0.75, "bce_loss": 0.5, "lr": 0.001},
@@ -26,7 +28,10 @@ TASKS = ("chaos", "msd-brain", "msd-prostate")
 
 def class_score(name: str, dsc: float) -> ClassScore:
     edge = "both-empty" if math.isnan(dsc) else ""
-    return ClassScore(name, dsc, dsc / 2, 10 * (1 - dsc), dsc, dsc, 0.99, 9, 1, 2, 88, edge)
+    known = {"dsc": dsc, "iou": dsc / 2, "nsd": dsc, "sensitivity": dsc, "rvd": dsc - 1, "ravd": 1 - dsc}
+    known |= {"hd95": 10 * (1 - dsc), "assd": 5 * (1 - dsc), "mssd": 20 * (1 - dsc)}
+    values = {score.name: known.get(score.name, 0.99) for score in all_scores()}
+    return ClassScore(name, values, 9, 1, 2, 88, edge)
 
 
 def make_run(

@@ -18,8 +18,10 @@ import numpy as np
 
 from kit.places import ROOT
 from usbench.results.digests import key_of, protocol_of
-from usbench.results.io import cases_csv, parse_cases
-from usbench.scores.case import ClassScore, summarise
+from usbench.results.io import cases_csv, parse_cases, scores_of
+from usbench.scores.case import ClassScore
+from usbench.scores.registry import all_scores
+from usbench.scores.summary import summarise
 from usbench.storage.files import digest_of
 from usbench.submissions.checks import archive_folder
 from usbench.submissions.verify import read_record, record_path
@@ -100,12 +102,14 @@ def change_cases(members: Members, change: Callable[[list[dict[str, Any]]], None
     change(rows)
     scores: dict[str, list[ClassScore]] = {}
     for row in rows:
-        values = {key: value for key, value in row.items() if key not in ("case", "class")}
-        scores.setdefault(row["case"], []).append(ClassScore(row["class"], **values))
-    members[f"{folder}/cases.csv"] = cases_csv(scores).encode()
+        values = {score.name: row[score.name] for score in all_scores()}
+        counts = (row["tp"], row["fp"], row["fn"], row["tn"], row["edge"])
+        scores.setdefault(row["case"], []).append(ClassScore(row["class"], values, *counts))
     data = json.loads(members[f"{folder}/result.json"])
+    known = scores_of(data)
+    members[f"{folder}/cases.csv"] = cases_csv(scores, known).encode()
     if len({len(one) for one in scores.values()}) == 1:
-        data["scores"] = summarise(list(scores.values()))
+        data["scores"] = summarise(list(scores.values()), known)
     seal(members, folder, data)
 
 

@@ -23,7 +23,7 @@ from usbench.leaderboards import render, write
 from usbench.leaderboards.board import build
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.latex import escape
-from usbench.leaderboards.plain import BOARD_SCHEMA, BOARD_SCHEMA_VERSION
+from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION, board_schema
 from usbench.pages.figures import COLOURS
 
 SPECIAL = r"my_net & 50% #1 {x} ~ ^ \y $z$ <|>" + '"'
@@ -54,9 +54,9 @@ def test_json_has_what_its_schema_explains(full_board):
     assert data["schema"] == BOARD_SCHEMA_VERSION == 2
     with_effects = [table for table in data["tables"] if table["fusion_effects"]]
     assert len(with_effects) == 1
-    same_keys({**data, "tables": with_effects}, BOARD_SCHEMA)
+    same_keys({**data, "tables": with_effects}, board_schema())
     for table in data["tables"]:
-        same_keys({**table, "fusion_effects": with_effects[0]["fusion_effects"]}, BOARD_SCHEMA["tables"][0])
+        same_keys({**table, "fusion_effects": with_effects[0]["fusion_effects"]}, board_schema()["tables"][0])
 
 
 def test_json_numbers_are_unrounded_and_lead_to_their_runs(full_board):
@@ -127,11 +127,13 @@ def test_best_is_bold_and_second_underlined(tmp_path):
     two_folds, one_fold = render(board, "latex"), board.tables[0]
     lines = {line.split(" & ")[2]: line for line in two_folds.splitlines() if line.count(" & ") > 5}
     assert len(one_fold.rows) == 5
-    assert lines["a"].count(r"\textbf{") == 4
+    # DSC, mIoU, HD95, NSD, ASSD, MSSD, RAVD; of RVD, -0.100 here, no value is the best.
+    assert lines["a"].count(r"\textbf{") == 7
+    assert "& -0.100 &" in lines["a"]
     assert r"\textbf{0.900 [0.900, 0.900]}" in lines["a"]
     assert r"\textbf{1.0}" in lines["a"]
     for method in ("b", "c"):
-        assert lines[method].count(r"\underline{") == 4
+        assert lines[method].count(r"\underline{") == 7
         assert r"\textbf{" not in lines[method]
     for method in ("d", "e"):
         assert r"\textbf{" not in lines[method]

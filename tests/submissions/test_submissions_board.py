@@ -25,7 +25,7 @@ from kit.tampering import (
 from usbench.errors import UsbenchError
 from usbench.leaderboards import render, write
 from usbench.leaderboards.board import build
-from usbench.leaderboards.plain import BOARD_SCHEMA, SUBMISSIONS_SCHEMA, as_dict
+from usbench.leaderboards.plain import SUBMISSIONS_SCHEMA, as_dict, board_schema
 from usbench.submissions.verify import record_path
 
 MARK = "verified 2026-11-25"
@@ -114,9 +114,9 @@ def test_what_is_not_verified_is_never_ranked(places: tuple[Path, Path]) -> None
     assert claims["broken.zip"]["claimed_dsc"] is None
     assert {row["entry"] for row in data["tables"][0]["rows"]} == {"good", None}
     same_keys({"claims": data["claims"]}, {"claims": SUBMISSIONS_SCHEMA["claims"]})
-    known = set(BOARD_SCHEMA["tables"][0]["rows"][0]) | set(SUBMISSIONS_SCHEMA["rows"])
+    known = set(board_schema()["tables"][0]["rows"][0]) | set(SUBMISSIONS_SCHEMA["rows"])
     assert all(set(row) == known for row in data["tables"][0]["rows"])
-    assert set(data) == set(BOARD_SCHEMA) | {"claims"}
+    assert set(data) == set(board_schema()) | {"claims"}
 
 
 def test_without_submissions_a_leaderboard_says_nothing_of_them(places: tuple[Path, Path]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 
 if TYPE_CHECKING:
+    from usbench.contracts.score import Score
     from usbench.results.io import Result
     from usbench.runs.plan import Plan
 
@@ -26,15 +28,17 @@ def print_results(results: Sequence[Result]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("fold", "class", "cases"):
         table.add_column(column, no_wrap=True)
-    for column in ("DSC", "IoU", "HD95 mm", "NSD", "sensitivity"):
-        table.add_column(column, justify="right", no_wrap=True)
+    shown = [score for score in all_scores() if score.in_summary]
+    for score in shown:
+        table.add_column(score.heading, justify="right", no_wrap=True)
     for result in results:
         fold = str(result.data["cell"]["fold"])
         classes: dict[str, Any] = result.scores["classes"]
         for class_name, scores in classes.items():
-            table.add_row(fold, class_name, str(scores["cases"]), *_cells(scores, "iou"))
+            cells = _cells(scores, shown, lambda score: score.name)
+            table.add_row(fold, class_name, str(scores["cases"]), *cells)
         if len(classes) > 1:
-            mean = _cells(result.scores, "miou")
+            mean = _cells(result.scores, shown, lambda score: score.mean_name)
             table.add_row(fold, "mean", str(result.scores["cases"]), *mean, style="bold", end_section=True)
     console.print(table)
     cost = first["cost"]
@@ -91,9 +95,9 @@ def pooled_dsc(results: Sequence[Result]) -> tuple[float, int] | None:
     return (sum(means) / len(means), len(means)) if means else None
 
 
-def _cells(scores: dict[str, Any], iou: str) -> list[str]:
-    keys = ("dsc", iou, "hd95", "nsd", "sensitivity")
-    return [number(scores[key], 1 if key == "hd95" else 3) for key in keys]
+def _cells(values: Mapping[str, Any], scores: Iterable[Score], name: Callable[[Score], str]) -> list[str]:
+    """The values of `scores` as text; a result may lack those that were added after it."""
+    return [number(values.get(name(score)), score.digits) for score in scores]
 
 
 def print_plan(plan: Plan) -> None:

@@ -6,109 +6,21 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from usbench.scores.registry import all_scores
+
 if TYPE_CHECKING:
+    from usbench.contracts.score import Score
     from usbench.leaderboards.board import Leaderboard
     from usbench.leaderboards.rows import Row
     from usbench.leaderboards.table import Table
 
 BOARD_SCHEMA_VERSION = 2
 
-# Every key of leaderboard.json and what it says; lists are shown by one element. A test holds real
-# leaderboards against it. null stands for what is undefined or was not recorded.
-BOARD_SCHEMA: dict[str, Any] = {
+# Every key of leaderboard.json and what it says: of the whole, of a table, and of a row before and after its
+# scores; lists are shown by one element. null stands for what is undefined or was not recorded.
+_BOARD: dict[str, Any] = {
     "schema": "version of this layout",
     "usbench": "version of usbench",
-    "tables": [
-        {
-            "title": "name of the table, unlike every other's",
-            "task": "name of the task",
-            "data": "phantom, sample (less than the full data set, or a user's own) or real (all of it)",
-            "preset": "the preset that the configuration started from",
-            "config": "the settings of data and training that all rows share",
-            "modalities": "the modalities used",
-            "classes": "the foreground classes",
-            "cases": "number of cases in the data set",
-            "limit": "--limit, or null; rows of a limited table are never ranked",
-            "folds": "number of folds",
-            "split": "fixed (stored with usbench) or derived (from a hash of the case ids)",
-            "fingerprint": "SHA-256 over the content of all cases",
-            "protocol": "digest of all that rows must share to be compared",
-            "tests": {
-                "leader": "label and fusion of the best ranked row, or null",
-                "test": "the paired test of each ranked row against the leader",
-                "correction": "how its p-values are corrected",
-                "comparisons": "number of tests against the leader",
-                "family": "number of pairs that the p-values are corrected for",
-                "note": "what is exact, and whether so few patients can separate anything",
-            },
-            "fusion_effects": [
-                {
-                    "method": "label of the method and settings that the two rows share",
-                    "a": "fusion of the first row",
-                    "b": "fusion of the second row",
-                    "difference": "mean paired difference of DSC, a less b",
-                    "low": "lower end of its 95% bootstrap interval over patients, null below two",
-                    "high": "upper end of it",
-                    "n": "number of patients that both rows have",
-                    "p_raw": "two-sided Wilcoxon signed-rank p",
-                    "p": "p_raw, Holm-corrected over the pairs of the method",
-                }
-            ],
-            "split_half_tau": "mean Kendall's tau-b between the orders in two random halves of the patients",
-            "rows": [
-                {
-                    "rank": "place by DSC, null if not ranked; equal means share a rank",
-                    "tier": "1: not separable from the leader (p_leader >= 0.05), 2: below, null: not ranked",
-                    "status": "why the row is not ranked, or empty",
-                    "method": "name of the method",
-                    "label": "method, weights, and the settings in which rows of the table differ",
-                    "fusion": "early, hybrid, late, or one that a plugin brings",
-                    "dsc": "mean DSC over patients; classes, then seeds are averaged within a patient first",
-                    "dsc_low": "lower end of the 95% bootstrap interval over patients, null below two",
-                    "dsc_high": "upper end of it",
-                    "seed_sd": "standard deviation (n - 1) of the mean DSC of the seeds, null with one",
-                    "p_raw": "p against the leader, uncorrected; null for the leader and rows not ranked",
-                    "p_leader": "corrected p against the leader, null where p_raw is",
-                    "rank_median": "median rank over 1000 bootstrap samples of patients",
-                    "rank_low": "lower end of the 95% interval of that rank",
-                    "rank_high": "upper end of it",
-                    "miou": "mean IoU over the foreground classes, then over patients",
-                    "hd95": "mean 95th percentile Hausdorff distance, mm",
-                    "nsd": "mean normalised surface distance",
-                    "sensitivity": "mean sensitivity",
-                    "specificity": "mean specificity",
-                    "parameters": "number of parameters, the largest of the runs",
-                    "trainable": "number of trained parameters, the largest of the runs",
-                    "frozen_elsewhere": "number of parameters of frozen parts that made features",
-                    "gflops": "forward GFLOPs of one slice, 2 x multiply-adds, median of the runs",
-                    "ms_per_slice": "forward milliseconds of one slice, median of the runs",
-                    "memory_mb": "peak memory in MB of the GPU, or of the process on a CPU, largest of the "
-                    "runs that do not count what was computed before them; or null",
-                    "train_seconds": "seconds of training of one run, median of the runs",
-                    "device": "names of the devices, separated by semicolons",
-                    "cases": "number of patients behind the mean DSC",
-                    "folds_done": "number of folds that have a run",
-                    "folds": "number of folds",
-                    "seeds": "number of seeds of a fold, or the fewest and the most",
-                    "weights": "what the network started from",
-                    "data": "kind of data, as in the table",
-                    "settings": "settings of method and fusion, version, code and number of devices",
-                    "patients": "DSC by case id, null where it is undefined",
-                    "runs": [
-                        {
-                            "path": "folder of the run",
-                            "hash": "digest of everything that changes its outcome",
-                            "commit": "commit of usbench that computed it, or null",
-                            "device": "name of its device",
-                            "fold": "test fold, from 0",
-                            "seed": "seed of every random draw",
-                            "fingerprint": "SHA-256 over the content of all cases",
-                        }
-                    ],
-                }
-            ],
-        }
-    ],
     "overall": [
         {
             "kind": "kind of data",
@@ -152,6 +64,90 @@ BOARD_SCHEMA: dict[str, Any] = {
     ],
     "problems": [{"path": "folder that was left out", "reason": "why"}],
 }
+_TABLE: dict[str, Any] = {
+    "title": "name of the table, unlike every other's",
+    "task": "name of the task",
+    "data": "phantom, sample (less than the full data set, or a user's own) or real (all of it)",
+    "preset": "the preset that the configuration started from",
+    "config": "the settings of data and training that all rows share",
+    "modalities": "the modalities used",
+    "classes": "the foreground classes",
+    "cases": "number of cases in the data set",
+    "limit": "--limit, or null; rows of a limited table are never ranked",
+    "folds": "number of folds",
+    "split": "fixed (stored with usbench) or derived (from a hash of the case ids)",
+    "fingerprint": "SHA-256 over the content of all cases",
+    "protocol": "digest of all that rows must share to be compared",
+    "tests": {
+        "leader": "label and fusion of the best ranked row, or null",
+        "test": "the paired test of each ranked row against the leader",
+        "correction": "how its p-values are corrected",
+        "comparisons": "number of tests against the leader",
+        "family": "number of pairs that the p-values are corrected for",
+        "note": "what is exact, and whether so few patients can separate anything",
+    },
+    "fusion_effects": [
+        {
+            "method": "label of the method and settings that the two rows share",
+            "a": "fusion of the first row",
+            "b": "fusion of the second row",
+            "difference": "mean paired difference of DSC, a less b",
+            "low": "lower end of its 95% bootstrap interval over patients, null below two",
+            "high": "upper end of it",
+            "n": "number of patients that both rows have",
+            "p_raw": "two-sided Wilcoxon signed-rank p",
+            "p": "p_raw, Holm-corrected over the pairs of the method",
+        }
+    ],
+    "split_half_tau": "mean Kendall's tau-b between the orders in two random halves of the patients",
+}
+_BEFORE_SCORES: dict[str, Any] = {
+    "rank": "place by DSC, null if not ranked; equal means share a rank",
+    "tier": "1: not separable from the leader (p_leader >= 0.05), 2: below, null: not ranked",
+    "status": "why the row is not ranked, or empty",
+    "method": "name of the method",
+    "label": "method, weights, and the settings in which rows of the table differ",
+    "fusion": "early, hybrid, late, or one that a plugin brings",
+    "dsc": "mean DSC over patients; classes, then seeds are averaged within a patient first",
+    "dsc_low": "lower end of the 95% bootstrap interval over patients, null below two",
+    "dsc_high": "upper end of it",
+    "seed_sd": "standard deviation (n - 1) of the mean DSC of the seeds, null with one",
+    "p_raw": "p against the leader, uncorrected; null for the leader and rows not ranked",
+    "p_leader": "corrected p against the leader, null where p_raw is",
+    "rank_median": "median rank over 1000 bootstrap samples of patients",
+    "rank_low": "lower end of the 95% interval of that rank",
+    "rank_high": "upper end of it",
+}
+_AFTER_SCORES: dict[str, Any] = {
+    "parameters": "number of parameters, the largest of the runs",
+    "trainable": "number of trained parameters, the largest of the runs",
+    "frozen_elsewhere": "number of parameters of frozen parts that made features",
+    "gflops": "forward GFLOPs of one slice, 2 x multiply-adds, median of the runs",
+    "ms_per_slice": "forward milliseconds of one slice, median of the runs",
+    "memory_mb": "peak memory in MB of the GPU, or of the process on a CPU, largest of the "
+    "runs that do not count what was computed before them; or null",
+    "train_seconds": "seconds of training of one run, median of the runs",
+    "device": "names of the devices, separated by semicolons",
+    "cases": "number of patients behind the mean DSC",
+    "folds_done": "number of folds that have a run",
+    "folds": "number of folds",
+    "seeds": "number of seeds of a fold, or the fewest and the most",
+    "weights": "what the network started from",
+    "data": "kind of data, as in the table",
+    "settings": "settings of method and fusion, version, code and number of devices",
+    "patients": "DSC by case id, null where it is undefined",
+    "runs": [
+        {
+            "path": "folder of the run",
+            "hash": "digest of everything that changes its outcome",
+            "commit": "commit of usbench that computed it, or null",
+            "device": "name of its device",
+            "fold": "test fold, from 0",
+            "seed": "seed of every random draw",
+            "fingerprint": "SHA-256 over the content of all cases",
+        }
+    ],
+}
 
 # What a leaderboard with --submissions has besides: keys of each row, and a list beside the tables.
 SUBMISSIONS_SCHEMA: dict[str, Any] = {
@@ -175,10 +171,27 @@ SUBMISSIONS_SCHEMA: dict[str, Any] = {
 }
 
 
+def board_schema() -> dict[str, Any]:
+    """Every key of leaderboard.json and what it says; lists are shown by one element.
+
+    A test holds real leaderboards against it. null stands for what is undefined or was not recorded.
+    """
+    scores = {score.mean_name: _meaning(score) for score in all_scores() if score.name != "dsc"}
+    row = {**_BEFORE_SCORES, **scores, **_AFTER_SCORES}
+    return {**_BOARD, "tables": [{**_TABLE, "rows": [row]}]}
+
+
+def _meaning(score: Score) -> str:
+    """What the mean of a score in a row says."""
+    unit = f", {score.unit}" if score.unit else ""
+    added = "; null where a run of the row lacks it" if score.added else ""
+    return f"mean over classes, then over patients: {score.sentence}{unit}{added}"
+
+
 def as_dict(board: Leaderboard) -> dict[str, Any]:
     """The leaderboard as JSON-like values, every number unrounded.
 
-    `BOARD_SCHEMA` explains each key, and `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
+    `board_schema` explains each key, and `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
     besides.
     """
     from usbench import __version__

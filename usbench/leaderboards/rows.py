@@ -12,7 +12,7 @@ import numpy as np
 
 from usbench.leaderboards.stats import bootstrap_interval, mean
 from usbench.results.usable import Entry, Run, row_key, settings
-from usbench.scores.case import SCORES
+from usbench.scores.registry import all_scores
 
 Patients = Mapping[str, Mapping[str, float]]
 """Scores by patient, then by name of the score; NaN where it is undefined."""
@@ -22,14 +22,14 @@ Patients = Mapping[str, Mapping[str, float]]
 class Row:
     """One method under one fusion protocol, over all its folds and seeds.
 
-    rank: its place by DSC, None if it is not ranked; `status` then says why ("incomplete: ...").
-    scores: mean over patients by name, None if undefined. interval: of DSC, 95 %, None below two
-    patients. seed_sd: standard deviation of the mean DSC of its seeds, None below two seeds that have
-    all of its folds. cases: how many patients the mean DSC is over. seeds: the fewest and the most
-    seeds of a fold. Of cost, parameters and memory_mb are the largest of its runs, the others medians,
-    None where no run states them. patients: what the means are over. runs: what is behind it, a
-    mapping a run. entry: the submission that it comes from, None for a row of one's own runs. tier,
-    p_raw, p_leader, rank_interval (median, low, high): see `usbench.leaderboards.compare`.
+    rank: its place by DSC, None if it is not ranked; `status` then says why ("incomplete: ..."). scores:
+    mean over patients by name, None if undefined or if not all of its runs have it. interval: of DSC, 95 %,
+    None below two patients. seed_sd: standard deviation of the mean DSC of its seeds, None below two seeds
+    that have all of its folds. cases: how many patients the mean DSC is over. seeds: the fewest and the
+    most seeds of a fold. Of cost, parameters and memory_mb are the largest of its runs, the others medians,
+    None where no run states them. patients: what the means are over. runs: what is behind it, a mapping a
+    run. entry: the submission that it comes from, None for a row of one's own runs. tier, p_raw, p_leader,
+    rank_interval (median, low, high): see `usbench.leaderboards.compare`.
     """
 
     rank: int | None
@@ -93,7 +93,7 @@ def per_patient(runs: Sequence[Run]) -> tuple[list[str], np.ndarray]:
     names, place = np.unique([case for run in runs for case in run.cases], return_inverse=True)
     values = np.concatenate([run.scores for run in runs])
     known = ~np.isnan(values)
-    total, count = np.zeros((len(names), len(SCORES))), np.zeros((len(names), len(SCORES)))
+    total, count = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))
     np.add.at(total, place, np.where(known, values, 0.0))
     np.add.at(count, place, known)
     with np.errstate(invalid="ignore"):
@@ -126,8 +126,7 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
 def _make_row(runs: Sequence[Run]) -> Row:
     data = runs[0].data
     names, values = per_patient(runs)
-    means = {name: mean(values[:, i]) for i, name in enumerate(SCORES)}
-    dsc = values[:, SCORES.index("dsc")]
+    dsc = values[:, _dsc_column()]
     known = dsc[~np.isnan(dsc)]
     folds: dict[int, set[int]] = defaultdict(set)
     for run in runs:
@@ -148,10 +147,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
         method=data["cell"]["method"],
         label=data["cell"]["method"],
         fusion=data["cell"]["fusion"],
-        scores={
-            "miou" if name == "iou" else name: None if math.isnan(value) else value
-            for name, value in means.items()
-        },
+        scores=_means(runs, values),
         interval=bootstrap_interval(known),
         seed_sd=_seed_sd(runs, folds),
         parameters=int(max(cost["parameters"])),
@@ -170,12 +166,29 @@ def _make_row(runs: Sequence[Run]) -> Row:
         data=data["data"]["kind"],
         settings=settings(data),
         patients={
-            name: dict(zip(SCORES, scores, strict=True))
+            name: dict(zip((score.name for score in all_scores()), scores, strict=True))
             for name, scores in zip(names, values.tolist(), strict=True)
         },
         runs=tuple(sorted((_origin(run) for run in runs), key=lambda one: (one["fold"], one["seed"]))),
         entry=runs[0].entry,
     )
+
+
+def _dsc_column() -> int:
+    return [score.name for score in all_scores()].index("dsc")
+
+
+def _means(runs: Sequence[Run], values: np.ndarray) -> dict[str, float | None]:
+    """The mean of each score over patients, `values` [patients, scores], by the name of the mean.
+
+    None where it is undefined, and where a run lacks the score: a mean over some of the folds is no mean of
+    the row.
+    """
+    means: dict[str, float | None] = {}
+    for i, score in enumerate(all_scores()):
+        value = math.nan if any(score.name in run.lacking for run in runs) else mean(values[:, i])
+        means[score.mean_name] = None if math.isnan(value) else value
+    return means
 
 
 _COSTS = (
@@ -231,7 +244,7 @@ def _seed_sd(runs: Sequence[Run], folds: Mapping[int, set[int]]) -> float | None
     means = []
     for seed in sorted(whole):
         _, values = per_patient([run for run in runs if int(run.data["cell"]["seed"]) == seed])
-        means.append(mean(values[:, SCORES.index("dsc")]))
+        means.append(mean(values[:, _dsc_column()]))
     known = [value for value in means if not math.isnan(value)]
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from usbench.contracts.score import Score
 from usbench.leaderboards.board import Leaderboard
 from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, too_few
 from usbench.leaderboards.overall import Overall
@@ -14,6 +15,7 @@ from usbench.leaderboards.rows import Row
 from usbench.leaderboards.stats import ALPHA, HALVES, RESAMPLES
 from usbench.leaderboards.submitted import Claim
 from usbench.leaderboards.table import Table
+from usbench.scores.registry import all_scores, beside_dsc
 
 BEST, SECOND = "best", "second"
 WRAPPED = ("method", "our row", "note", "weights", "entry", "why not")
@@ -89,18 +91,22 @@ def _ranks(row: Row) -> str:
     return f"{median} [{low}, {high}]"
 
 
-_CELLS: dict[str, Callable[[Row], str]] = {
+_DSC = "DSC [95% CI]"
+
+Cells = dict[str, Callable[[Row], str]]
+"""Columns by their heads: what stands in the cell of a row."""
+
+_BEFORE_SCORES: Cells = {
     "rank": lambda row: str(row.rank) if row.rank else row.status.partition(":")[0],
     "tier": lambda row: str(row.tier or "-"),
     "method": lambda row: row.label + (f" (verified {row.entry.verified})" if row.entry else ""),
     "fusion": lambda row: row.fusion,
-    "DSC [95% CI]": _dsc,
+    _DSC: _dsc,
     "p": lambda row: p_value(row.p_leader),
     "rank [95%]": _ranks,
     "seed SD": lambda row: number(row.seed_sd, 3),
-    "mIoU": lambda row: number(row.scores["miou"], 3),
-    "HD95 mm": lambda row: number(row.scores["hd95"], 1),
-    "NSD": lambda row: number(row.scores["nsd"], 3),
+}
+_AFTER_SCORES: Cells = {
     "parameters (trained)": lambda row: f"{millions(row.parameters)} ({millions(row.trainable)})",
     "frozen": lambda row: millions(row.frozen_elsewhere) if row.frozen_elsewhere else "-",
     "GFLOPs": lambda row: number(row.gflops, 2),
@@ -114,28 +120,35 @@ _CELLS: dict[str, Callable[[Row], str]] = {
     "data": lambda row: row.data,
 }
 
-# The label names the weights, and the title the data.
-_DISPENSABLE = (
+# Columns that a narrow terminal drops before scores, and after them; the label names the weights, and the
+# title the data.
+_DROPPED_FIRST = (
     "data", "weights", "frozen", "MB", "train s", "seeds", "GFLOPs", "seed SD", "rank [95%]", "ms/slice",
-    "parameters (trained)", "folds", "NSD", "HD95 mm", "mIoU", "p", "cases", "tier",
+    "parameters (trained)", "folds",
 )  # fmt: skip
-_PRINTED = (
-    "rank", "tier", "method", "fusion", "DSC [95% CI]", "p", "mIoU", "HD95 mm", "NSD", "parameters (trained)",
-    "ms/slice",
-)  # fmt: skip
+_DROPPED_LAST = ("p", "cases", "tier")
+# Columns of a printed page before and after scores.
+_PRINTED_BEFORE = ("rank", "tier", "method", "fusion", _DSC, "p")
+_PRINTED_AFTER = ("parameters (trained)", "ms/slice")
+
+
+def _score_cell(score: Score) -> Callable[[Row], str]:
+    return lambda row: number(row.scores[score.mean_name], score.digits)
 
 
 def _table_grid(table: Table) -> Grid:
-    rows = [{name: cell(row) for name, cell in _CELLS.items()} for row in table.rows]
+    scores = {score.mean_heading: _score_cell(score) for score in beside_dsc()}
+    cells = {**_BEFORE_SCORES, **scores, **_AFTER_SCORES}
+    rows = [{name: cell(row) for name, cell in cells.items()} for row in table.rows]
     return Grid(
         title=table.title,
         facts=table.facts,
-        columns=tuple(name for name in _CELLS if any(row[name] != "-" for row in rows)),
+        columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
         words=("method", "fusion", "weights", "data"),
         rows=rows,
         notes=_table_notes(table),
-        dispensable=_DISPENSABLE,
-        printed=_PRINTED,
+        dispensable=(*_DROPPED_FIRST, *reversed(scores), *_DROPPED_LAST),
+        printed=(*_PRINTED_BEFORE, *scores, *_PRINTED_AFTER),
         marks=_marks(table),
         unranked=_unranked(table),
     )
@@ -183,18 +196,16 @@ def _table_notes(table: Table) -> list[str]:
 
 def _marks(table: Table) -> dict[tuple[int, str], str]:
     """The best and second best ranked rows of each column of scores, equal as printed."""
-    columns = {
-        "DSC [95% CI]": ("dsc", 3, -1),
-        "mIoU": ("miou", 3, -1),
-        "HD95 mm": ("hd95", 1, 1),
-        "NSD": ("nsd", 3, -1),
-    }
+    columns = {(_DSC if s.name == "dsc" else s.mean_heading): s for s in all_scores() if s.in_leaderboard}
     marks = {}
-    for column, (name, digits, sign) in columns.items():
+    for column, score in columns.items():
+        if score.direction == "neither":
+            continue
+        sign = -1 if score.direction == "higher" else 1
         values = {
-            i: sign * round(value, digits)
+            i: sign * round(value, score.digits)
             for i, row in enumerate(table.rows)
-            if row.rank and (value := row.scores[name]) is not None
+            if row.rank and (value := row.scores[score.mean_name]) is not None
         }
         for mark, place in zip((BEST, SECOND), sorted(set(values.values()))[:2], strict=False):
             marks.update({(i, column): mark for i, value in values.items() if value == place})
@@ -209,7 +220,7 @@ def _fusion_grid(table: Table) -> Grid:
             {
                 "method": effect.method,
                 "difference of": f"{effect.a} - {effect.b}",
-                "DSC [95% CI]": _between(f"{effect.difference:+.3f}", low, high),
+                _DSC: _between(f"{effect.difference:+.3f}", low, high),
                 "patients": str(effect.n),
                 "p": p_value(effect.p),
             }

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from usbench.pages.shell import shell
+from usbench.pages.shell import first_sort, shell
+from usbench.scores.registry import beside_dsc
 
 LIMIT = 5_000_000
 """Bytes of a page; pictures are left out before it grows past this."""
@@ -47,7 +48,8 @@ def html(
 
     tables = data["tables"]
     paired = [*intervals, *[None] * (len(tables) - len(intervals))]
-    content = {**data, "tables": [_compact(*one) for one in zip(tables, paired, strict=True)]}
+    compacted = [_compact(*one) for one in zip(tables, paired, strict=True)]
+    content = {**data, "tables": compacted, "scores": _score_columns()}
     left = LIMIT - _RESERVE - len(_page(content))
     sources = [None] * len(tables) if pictured is None else pictured["tables"]
     for i, (source, compact) in enumerate(zip(sources, content["tables"], strict=True)):
@@ -60,6 +62,20 @@ def html(
 
 def _page(content: Mapping[str, Any]) -> str:
     return shell("usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "board.js"), content)
+
+
+def _score_columns() -> list[dict[str, Any]]:
+    """The columns of the scores beside the DSC, as the page's script draws them."""
+    return [
+        {
+            "key": score.mean_name,
+            "name": score.mean_heading,
+            "sort": first_sort(score),
+            "digits": score.digits,
+            "hint": score.sentence,
+        }
+        for score in beside_dsc()
+    ]
 
 
 def _compact(table: Mapping[str, Any], intervals: Intervals | None) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from usbench.pages.case_pictures import as_written, reduced
-from usbench.pages.shell import data_uri, escape, shell
-from usbench.results.io import CASE_COLUMNS, Result, load_result
+from usbench.pages.shell import data_uri, escape, first_sort, shell
+from usbench.results.io import Result, case_columns, load_result, scores_of
+from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 from usbench.storage.files import sha256_file, write_text
 
 _WHOLE_PICTURE = 1_500_000  # bytes: a larger picture is reduced
-_NAMES = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95 mm", "nsd": "NSD"}
 _TEXTS = 500  # so many instructions are listed
 
 Cell = Any
@@ -92,16 +92,13 @@ def _verified(result: Result) -> str:
 def _scores(data: Mapping[str, Any]) -> str:
     scores = data["scores"]
     facts = [
-        ("DSC", number(scores["dsc"])),
-        ("mIoU", number(scores["miou"])),
-        ("HD95 mm", number(scores["hd95"], 1)),
-        ("NSD", number(scores["nsd"])),
-        ("sensitivity", number(scores["sensitivity"])),
-        ("specificity", number(scores["specificity"])),
-        ("cases", str(scores["cases"])),
+        (score.mean_heading, score.sentence, number(scores[score.mean_name], score.digits))
+        for score in scores_of(data)
     ]
+    facts.append(("cases", "cases with at least one scored class", str(scores["cases"])))
     items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts if value
+        f'<div title="{escape(hint)}"><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>'
+        for name, hint, value in facts
     )
     return f'<dl class="facts">{items}</dl>'
 
@@ -141,11 +138,13 @@ def _cases(result: Result) -> str:
             means.setdefault(row["case"], []).append(row["dsc"])
     order = sorted((math.fsum(values) / len(values), case) for case, values in means.items())
     worst = order[0][1] if len(order) > 1 else None
-    digits = {"hd95": 1, "tp": 0, "fp": 0, "fn": 0, "tn": 0}
+    known = scores_of(result.data)
+    digits = {"tp": 0, "fp": 0, "fn": 0, "tn": 0, **{score.name: score.digits for score in known}}
+    columns = case_columns(known)
     rows, classes = [], []
     for row in result.cases:
         cells: list[Cell] = []
-        for column in CASE_COLUMNS:
+        for column in columns:
             value = row[column]
             if column == "case" and value == worst:
                 cells.append((f'{escape(value)} <span class="mark-worst">worst case</span>', value))
@@ -153,32 +152,37 @@ def _cases(result: Result) -> str:
                 cells.append(value)
             else:
                 sort = "" if math.isnan(value) else repr(value)
-                cells.append((escape(number(value, digits.get(column, 3))), sort))
+                cells.append((escape(number(value, digits[column])), sort))
         rows.append(cells)
         classes.append("worst" if row["case"] == worst else "")
-    heads = [(_NAMES.get(name, name), _direction(name)) for name in CASE_COLUMNS]
+    heads = [_head(name) for name in columns]
     note = f"The worst case has the lowest DSC, {order[0][0]:.3f} over its classes." if worst else ""
     table = _table("scores by case and class", heads, rows, classes)
     return f"<section><h2>Cases</h2>{_note(note)}{table}</section>"
 
 
-def _direction(name: str) -> str:
+def _head(name: str) -> tuple[str, str]:
+    """The head of a column of cases.csv, and which way it sorts first."""
     if name in ("case", "class", "edge"):
-        return "text"
-    return "up" if name in ("hd95", "fp", "fn") else "down"
+        return name, "text"
+    for score in all_scores():
+        if score.name == name:
+            return score.heading, first_sort(score)
+    return name, "up" if name in ("fp", "fn") else "down"
 
 
 def _classes(data: Mapping[str, Any]) -> str:
-    names = ("dsc", "iou", "hd95", "nsd", "sensitivity", "specificity", "cases")
+    known = scores_of(data)
+    digits = {**{score.name: score.digits for score in known}, "cases": 0}
     rows = []
     for class_name, scores in data["scores"]["classes"].items():
         cells: list[Cell] = [class_name]
-        for name in names:
+        for name in digits:
             value = scores.get(name)
-            text = number(value, {"hd95": 1, "cases": 0}.get(name, 3))
+            text = number(value, digits[name])
             cells.append((escape(text), "" if value is None else repr(value)))
         rows.append(cells)
-    heads = [("class", "text"), *((_NAMES.get(name, name), _direction(name)) for name in names)]
+    heads = [("class", "text"), *(_head(name) for name in digits)]
     return f"<section><h2>Classes</h2>{_table('mean scores by class', heads, rows)}</section>"
 
 

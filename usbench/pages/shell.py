@@ -8,7 +8,10 @@ import html
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from usbench.contracts.score import Score
 
 
 def shell(title: str, body: str, scripts: Sequence[str], data: Any = None) -> str:
@@ -52,6 +55,11 @@ def shell(title: str, body: str, scripts: Sequence[str], data: Any = None) -> st
     ]
     # A name on disk may hold bytes that are no UTF-8; they become question marks.
     return "\n".join(parts).encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def first_sort(score: Score) -> str:
+    """Which way a column of a score sorts first, "up" or "down": the best value on top."""
+    return "down" if score.direction == "higher" else "up"
 
 
 def escape(value: Any) -> str:

@@ -7,12 +7,14 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usbench.contracts.score import Score
 from usbench.errors import UsbenchError
 from usbench.scores.case import ClassScore
+from usbench.scores.registry import all_scores
 from usbench.storage.files import digest_of, read_json, sha256_file, write_json, write_text
 
 SCHEMA_VERSION = 1
@@ -145,34 +147,53 @@ def run_folder(
     return runs_dir / name / f"{method}-{fusion}" / f"{fold}-{seed}-{key[:10]}"
 
 
-CASE_COLUMNS = (
-    "case",
-    "class",
-    "dsc",
-    "iou",
-    "hd95",
-    "nsd",
-    "sensitivity",
-    "specificity",
-    "tp",
-    "fp",
-    "fn",
-    "tn",
-    "edge",
-)
+_COUNTS = ("tp", "fp", "fn", "tn")
+_TEXTS = ("case", "class", "edge")
 
 
-def cases_csv(cases: Mapping[str, Sequence[ClassScore]]) -> str:
-    """Per-case scores as CSV: a row a case and class, empty where a score is undefined."""
+def case_columns(scores: Iterable[Score] | None = None) -> tuple[str, ...]:
+    """The columns of cases.csv, in order.
+
+    Args:
+        scores: The scores that it holds, all by default.
+
+    Returns:
+        Their names between those of case and class, and the counts of voxels.
+    """
+    names = [score.name for score in (all_scores() if scores is None else scores)]
+    return ("case", "class", *names, *_COUNTS, "edge")
+
+
+def scores_of(data: Mapping[str, Any]) -> tuple[Score, ...]:
+    """The scores that a result has: all but those that were added later and that it does not name.
+
+    Args:
+        data: The content of a result.json.
+
+    Returns:
+        The entries of `usbench.scores.registry`, in order.
+    """
+    return tuple(score for score in all_scores() if not score.added or score.mean_name in data["scores"])
+
+
+def cases_csv(cases: Mapping[str, Sequence[ClassScore]], scores: Sequence[Score] | None = None) -> str:
+    """Per-case scores as CSV: a row a case and class, empty where a score is undefined.
+
+    Args:
+        cases: For each case its classes.
+        scores: The scores that it holds, all by default.
+
+    Returns:
+        The text of a cases.csv.
+    """
+    scores = all_scores() if scores is None else scores
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CASE_COLUMNS)
-    for case_id, scores in cases.items():
-        for score in scores:
-            row = {"case": case_id, "class": score.name, **asdict(score)}
-            writer.writerow(
-                ["" if isinstance(v := row[c], float) and math.isnan(v) else v for c in CASE_COLUMNS]
-            )
+    writer.writerow(case_columns(scores))
+    for case_id, classes in cases.items():
+        for one in classes:
+            values = ["" if math.isnan(value := one.scores[score.name]) else value for score in scores]
+            writer.writerow([case_id, one.name, *values, one.tp, one.fp, one.fn, one.tn, one.edge])
     return out.getvalue()
 
 
@@ -189,13 +210,38 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
 
 
 def parse_cases(text: str, where: str) -> list[dict[str, Any]]:
-    """The rows of the text of a cases.csv; errors name `where` it is from."""
+    """The rows of the text of a cases.csv, each with every score.
+
+    Args:
+        text: The whole file.
+        where: What the errors name.
+
+    Returns:
+        For each case and class a mapping by column; NaN where a score is undefined, and where it was added
+        to usbench after the file was written.
+
+    Raises:
+        UsbenchError: Where the text is no such table, or lacks a column that every result has.
+    """
     try:
         header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
         if any(len(row) != len(header) for row in rows):
             raise ValueError("a row is cut off")
-        columns = [_values(name, texts) for name, texts in zip(header, zip(*rows, strict=True), strict=False)]
-        return [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
+        if len(set(header)) < len(header):
+            raise ValueError("a column stands there twice")
+        texts = dict(zip(header, zip(*rows, strict=True), strict=False))
+        if not texts:
+            return []
+        added = {score.name for score in all_scores() if score.added}
+        columns = {}
+        for name in dict.fromkeys((*case_columns(), *header)):
+            if name in texts:
+                columns[name] = _values(name, texts[name])
+            elif name in added:
+                columns[name] = [math.nan] * len(rows)
+            else:
+                raise ValueError(f"it lacks the column {name}")
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     except (ValueError, csv.Error) as error:
         raise UsbenchError(
             f"{where}: cannot read the per-case scores ({error}); run the cell again"
@@ -204,9 +250,9 @@ def parse_cases(text: str, where: str) -> list[dict[str, Any]]:
 
 def _values(name: str, texts: Sequence[str]) -> Sequence[Any]:
     """The column `name` of a cases.csv from its texts."""
-    if name in ("case", "class", "edge"):
+    if name in _TEXTS:
         return texts
-    if name in ("tp", "fp", "fn", "tn"):
+    if name in _COUNTS:
         return [int(text) for text in texts]
     return [float(text) if text else math.nan for text in texts]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from usbench.errors import UsbenchError
-from usbench.results.io import Result, load_result
-from usbench.scores.case import SCORES
+from usbench.results.io import Result, load_result, scores_of
+from usbench.scores.registry import all_scores
 
 # What the tables need of a result.
 _NUMBERS = {
@@ -48,8 +48,9 @@ class Run:
     """A finished run as the tables need it.
 
     data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
-    of `usbench.scores.case.SCORES`, the mean over the classes that have one, NaN where none has. entry: the
-    submission it comes from, None for a run of one's own.
+    of `usbench.scores.registry.all_scores`, the mean over the classes that have one, NaN where none has.
+    entry: the submission it comes from, None for a run of one's own. lacking: names of the scores that
+    were added to usbench after it was computed.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Run:
     cases: tuple[str, ...]
     scores: np.ndarray
     entry: Entry | None = None
+    lacking: frozenset[str] = frozenset()
 
 
 def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
@@ -169,13 +171,16 @@ def checked(result: Result) -> Run:
         raise UsbenchError(f"cases.csv: lacks case {lost[0][0]}, class {lost[0][1]}; compute the run again")
     if not len(found) == len(expected) == len(result.cases):
         raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
-    values = np.array([[found[pair][name] for name in SCORES] for pair in expected], dtype=float)
+    scores = [score.name for score in all_scores()]
+    values = np.array([[found[pair][name] for name in scores] for pair in expected], dtype=float)
     if np.isinf(values).any():
         line, column = np.argwhere(np.isinf(values))[0]
         raise UsbenchError(
-            f"cases.csv: {SCORES[column]} of case {expected[line][0]} is infinite; compute the run again"
+            f"cases.csv: {scores[column]} of case {expected[line][0]} is infinite; compute the run again"
         )
-    return Run(result.path, data, cases, _mean_over_classes(values.reshape(len(cases), len(classes), -1)))
+    means = _mean_over_classes(values.reshape(len(cases), len(classes), -1))
+    lacking = frozenset(scores) - {score.name for score in scores_of(data)}
+    return Run(result.path, data, cases, means, lacking=lacking)
 
 
 def _mean_over_classes(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from usbench.pages.figures import PICTURED_CASES, CasePicture, pick_slice
-from usbench.scores.case import ClassScore, paper_style, score_case, summarise
+from usbench.scores.case import ClassScore, score_case
+from usbench.scores.paper import paper_style
+from usbench.scores.summary import summarise
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -34,7 +36,7 @@ class Evaluated:
     example: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The block "scores" of result.json, see `usbench.scores.case.summarise`."""
+        """The block "scores" of result.json, see `usbench.scores.summary.summarise`."""
         return summarise(list(self.scores.values()))
 
     def paper_means(self) -> dict[str, float | None]:
@@ -83,5 +85,5 @@ def _picture(one: Predicted, scores: list[ClassScore]) -> CasePicture:
     case = one.case
     z = pick_slice(np.asarray(case.mask))
     images = np.asarray(case.images[z], dtype=np.float32)
-    dsc: Mapping[str, float] = {score.name: score.dsc for score in scores}
+    dsc: Mapping[str, float] = {score.name: score.scores["dsc"] for score in scores}
     return case.case_id, images, np.asarray(case.mask[z]), one.prediction.slices[z], dsc

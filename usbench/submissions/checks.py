@@ -13,7 +13,7 @@ from typing import Any
 from usbench.contracts.names import PROTOCOLS, is_name
 from usbench.errors import UsbenchError, unknown
 from usbench.results.digests import key_of, of_plugins, protocol_of
-from usbench.results.io import CASE_COLUMNS, SCHEMA, Result, absent, run_folder
+from usbench.results.io import SCHEMA, Result, absent, case_columns, run_folder
 from usbench.results.usable import Run, cell_key, checked, row_key, table_key
 from usbench.submissions.card import is_plain
 
@@ -259,8 +259,10 @@ def run_of(folder: str, data: dict[str, Any], cases: list[dict[str, Any]], path:
 
     data: passed by `result_problems`. path: what the leaderboard shows. Raises `UsbenchError`.
     """
-    if cases and tuple(cases[0]) != CASE_COLUMNS:
-        raise UsbenchError(f"cases.csv: its columns are not {', '.join(CASE_COLUMNS)}; compute the run again")
+    if cases and tuple(cases[0]) != case_columns():
+        raise UsbenchError(
+            f"cases.csv: its columns are not {', '.join(case_columns())}; compute the run again"
+        )
     try:
         return Submitted(folder, data, cases, checked(Result(path, data, cases)))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

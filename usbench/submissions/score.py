@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.data import Task
+from usbench.contracts.score import Score
 from usbench.datasets.store import Store
 from usbench.datasets.voxel_grid import grid_difference, voxel_spacing
 from usbench.errors import UsbenchError
-from usbench.results.io import CASE_COLUMNS
-from usbench.scores.case import ClassScore, score_case, summarise
+from usbench.results.io import scores_of
+from usbench.scores.case import ClassScore, score_case
+from usbench.scores.registry import all_scores
+from usbench.scores.summary import summarise
 from usbench.submissions.checks import Submitted, prediction_name
 
 TOLERANCE = 1e-6
@@ -32,10 +35,23 @@ def rescore(
 ) -> tuple[int, float]:
     """Score every mask of a run anew and compare each number of cases.csv and of the summary.
 
-    read: the content of a file of the run by its name. Returns the number of masks and the largest
-    difference found. Raises `UsbenchError`, one line that names the case, for a mask that is no NIfTI
-    volume on the grid of its case with labels 0..K, and for a claim that is off by more than `TOLERANCE`.
+    A score that was added to usbench after the run was computed is not claimed, and not compared.
+
+    Args:
+        one: The run.
+        read: Gives the content of a file of the run by its name.
+        task: The task of the run.
+        store: The cases with their reference masks.
+        advance: Called after each mask.
+
+    Returns:
+        The number of masks and the largest difference found.
+
+    Raises:
+        UsbenchError: One line that names the case, for a mask that is no NIfTI volume on the grid of its
+            case with labels 0..K, and for a claim that is off by more than `TOLERANCE`.
     """
+    known = scores_of(one.data)
     claimed = {(row["case"], row["class"]): row for row in one.cases}
     scores: list[list[ClassScore]] = []
     largest = 0.0
@@ -49,11 +65,11 @@ def rescore(
         found = score_case(mask, truth, task.class_names, case.spacing, task.nsd_tolerance_mm)
         for score in found:
             row = claimed[case_id, score.name]
-            for column in CASE_COLUMNS[2:]:
-                largest = max(largest, _difference(one, case_id, score, column, row[column]))
+            for column, value in _values(score, row, known).items():
+                largest = max(largest, _difference(one, case_id, score.name, column, value, row[column]))
         scores.append(found)
         advance()
-    where, difference = _compare(one.data["scores"], summarise(scores), "scores")
+    where, difference = _compare(one.data["scores"], summarise(scores, known), "scores")
     if where:
         raise UsbenchError(
             f"{one.folder}: {where} of result.json is not what its cases give (off by {difference:.3g})"
@@ -122,8 +138,18 @@ def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
         raise ValueError(f"has another affine than its case: {difference}")
 
 
-def _difference(one: Submitted, case_id: str, score: ClassScore, column: str, claim: Any) -> float:
-    found = getattr(score, column)
+def _values(score: ClassScore, row: Mapping[str, Any], known: Sequence[Score]) -> dict[str, Any]:
+    """What the mask gives, by column, for each column that `row` of cases.csv claims."""
+    names = {one.name for one in known}
+    values: dict[str, Any] = {
+        one.name: score.scores[one.name]
+        for one in all_scores()
+        if one.name in names or not math.isnan(row[one.name])
+    }
+    return {**values, "tp": score.tp, "fp": score.fp, "fn": score.fn, "tn": score.tn, "edge": score.edge}
+
+
+def _difference(one: Submitted, case_id: str, class_name: str, column: str, found: Any, claim: Any) -> float:
     if isinstance(found, str):
         same, difference = claim == found, 0.0
     elif math.isnan(found) or math.isnan(claim):
@@ -133,7 +159,7 @@ def _difference(one: Submitted, case_id: str, score: ClassScore, column: str, cl
         same = difference <= (0 if isinstance(found, int) else TOLERANCE)
     if not same:
         raise UsbenchError(
-            f"{one.folder}: {column} of case {case_id}, class {score.name} is claimed as {_text(claim)}, its "
+            f"{one.folder}: {column} of case {case_id}, class {class_name} is claimed as {_text(claim)}, its "
             f"mask gives {_text(found)}"
         )
     return difference

@@ -24,9 +24,7 @@ const COLUMNS = [
   },
   { ...score("p_leader", "p", "up", 3, "p of the test against the leader, corrected"), show: (row) => pValue(row.p_leader) },
   score("seed_sd", "seed SD", "up", 3, "standard deviation of the mean DSC over seeds"),
-  score("miou", "mIoU", "down", 3),
-  score("hd95", "HD95 mm", "up", 1),
-  score("nsd", "NSD", "down", 3),
+  ...data.scores.map((one) => score(one.key, one.name, one.sort, one.digits, one.hint)),
   {
     name: "parameters", sort: "up", hint: "all, and those that are trained", value: (row) => row.parameters,
     show: (row) => (row.trainable === row.parameters ? count(row.parameters)
