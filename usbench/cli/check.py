@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option, split_names
+from usbench.cli.options import debug_option, some_options, split_names
 
 
 @click.command()
@@ -14,10 +15,7 @@ from usbench.cli.options import debug_option, plugin_option, split_names
 @click.option("--fusion", "fusions", help="Only these protocols, comma-separated (default: all it declares).")
 @click.option("--only", "checks", help="Only these checks, comma-separated, and what they need.")
 @click.option("--preset", default="smoke", show_default=True, help="Settings of this preset: smoke is small.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting; may be repeated."
-)
-@plugin_option
+@some_options("settings", "plugins")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def check(
@@ -25,7 +23,7 @@ def check(
     fusions: str | None,
     checks: str | None,
     preset: str,
-    assignments: tuple[str, ...],
+    settings: dict[str, Any],
     plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -35,14 +33,13 @@ def check(
     """
     from usbench.checks.suite import check as run
     from usbench.checks.suite import render, require_passed
-    from usbench.config import parse_assignments
 
     verdicts = run(
         method,
         fusions=split_names(fusions),
         checks=split_names(checks),
         preset=preset,
-        settings=parse_assignments(assignments),
+        settings=settings,
         plugins=plugins,
     )
     click.echo(render(verdicts, "json" if as_json else "text"))

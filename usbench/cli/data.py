@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from usbench.cli.options import data_dir_option, debug_option, plugin_option, split_names
+from usbench.cli.options import data_dir_option, debug_option, plugin_option, some_options
+from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
 
@@ -16,19 +17,12 @@ if TYPE_CHECKING:
     from usbench.contracts.data import Task
 
 
-def _chosen_task(
-    task: str | None,
-    task_dir: Path | None,
-    modalities: Sequence[str] | None,
-    plugins: Sequence[Path],
-) -> Task:
-    from usbench.datasets.tasks import get_task, task_from_folder
-    from usbench.storage.files import at_home
+def _chosen_task(request: Request) -> Task:
+    from usbench.runs.plan import make_task
 
-    if (task is None) == (task_dir is None):
+    if (request.task is None) == (request.task_dir is None):
         raise UsbenchError("name a task or --task-dir, one of the two")
-    the_task = get_task(task, plugins) if task else task_from_folder(at_home(task_dir or "."))
-    return the_task.with_modalities(modalities)
+    return make_task(request)
 
 
 def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
@@ -99,21 +93,14 @@ def download_task(task: str, data_dir: Path | None, url: str | None, plugins: Se
     say(f"{task}: extracted to {root}; check it with 'usbench data check {task} --data-dir {folder}'")
 
 
-def check_task(
-    task: str | None,
-    task_dir: Path | None,
-    data_dir: Path | None,
-    modalities: Sequence[str] | None,
-    plugins: Sequence[Path] = (),
-) -> None:
+def check_task(request: Request) -> None:
     """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
     from usbench.datasets.check import check
     from usbench.datasets.resolve import data_folder, find_data
-    from usbench.storage.files import at_home
 
-    the_task = _chosen_task(task, task_dir, modalities, plugins)
+    the_task = _chosen_task(request)
     # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
-    root = (at_home(task_dir) if task_dir else None) or data_folder(data_dir) or find_data(the_task).root
+    root = request.task_dir or data_folder(request.data_dir) or find_data(the_task).root
     problems = check(the_task, root)
     for problem in problems:
         click.echo(str(problem))
@@ -122,27 +109,15 @@ def check_task(
     click.echo(f"{root}: nothing wrong found")
 
 
-def prepare_task(
-    task: str | None,
-    task_dir: Path | None,
-    data_dir: Path | None,
-    modalities: Sequence[str] | None,
-    merge_labels: str | None,
-    preset: str,
-    assignments: Sequence[str],
-    workers: int | None,
-    overwrite: bool,
-    plugins: Sequence[Path] = (),
-) -> None:
+def prepare_task(request: Request, workers: int | None, overwrite: bool) -> None:
     """Prepare a data set and say where it is and how well two annotations agree, where there are two."""
-    from usbench.config import make_config, parse_assignments
-    from usbench.datasets.resolve import find_data
+    from usbench.config import make_config
     from usbench.datasets.store import prepare
+    from usbench.runs.plan import find_task_data
 
-    settings: dict[str, Any] = parse_assignments(assignments)
-    config = make_config(preset, {}, {}, settings)
-    the_task = _chosen_task(task, task_dir, modalities, plugins).merged(merge_labels)
-    task_data = find_data(the_task, data_dir, "auto", task_dir)
+    config = make_config(request.preset or "quick", {}, {}, request.settings)
+    the_task = _chosen_task(request)
+    task_data = find_task_data(the_task, request)
     say(task_data.notice)
     store = prepare(the_task, task_data.root, config.data, workers=workers, overwrite=overwrite)
     for case_id in store.case_ids:
@@ -169,9 +144,6 @@ def data() -> None:
     """The data sets: list, download, check, prepare, and make phantoms."""
 
 
-task_option = click.option("--task-dir", type=click.Path(path_type=Path), help="A folder in MSD layout.")
-
-
 @data.command("list")
 @data_dir_option
 @plugin_option
@@ -194,37 +166,25 @@ def data_download(task: str, data_dir: Path | None, url: str | None, plugins: tu
 
 @data.command("check")
 @click.argument("task", required=False)
-@task_option
-@data_dir_option
-@click.option("--modalities", help="Check only these, comma-separated.")
-@plugin_option
+@some_options("task_dir", "data_dir", "modalities", "plugins")
 @debug_option
-def data_check(
-    task: str | None,
-    task_dir: Path | None,
-    data_dir: Path | None,
-    modalities: str | None,
-    plugins: tuple[Path, ...],
-) -> None:
+def data_check(**options: Any) -> None:
     """Walk a data set and report everything that is wrong in it; exit code 1 if anything is."""
-    check_task(task, task_dir, data_dir, split_names(modalities), plugins)
+    check_task(Request(**options))
 
 
 @data.command("prepare")
 @click.argument("task", required=False)
-@task_option
-@data_dir_option
-@click.option("--modalities", help="Prepare only these, comma-separated.")
-@click.option("--merge-labels", metavar="NAME", help="Merge all labels into one foreground of this name.")
+@some_options("task_dir", "data_dir", "modalities", "merge_labels")
 @click.option("--preset", default="quick", show_default=True, help="paper, quick or smoke.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a data setting.")
+@some_options("settings")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
 @click.option("--overwrite", is_flag=True, help="Prepare again what is there.")
 @plugin_option
 @debug_option
-def data_prepare(modalities: str | None, **options: Any) -> None:
+def data_prepare(workers: int | None, overwrite: bool, **options: Any) -> None:
     """Prepare a data set for training; `run` does this by itself when it is needed."""
-    prepare_task(modalities=split_names(modalities), **options)
+    prepare_task(Request(**options), workers, overwrite)
 
 
 @data.command("phantom")

@@ -36,7 +36,7 @@ class Request(Options):
         None, "Name of a task: chaos, msd-prostate, msd-brain, or one of a plugin.", commands=("run",)
     )
     task_dir: Path | None = option(
-        None, "A folder in MSD layout, instead of --task.", kind="path", commands=("run",)
+        None, "A folder in MSD layout, instead of a task.", kind="path", commands=("run",)
     )
     data_dir: Path | None = option(None, "Where the data sets are (default: $USBENCH_DATA).", kind="path")
     data: Literal["auto", "real", "phantom"] = option(
