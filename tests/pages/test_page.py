@@ -11,6 +11,7 @@ from kit.handmade import HISTORY
 from kit.made_pages import CASES, EVIL, LONG, ROWS
 
 from usbench.leaderboards.stats import bootstrap_interval
+from usbench.scores.registry import beside_dsc
 
 pytestmark = NEEDS_BROWSER
 
@@ -41,6 +42,14 @@ def test_rows_sort_by_any_column_with_mouse_and_keyboard(reader, pages):
         reader.press(reader.head("p").find_element("tag name", "button"))
         assert reader.rows()[-1] == best_first[0]
     reader.check_quiet()
+
+
+def test_every_score_of_the_entries_is_a_column(reader, pages):
+    reader.open(pages["board"])
+    for score in beside_dsc():
+        head = reader.head(score.mean_heading)
+        assert head.get_attribute("title") == score.sentence
+        assert head.get_attribute("data-sort") == ("down" if score.direction == "higher" else "up")
 
 
 def test_filters_narrow_rows_tables_and_the_plot(reader, pages):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.masks import blobs, cube
 
 from usbench.errors import UsbenchError
 from usbench.scores import surface
@@ -17,22 +18,6 @@ from usbench.scores.case import ClassScore, score_case
 from usbench.scores.paper import paper_style
 from usbench.scores.registry import all_scores
 from usbench.scores.summary import summarise
-
-
-def cube(shape, start, stop, label=1, into=None):
-    volume = np.zeros(shape, dtype=np.uint8) if into is None else into
-    volume[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = label
-    return volume
-
-
-def blobs(shape, classes, seed):
-    """A random label map of smooth structures, some of which touch the border of the volume."""
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(seed)
-    fields = np.stack([gaussian_filter(rng.standard_normal(shape), 3) for _ in range(classes)])
-    fields /= fields.std(axis=(1, 2, 3), keepdims=True)
-    return np.where(fields.max(axis=0) > 1.0, fields.argmax(axis=0) + 1, 0).astype(np.uint8)
 
 
 def values(row, names):

@@ -1,0 +1,38 @@
+"""The entries of the scores themselves, and the table of them in the documents."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from usbench.results.io import case_columns
+from usbench.scores.registry import all_scores, beside_dsc
+from usbench.scores.text import definitions
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def test_the_document_has_the_table_of_the_entries():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- scores: .*? -->\n(.*?)\n<!-- end of scores -->", text, re.DOTALL)
+    assert table == definitions(all_scores())
+
+
+def test_only_the_first_scores_are_in_every_result():
+    # Any other entry that does not say when it was added would make all older results unreadable.
+    everywhere = [score.name for score in all_scores() if not score.added]
+    assert everywhere == ["dsc", "iou", "hd95", "nsd", "sensitivity", "specificity"]
+
+
+def test_entries_have_names_of_their_own_and_say_what_they_are():
+    scores = all_scores()
+    taken = [*case_columns(), *(score.mean_name for score in scores if score.mean)]
+    assert len(set(taken)) == len(taken)
+    assert len({score.label for score in scores}) == len(scores)
+    for score in scores:
+        assert score.name.isidentifier()
+        assert score.sentence
+        assert not score.sentence.endswith(".")
+    assert [score.mean_heading for score in beside_dsc()] == [
+        "mIoU", "HD95 mm", "NSD", "ASSD mm", "MSSD mm", "RVD", "RAVD",
+    ]  # fmt: skip
