@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from usbench.config import make_config
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import get_fusion
 from usbench.methods.cost import measure_gflops
 from usbench.methods.registry import BUILT_IN, get_method
 from usbench.runs.train import dice_bce
@@ -38,7 +39,7 @@ def network_of(name: str, device: torch.device) -> nn.Module:
     method, _ = get_method(name)
     settings = {"method.pretrained": "none"} if "pretrained" in method.settings else {}
     config = make_config("paper", method.settings, method.presets, settings)
-    return build_model(method, mock_task(3, 2), "early", config).to(device).train()
+    return build_model(method, mock_task(3, 2), get_fusion("early").fusion, config).to(device).train()
 
 
 def step_of(network: nn.Module, images: Tensor, target: Tensor) -> Callable[[], float]:

@@ -36,6 +36,7 @@ from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
 from usbench.features.store import FeatureStore, fresh_rows
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import get_fusion
 from usbench.methods.registry import get_method
 from usbench.methods.zeus.image_encoder import load_image_encoder
 from usbench.runs.train import fit
@@ -103,7 +104,7 @@ def main() -> None:
         for _ in range(words.repeat):
             for name, extras in (("stored", stored), ("computed", absent)):
                 torch.manual_seed(0)
-                network = build_model(method, task, "late", config)
+                network = build_model(method, task, get_fusion("late").fusion, config)
                 batches = Slices(cases, len(task.classes), device, extras, fresh_rows(features))
                 times[name].append(fit(network, batches, epoch, fabric, seed=0).seconds)
         ours, theirs = (statistics.median(times[name]) for name in ("stored", "computed"))

@@ -10,6 +10,7 @@ from kit.places import ROOT
 
 from usbench.config import PRESETS, make_config, parse_assignments, read_config_file
 from usbench.errors import UsbenchError
+from usbench.fusions.late import FUSION
 from usbench.runs.plan import parse_folds
 
 DEFAULTS = {"encoder": "resnet34", "depth": 5}
@@ -17,7 +18,7 @@ DEFAULTS = {"encoder": "resnet34", "depth": 5}
 
 def config(preset: str = "paper", **overrides: Any) -> Any:
     dotted = {key.replace("__", "."): value for key, value in overrides.items()}
-    return make_config(preset, DEFAULTS, {"quick": {"encoder": "resnet18"}}, dotted)
+    return make_config(preset, DEFAULTS, {"quick": {"encoder": "resnet18"}}, dotted, FUSION)
 
 
 def test_paper_preset_is_the_papers_recipe() -> None:

@@ -6,40 +6,31 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.errors import UsbenchError, unknown
 
-MERGES = ("mean-logits", "mean-probs", "vote", "learned")
-HYBRIDS = ("conv1x1", "concat")
-
-
-@dataclass(frozen=True)
-class FusionSettings:
-    """How modalities are merged.
-
-    merge: the masks of late fusion, see `usbench.fusions.build.merge_logits`. hybrid: the features of
-    hybrid fusion, see `usbench.fusions.build.Hybrid`.
-    """
-
-    merge: str = "mean-logits"
-    hybrid: str = "conv1x1"
+if TYPE_CHECKING:
+    from usbench.contracts.fusion import Fusion
 
 
 @dataclass(frozen=True)
 class Config:
-    """The effective configuration of a run; `as_dict` is what results store."""
+    """The effective configuration of a run; `as_dict` is what results store.
+
+    fusion, method: the settings of the fusion and of the method of the run.
+    """
 
     preset: str
     data: DataSettings = field(default_factory=DataSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
-    fusion: FusionSettings = field(default_factory=FusionSettings)
+    fusion: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        sections = {name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train", "fusion")}
-        return {**sections, "method": dict(self.method)}
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train")}
+        return {**sections, "fusion": dict(self.fusion), "method": dict(self.method)}
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -130,32 +121,44 @@ def make_config(
     method_settings: Mapping[str, Any],
     method_presets: Mapping[str, Mapping[str, Any]],
     overrides: Mapping[str, Any],
+    fusion: Fusion | None = None,
 ) -> Config:
-    """The effective configuration: preset, then the method's own defaults, then `overrides`.
+    """The effective configuration: preset, then the method's and the fusion's own defaults, then `overrides`.
 
-    `overrides` maps "section.key" to values. Unknown keys, wrong types and values out of range
-    are errors that name the key and the value.
+    Args:
+        preset: Its name.
+        method_settings: Names and defaults of the method's settings.
+        method_presets: Other defaults of the method, by preset.
+        overrides: Values by "section.key".
+        fusion: Whose settings the section "fusion" has; without one it has none.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        UsbenchError: For unknown keys, wrong types and values out of range; it names the key and the value.
     """
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     sections: dict[str, dict[str, Any]] = {
         "data": {**dataclasses.asdict(DataSettings()), **PRESETS[preset]["data"]},
         "train": {**dataclasses.asdict(TrainSettings()), **PRESETS[preset]["train"]},
-        "fusion": dataclasses.asdict(FusionSettings()),
+        "fusion": {} if fusion is None else dict(fusion.settings),
         "method": {**method_settings, **method_presets.get(preset, {})},
     }
     known = [f"{name}.{key}" for name, section in sections.items() for key in section]
     for key, value in overrides.items():
         if key not in known:
-            raise unknown("setting", key, known)
+            word = f"setting of fusion {fusion.name}" if fusion and key.startswith("fusion.") else "setting"
+            raise unknown(word, key, known)
         name, _, inner = key.partition(".")
         sections[name][inner] = _like(key, value, sections[name][inner])
-    _check(sections)
+    _check(sections, {} if fusion is None else fusion.choices)
     return Config(
         preset=preset,
         data=DataSettings(**sections["data"]),
         train=TrainSettings(**sections["train"]),
-        fusion=FusionSettings(**sections["fusion"]),
+        fusion=sections["fusion"],
         method=sections["method"],
     )
 
@@ -190,15 +193,14 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _check(sections: dict[str, dict[str, Any]]) -> None:
+def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence[str]]) -> None:
     data, train, fusion = sections["data"], sections["train"], sections["fusion"]
     choices = {
         "data.resize": (data["resize"], ("area", "nearest")),
         "data.normalise": (data["normalise"], ("zscore", "minmax", "none")),
         "data.plane": (data["plane"], ("axial", "coronal", "sagittal")),
         "train.augment": (train["augment"], ("none", "light")),
-        "fusion.merge": (fusion["merge"], MERGES),
-        "fusion.hybrid": (fusion["hybrid"], HYBRIDS),
+        **{f"fusion.{key}": (fusion[key], tuple(allowed)) for key, allowed in of_fusion.items()},
     }
     for key, (value, allowed) in choices.items():
         if value not in allowed:

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from usbench.checks.learning import eight_slices
 from usbench.checks.subject import Subject, mock_task
 from usbench.checks.suite import CHECKS, get_check, run_check
-from usbench.config import FusionSettings, make_config
+from usbench.config import make_config
 from usbench.contracts.method import Method
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import declared, settings_of
 from usbench.runtime.torchvision_cpu import make_importable
 
 make_importable()
@@ -59,9 +60,11 @@ class MethodTests:
         """The network of a fusion with the test's settings, always from the same seed."""
         torch.manual_seed(0)
         overrides = {"fusion.merge": merge, **self.settings}
-        config = make_config("smoke", self.method.settings, self.method.presets, overrides)
-        assert config.fusion == FusionSettings(merge, config.fusion.hybrid)
-        return build_model(self.method, mock_task(modalities, classes), fusion, config)
+        the_fusion = declared(fusion)
+        own = settings_of(the_fusion, overrides)
+        config = make_config("smoke", self.method.settings, self.method.presets, own, the_fusion)
+        assert config.fusion.get("merge", merge) == merge
+        return build_model(self.method, mock_task(modalities, classes), the_fusion, config)
 
     def images(self, modalities: int = 2, size: tuple[int, int] = (64, 64), batch: int = 2) -> Tensor:
         """A batch [B, M, H, W], always the same."""

@@ -13,6 +13,7 @@ import torch
 
 from usbench.config import make_config
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import get_fusion
 from usbench.methods.registry import BUILT_IN, get_method
 from usbench.testing import mock_task
 
@@ -25,7 +26,7 @@ def outputs(name: str, fusion: str, modalities: int) -> list[float]:
     method, _ = get_method(name)
     config = make_config("smoke", method.settings, method.presets, {})
     torch.manual_seed(0)
-    network = build_model(method, mock_task(modalities, CLASSES), fusion, config).eval()
+    network = build_model(method, mock_task(modalities, CLASSES), get_fusion(fusion).fusion, config).eval()
     images = torch.randn(1, modalities, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits = network(images)

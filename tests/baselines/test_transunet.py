@@ -15,6 +15,7 @@ from usbench.config import make_config
 from usbench.contracts.method import EncoderDecoder
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import get_fusion
 from usbench.testing import MethodTests, mock_task
 
 
@@ -70,11 +71,13 @@ def test_counts_of_the_fusions_here() -> None:
     # One input channel instead of three: 2 * 64 * 7 * 7 fewer in each encoder.
     fewer = 3 * 2 * 64 * 7 * 7
     task = mock_task(modalities=3, classes=2)
-    config = make_config("paper", METHOD.settings, METHOD.presets, {"fusion.hybrid": "concat"})
-    with torch.device("meta"):
-        assert count(build_model(METHOD, task, "early", config)) == 105_322_146
-        assert count(build_model(METHOD, task, "late", config)) == 315_966_438 - fewer
-        assert count(build_model(METHOD, task, "hybrid", config)) == 308_269_346 - fewer
+    expected = {"early": 105_322_146, "late": 315_966_438 - fewer, "hybrid": 308_269_346 - fewer}
+    for name, parameters in expected.items():
+        fusion = get_fusion(name).fusion
+        own = {"fusion.hybrid": "concat"} if name == "hybrid" else {}
+        config = make_config("paper", METHOD.settings, METHOD.presets, own, fusion)
+        with torch.device("meta"):
+            assert count(build_model(METHOD, task, fusion, config)) == parameters, name
 
 
 def test_whole_network_trains() -> None:
@@ -295,8 +298,9 @@ def test_settings_out_of_range(name: str) -> None:
 def test_hybrid_by_concatenation_runs_and_trains() -> None:
     torch.manual_seed(0)
     overrides = {"method.layers": 1, "fusion.hybrid": "concat"}
-    config = make_config("smoke", METHOD.settings, METHOD.presets, overrides)
-    network = build_model(METHOD, mock_task(modalities=2, classes=2), "hybrid", config)
+    hybrid = get_fusion("hybrid").fusion
+    config = make_config("smoke", METHOD.settings, METHOD.presets, overrides, hybrid)
+    network = build_model(METHOD, mock_task(modalities=2, classes=2), hybrid, config)
     logits = network(images(1, 2, 64, 64))
     assert logits.shape == (1, 2, 64, 64)
     logits.square().mean().backward()

@@ -11,6 +11,7 @@ from usbench.config import make_config
 from usbench.contracts.method import Method
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import get_fusion
 from usbench.testing import MethodTests, mock_task
 
 
@@ -58,7 +59,7 @@ def test_unused_centre_of_vgg_is_left_out() -> None:
 def test_encoders_that_start_with_stride_four(method: Method, encoder: str) -> None:
     # Their map at half size has no channels: it must not reach the merges of hybrid fusion.
     config = make_config("smoke", method.settings, method.presets, {"method.encoder": encoder})
-    network = build_model(method, mock_task(2, 1), "hybrid", config)
+    network = build_model(method, mock_task(2, 1), get_fusion("hybrid").fusion, config)
     logits = network(torch.randn(2, 2, 64, 96, generator=torch.Generator().manual_seed(0)))
     assert logits.shape == (2, 1, 64, 96)
     logits.square().mean().backward()

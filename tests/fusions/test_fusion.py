@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from usbench.errors import UsbenchError
-from usbench.fusions.build import Merged, Padded, merge_logits
+from usbench.fusions.build import Padded
+from usbench.fusions.merge import merge_logits
+from usbench.fusions.segmenter import Merged
 
 MERGES = ["mean-logits", "mean-probs", "vote", "learned"]
 

@@ -95,6 +95,9 @@ def board_data(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of a leaderboard and of the page of a run."""
+    from dataclasses import asdict
+
+    from usbench.fusions.looks import looks_of
     from usbench.leaderboards.board import build
     from usbench.leaderboards.compare import paired_intervals
     from usbench.pages import leaderboard_page as page
@@ -102,7 +105,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     folder = tmp_path_factory.mktemp("pages")
     data = board_data(folder / "runs")
-    intervals = [paired_intervals(table.rows) for table in build(folder / "runs").tables]
-    (folder / "board.html").write_text(page.html(data, data, intervals), encoding="utf-8")
+    tables = build(folder / "runs").tables
+    intervals = [paired_intervals(table.rows) for table in tables]
+    fusions = looks_of(row.fusion_stated for table in tables for row in table.rows)
+    looks = {name: asdict(look) for name, look in fusions.items()}
+    (folder / "board.html").write_text(page.html(data, data, intervals, looks), encoding="utf-8")
     run_page.write_report(folder / "runs" / "chaos" / "3", folder / "run.html")
     return {name: (folder / f"{name}.html").as_uri() for name in ("board", "run")}

@@ -74,6 +74,7 @@ def seal(members: Members, folder: str, data: dict[str, Any], rehash: bool = Tru
             data["split"]["digest"],
             data["data"]["limit"],
             data["cost"]["precision"],
+            version=data.get("protocol_version", 2),
         )
         data["cell"]["hash"] = key_of(
             data["protocol"],
@@ -85,6 +86,7 @@ def seal(members: Members, folder: str, data: dict[str, Any], rehash: bool = Tru
             data["config"],
             data["cost"]["devices"],
             {},
+            version=data.get("protocol_version", 2),
         )
     data.pop("digest", None)
     data["digest"] = digest_of(data)

@@ -66,7 +66,8 @@ def test_text_and_marks_stand_out_in_both_themes(reader, pages):
             (".sort", "color", 4.5),
             (".tie", "color", 4.5),
         ]
-        wanted += [(f"svg .mark.{fusion}", "fill", 3.0) for fusion in ("early", "hybrid", "late")]
+        # The marks of early, hybrid and late fusion in the legend: circle, square, triangle.
+        wanted += [(f".legend svg {shape}.mark", "fill", 3.0) for shape in ("circle", "rect", "path")]
         for selector, what, least in wanted:
             code = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
             own = luminance(reader.run(code, selector, what))

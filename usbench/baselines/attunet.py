@@ -14,9 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from usbench import EncoderDecoder, Method, UsbenchError
 from usbench.baselines.ladder import LadderDecoder, PoolingEncoder
-from usbench.contracts.method import EncoderDecoder, Method
-from usbench.errors import UsbenchError
 
 LEVELS = 5
 

@@ -24,9 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench import EncoderDecoder, Method, UsbenchError
 from usbench.baselines.pretrained import licence, make_encoder, weights_name
-from usbench.contracts.method import EncoderDecoder, Method
-from usbench.errors import UsbenchError
 
 WIDTHS = (64, 128, 320, 512)
 HEADS = (1, 2, 5, 8)

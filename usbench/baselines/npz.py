@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from usbench.errors import UsbenchError
+from usbench import UsbenchError
 
 
 class Archive:

@@ -18,10 +18,8 @@ from urllib.parse import urlsplit
 
 from torch import nn
 
-from usbench.errors import UsbenchError, unknown
-from usbench.runtime.torchvision_cpu import make_importable
-from usbench.storage.files import sha256_file
-from usbench.storage.state_dict import read_state
+from usbench import UsbenchError
+from usbench.tools import make_importable, read_state, sha256_file, unknown
 
 LICENCES = {"resnet": "BSD-3-Clause (torchvision)", "mit_": "NVIDIA Source Code License, non-commercial"}
 _NOTHING = "or start from nothing: --set method.pretrained=none"

@@ -18,9 +18,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from usbench import EncoderDecoder, Method, UsbenchError
 from usbench.baselines.ladder import LadderDecoder
-from usbench.contracts.method import EncoderDecoder, Method
-from usbench.errors import UsbenchError
 
 LEVELS = 4
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from usbench import EncoderDecoder, UsbenchError
 from usbench.baselines.pretrained import check_encoder, licence, make_encoder, weights_name
-from usbench.contracts.method import EncoderDecoder
-from usbench.errors import UsbenchError
 
 SETTINGS = {"encoder": "resnet34", "pretrained": "imagenet"}
 PRESETS = {

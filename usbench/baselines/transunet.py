@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench import EncoderDecoder, Method, UsbenchError
 from usbench.baselines.npz import Archive
 from usbench.baselines.pretrained import weights_name
-from usbench.contracts.method import EncoderDecoder, Method
-from usbench.errors import UsbenchError
 
 WIDTH, HEADS, HIDDEN = 768, 12, 3072
 DROPOUT = 0.1

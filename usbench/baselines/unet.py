@@ -6,8 +6,8 @@ MICCAI 2015. The network is that of segmentation-models-pytorch, with a ResNet-3
 
 from __future__ import annotations
 
+from usbench import EncoderDecoder, Method
 from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
-from usbench.contracts.method import EncoderDecoder, Method
 
 
 def build(

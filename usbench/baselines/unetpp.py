@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from usbench import EncoderDecoder, Method, UsbenchError
 from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
-from usbench.contracts.method import EncoderDecoder, Method
-from usbench.errors import UsbenchError
 
 
 def build(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench.contracts.method import EncoderDecoder, Method
+from usbench import EncoderDecoder, Method
 
 WIDTHS = (16, 32, 128, 160, 256)
 SMALL_WIDTHS = (8, 16, 32, 64, 128)

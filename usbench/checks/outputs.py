@@ -13,6 +13,7 @@ from usbench.checks.subject import CLASSES, PAIR, Subject, adam, listed, mock_ta
 from usbench.contracts.method import FUSIONS
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import declared
 from usbench.weights.store import WeightsAbsent
 
 REACH = 1.05
@@ -33,7 +34,7 @@ def fusions(subject: Subject) -> Outcome:
     others = [fusion for fusion in FUSIONS if fusion not in subject.method.fusions]
     for fusion in others:
         try:
-            build_model(subject.method, mock_task(PAIR, CLASSES), fusion, subject.config)
+            build_model(subject.method, mock_task(PAIR, CLASSES), declared(fusion), subject.config)
         except UsbenchError as error:
             if fusion in str(error):
                 continue

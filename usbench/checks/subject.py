@@ -16,6 +16,7 @@ from usbench.config import Config, make_config
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.method import Feature, Method
 from usbench.fusions.build import build_model
+from usbench.fusions.registry import declared, settings_of
 from usbench.runs.train import dice_bce
 
 CPU = torch.device("cpu")
@@ -70,7 +71,9 @@ class Subject:
     @cached_property
     def config(self) -> Config:
         """The effective configuration. Raises `UsbenchError` for settings that are wrong."""
-        return make_config(self.preset, self.method.settings, self.method.presets, self.settings)
+        fusion = declared(self.fusion)
+        own = settings_of(fusion, self.settings)
+        return make_config(self.preset, self.method.settings, self.method.presets, own, fusion)
 
     @property
     def shares_halves_with(self) -> str:
@@ -82,7 +85,7 @@ class Subject:
     def build(self, modalities: int = PAIR, classes: int = CLASSES, seed: int = 0) -> nn.Module:
         """A network built anew from a seed, as a run builds it."""
         torch.manual_seed(seed)
-        return build_model(self.method, mock_task(modalities, classes), self.fusion, self.config)
+        return build_model(self.method, mock_task(modalities, classes), declared(self.fusion), self.config)
 
     def network(self, modalities: int = PAIR, classes: int = CLASSES) -> nn.Module:
         """A network that nobody has touched yet: a copy of one that was built from seed 0."""
@@ -198,7 +201,8 @@ def plain(value: object) -> str:
 
 def unwrapped(network: nn.Module) -> nn.Module:
     """A segmenter without what usbench puts around it."""
-    from usbench.fusions.build import Merged, Padded
+    from usbench.fusions.build import Padded
+    from usbench.fusions.segmenter import Merged
 
     while isinstance(network, Padded | Merged):
         network = network.network

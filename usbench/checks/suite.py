@@ -20,6 +20,7 @@ from usbench.checks.outcome import Outcome, Verdict, failed, not_applicable
 from usbench.checks.subject import Subject
 from usbench.errors import UsbenchError, unknown
 from usbench.fusions.build import require_fusion
+from usbench.fusions.registry import declared
 from usbench.weights.store import without_fetching
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def check(
                 shared = len(methods) > 1
                 overrides = {k: v for k, v in own.items() if not shared or _has(one, k)}
                 for fusion in fusions or one.fusions:
-                    require_fusion(one, fusion)
+                    require_fusion(one, declared(fusion))
                     subject = Subject(one, fusion, Path(folder), preset, overrides)
                     _ = subject.config  # A wrong setting is an error, not a verdict.
                     subjects.append(subject)

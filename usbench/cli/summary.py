@@ -114,8 +114,8 @@ def print_plan(plan: Plan) -> None:
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
     split = make_split(plan.task, case_ids)
     chosen = chosen_folds(plan, len(split.folds))
-    fusion = plan.fusion if plan.brought is None else plan.brought.fusion
-    parameters = count_parameters(build_model(plan.method, plan.task, fusion, plan.config))
+    network = build_model(plan.method, plan.task, plan.found_fusion.fusion, plan.config)
+    parameters = count_parameters(network)
     lines = [
         f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",

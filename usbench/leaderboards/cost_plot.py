@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usbench.fusions.looks import Look, looks_of
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
-from usbench.pages.figures import COLOURS
 from usbench.storage.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STYLE = {"early": (COLOURS[6], "o"), "hybrid": (COLOURS[5], "s"), "late": (COLOURS[4], "^")}
-_OTHER = (COLOURS[3], "D")
+_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _WIDTH, _HEIGHT = 11.0, 3.7  # inches of one table
 _KEYS = 34  # rows that the key beside a table has room for
 _TABLES = 24  # tables that one picture has room for
@@ -38,6 +37,7 @@ def cost_figure(tables: Sequence[Table], path: Path) -> bool:
     from matplotlib.figure import Figure
 
     shown = drawn[:_TABLES]
+    looks = looks_of(row.fusion_stated for _, rows in drawn for row in rows)
     height = _HEIGHT * len(shown)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
     grid = figure.subplots(len(shown), 3, squeeze=False, width_ratios=(1, 1, 0.62))
@@ -48,11 +48,11 @@ def cost_figure(tables: Sequence[Table], path: Path) -> bool:
     for (parameters, time, key), (table, rows) in zip(grid, shown, strict=True):
         frozen = any(row.frozen_elsewhere for row in rows)
         words = "parameters (without frozen parts that made features)" if frozen else "parameters"
-        _panel(parameters, rows, [row.parameters for row in rows], words)
-        _panel(time, rows, [row.ms_per_slice for row in rows], "ms per slice")
+        _panel(parameters, rows, [row.parameters for row in rows], words, looks)
+        _panel(time, rows, [row.ms_per_slice for row in rows], "ms per slice", looks)
         parameters.set_title(table.title, fontsize=9, loc="left")
         parameters.set_ylabel("DSC, mean over patients", fontsize=8)
-        _key(key, rows)
+        _key(key, rows, looks)
     if len(drawn) > len(shown):
         figure.text(0.55 / _WIDTH, 0.05 / height, f"the first {_TABLES} of {len(drawn)} tables", fontsize=9)
     with atomic_path(Path(path)) as temporary:
@@ -60,10 +60,12 @@ def cost_figure(tables: Sequence[Table], path: Path) -> bool:
     return True
 
 
-def _panel(axes: Axes, rows: Sequence[Row], costs: Sequence[float], name: str) -> None:
+def _panel(
+    axes: Axes, rows: Sequence[Row], costs: Sequence[float], name: str, looks: Mapping[str, Look]
+) -> None:
     scores = [_dsc(row) for row in rows]
     for number, (row, cost, score) in enumerate(zip(rows, costs, scores, strict=True), start=1):
-        colour, marker = _STYLE.get(row.fusion, _OTHER)
+        colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
         low, high = row.interval or (score, score)
         axes.plot([cost, cost], [low, high], color=colour, linewidth=0.8, alpha=0.35)
         face = colour if row.rank else "white"
@@ -90,10 +92,10 @@ def _panel(axes: Axes, rows: Sequence[Row], costs: Sequence[float], name: str) -
     axes.margins(x=0.08)
 
 
-def _key(axes: Axes, rows: Sequence[Row]) -> None:
+def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
     axes.axis("off")
     for place, (number, row) in enumerate(list(enumerate(rows, start=1))[:_KEYS]):
-        colour, marker = _STYLE.get(row.fusion, _OTHER)
+        colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
         height = 1 - (place + 0.5) / _KEYS
         face = colour if row.rank else "white"
         axes.plot(

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.errors import unknown
+from usbench.fusions.looks import looks_of
 from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.latex import as_latex
@@ -148,7 +150,9 @@ def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     from usbench.pages.leaderboard_page import html
 
     intervals = [paired_intervals(table.rows) for table in board.tables]
-    return html(as_dict(board), None if pictured is None else as_dict(pictured), intervals)
+    rows = [row for table in board.tables for row in table.rows]
+    looks = {name: asdict(look) for name, look in looks_of(row.fusion_stated for row in rows).items()}
+    return html(as_dict(board), None if pictured is None else as_dict(pictured), intervals, looks)
 
 
 _RENDERERS: dict[str, Callable[[Leaderboard], str]] = {

@@ -28,8 +28,9 @@ class Row:
     that have all of its folds. cases: how many patients the mean DSC is over. seeds: the fewest and the
     most seeds of a fold. Of cost, parameters and memory_mb are the largest of its runs, the others medians,
     None where no run states them. patients: what the means are over. runs: what is behind it, a mapping a
-    run. entry: the submission that it comes from, None for a row of one's own runs. tier, p_raw, p_leader,
-    rank_interval (median, low, high): see `usbench.leaderboards.compare`.
+    run. fusion_stated: what the first of them says of its fusion. entry: the submission that it comes from,
+    None for a row of one's own runs. tier, p_raw, p_leader, rank_interval (median, low, high): see
+    `usbench.leaderboards.compare`.
     """
 
     rank: int | None
@@ -57,6 +58,7 @@ class Row:
     settings: dict[str, Any] = field(repr=False)
     patients: Patients = field(repr=False)
     runs: tuple[dict[str, Any], ...] = field(repr=False)
+    fusion_stated: dict[str, Any] = field(repr=False)
     tier: int | None = None
     p_raw: float | None = None
     p_leader: float | None = None
@@ -169,6 +171,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
             name: dict(zip((score.name for score in all_scores()), scores, strict=True))
             for name, scores in zip(names, values.tolist(), strict=True)
         },
+        fusion_stated={**data.get("fusion", {}), "name": data["cell"]["fusion"]},
         runs=tuple(sorted((_origin(run) for run in runs), key=lambda one: (one["fold"], one["seed"]))),
         entry=runs[0].entry,
     )

@@ -105,6 +105,7 @@ def _titles(groups: Sequence[Mapping[str, Any]]) -> list[str]:
             name += f", limit {data['data']['limit']}"
         names.append(name)
         flat = {f"{part}.{key}": v for part in ("data", "train") for key, v in data["config"][part].items()}
+        flat["protocol version"] = str(data.get("protocol_version", 2))
         flat["modalities"] = "+".join(data["task"]["modalities"])
         flat["classes"] = "+".join(data["task"]["classes"])
         flat["precision"] = data["cost"].get("precision", "")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.config import make_config
 from usbench.errors import UsbenchError, unknown
+from usbench.fusions.registry import settings_of
 from usbench.matrices.request import ALL
 from usbench.results.io import load_result
 from usbench.runs.plan import (
@@ -30,10 +31,11 @@ from usbench.runs.plan import (
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
+    from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import Method
     from usbench.contracts.request import Request
     from usbench.datasets.resolve import TaskData
-    from usbench.fusions.registry import Brought
+    from usbench.fusions.registry import FoundFusion
     from usbench.matrices.request import MatrixRequest
     from usbench.plugins.search import Found
     from usbench.results.io import Result
@@ -132,19 +134,20 @@ def plan_matrix(request: MatrixRequest, device: str, prepare: bool = True) -> Pl
         UsbenchError: for values that are wrong and for names that were asked for and are not there.
     """
     matrix = PlannedMatrix()
+    fusions = _fusions(request, matrix)
     methods = _methods(request, matrix)
-    fusions = _fusions(request)
     for task, task_data, shared in _tasks(request, matrix):
         matrix.remarks.append(task_data.notice)
         plans = []
         for ready in methods:
-            for name, brought in fusions:
-                if reason := _not_applicable(ready.method, name, brought):
-                    why = NotApplicable(task.name, ready.method.name, name, reason)
+            for fusion in fusions:
+                if reason := _not_applicable(ready.method, fusion.fusion):
+                    why = NotApplicable(task.name, ready.method.name, fusion.name, reason)
                     matrix.not_applicable.append(why)
                     continue
-                own = shared.with_(method=ready.method.name, fusion=name, settings=ready.settings)
-                facts = (ready.method, ready.found, task, task_data, ready.settings, device, brought)
+                settings = settings_of(fusion.fusion, ready.settings)
+                own = shared.with_(method=ready.method.name, fusion=fusion.name, settings=settings)
+                facts = (ready.method, ready.found, fusion, task, task_data, settings, device)
                 plans.append((plan_of(own, *facts), ready.digest))
         if plans:
             _add_task(matrix, request.seeds, plans, prepare)
@@ -223,25 +226,38 @@ def _ready(request: MatrixRequest, found: Found) -> _Ready:
     method = found.load()
     settings = request.settings_for(method)
     # Settings are checked before a phantom is made or data is looked for.
-    make_config(request.shared.preset or "quick", method.settings, method.presets, settings)
+    own = {key: value for key, value in settings.items() if not key.startswith("fusion.")}
+    make_config(request.shared.preset or "quick", method.settings, method.presets, own)
     return _Ready(method, found, source_hash(method), settings)
 
 
-def _fusions(request: MatrixRequest) -> list[tuple[str, Brought | None]]:
-    """The fusions by name; "all" are the three protocols, those of plugins are named."""
+def _fusions(request: MatrixRequest, matrix: PlannedMatrix) -> list[FoundFusion]:
+    """The fusions; "all" are the three protocols, those of plugins are named."""
     from usbench.contracts.names import PROTOCOLS
-    from usbench.fusions.registry import get_fusion
+    from usbench.fusions.registry import get_fusion, require_settings
 
+    shared = request.shared
     names = PROTOCOLS if request.fusions == ALL else request.fusions
-    return [(name, get_fusion(name, request.shared.plugins)) for name in names]
+    fusions = [get_fusion(name, shared.plugins) for name in names]
+    require_settings(fusions, shared.settings)
+    for key in sorted(key for key in shared.settings if key.startswith("fusion.")):
+        takers = [one.name for one in fusions if key.removeprefix("fusion.") in one.fusion.settings]
+        if len(takers) < len(fusions):
+            matrix.remarks.append(f"{key} is a setting of {', '.join(takers)}; the other fusions have none")
+    for one in fusions:
+        # Their values are checked before a phantom is made or data is looked for.
+        own = settings_of(one.fusion, shared.settings)
+        of_fusion = {key: value for key, value in own.items() if key.startswith("fusion.")}
+        make_config(shared.preset or "quick", {}, {}, of_fusion, one.fusion)
+    return fusions
 
 
-def _not_applicable(method: Method, fusion: str, brought: Brought | None) -> str:
+def _not_applicable(method: Method, fusion: Fusion) -> str:
     """Why the method does not run under the fusion; "" if it does."""
     from usbench.fusions.build import require_fusion
 
     try:
-        require_fusion(method, fusion if brought is None else brought.fusion)
+        require_fusion(method, fusion)
     except UsbenchError as error:
         return str(error)
     return ""

@@ -112,8 +112,8 @@ def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
 
 def _require_shared(cell: Cell) -> None:
     """A node that does not see the folders would say something misleading."""
+    from usbench.fusions.registry import source_hash as fusion_hash
     from usbench.methods.registry import source_hash
-    from usbench.plugins.code_hash import code_hash, module_of
 
     for what, path in (("runs", cell.runs_dir), ("prepared data", cell.store.path)):
         if not path.is_dir():
@@ -122,9 +122,8 @@ def _require_shared(cell: Cell) -> None:
                 "USBENCH_CACHE on a file system that all nodes share"
             )
     codes = [(f"method '{cell.method.name}'", source_hash(cell.method), cell.source_hash)]
-    if cell.brought is not None:
-        here = code_hash(module_of(cell.brought.fusion.build))
-        codes.append((f"fusion '{cell.fusion}'", here, cell.brought.source_hash))
+    if code := cell.found_fusion.source_hash:
+        codes.append((f"fusion '{cell.fusion}'", fusion_hash(cell.found_fusion.fusion), code))
     for what, here, there in codes:
         if here != there:
             raise UsbenchError(

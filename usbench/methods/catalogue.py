@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import Method
+    from usbench.fusions.registry import FoundFusion
 
 
 def catalogue(
@@ -79,7 +80,7 @@ def catalogue(
     return rows
 
 
-def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, str | Fusion]) -> dict[str, Any]:
+def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, FoundFusion]) -> dict[str, Any]:
     """What the catalogue says of a method beside where it is from."""
     from usbench.config import make_config
 
@@ -95,40 +96,39 @@ def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, str | 
     }
 
 
-def _fusions(plugins: Sequence[Path]) -> dict[str, str | Fusion]:
-    """The protocols and what plugin files bring, by name, as `usbench.fusions.build.build_model` takes it."""
-    from usbench.contracts.names import PROTOCOLS
-    from usbench.fusions.registry import search_fusions
+def _fusions(plugins: Sequence[Path]) -> dict[str, FoundFusion]:
+    """The protocols and what plugin files bring, by name."""
+    from usbench.fusions.registry import get_fusion, search_fusions
     from usbench.runtime.console import say
 
-    fusions: dict[str, str | Fusion] = {name: name for name in PROTOCOLS}
-    for name, found in sorted(search_fusions(plugins).found.items()):
+    fusions: dict[str, FoundFusion] = {}
+    for name, found in search_fusions(plugins).found.items():
         if found.installed:
             continue
         try:
-            fusions[name] = found.load()
+            fusions[name] = get_fusion(name, plugins)
         except UsbenchError as error:
             say(str(error))
     return fusions
 
 
-def _cost_if(method: Method, task: Task, fusion: str | Fusion, config: Config) -> dict[str, Any] | None:
+def _cost_if(method: Method, task: Task, found: FoundFusion, config: Config) -> dict[str, Any] | None:
     """The cost, None where the fusion does not apply, or a plugin's does not build (then it is said why)."""
     from usbench.fusions.build import applies
     from usbench.runtime.console import say
 
-    if not applies(method, fusion):
+    if not applies(method, found.fusion):
         return None
     try:
-        return cost(method, task, fusion, config)
+        return cost(method, task, found.fusion, config)
     except Exception as error:
-        if isinstance(fusion, str):
+        if found.found.origin == "built in":
             raise
-        say(f"fusion '{fusion.name}', method '{method.name}': {error}")
+        say(f"fusion '{found.name}', method '{method.name}': {error}")
         return None
 
 
-def cost(method: Method, task: Task, fusion: str | Fusion, config: Config) -> dict[str, Any]:
+def cost(method: Method, task: Task, fusion: Fusion, config: Config) -> dict[str, Any]:
     """Parameters, trainable parameters and GFLOPs a slice of a method under a fusion protocol."""
     import dataclasses
 

@@ -31,6 +31,7 @@ def html(
     data: Mapping[str, Any],
     pictured: Mapping[str, Any] | None,
     intervals: Sequence[Intervals | None] = (),
+    looks: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """The page of a leaderboard. It needs no other file and asks no host for anything.
 
@@ -40,6 +41,7 @@ def html(
             those that can be read. None for a page without pictures.
         intervals: For each table the interval of the difference of DSC of every pair of its rows, in the
             order of `itertools.combinations`; None where there is none.
+        looks: By name of a fusion its label, colour, colour_on_dark and mark.
 
     Returns:
         The whole page as HTML.
@@ -49,7 +51,7 @@ def html(
     tables = data["tables"]
     paired = [*intervals, *[None] * (len(tables) - len(intervals))]
     compacted = [_compact(*one) for one in zip(tables, paired, strict=True)]
-    content = {**data, "tables": compacted, "scores": _score_columns()}
+    content = {**data, "tables": compacted, "scores": _score_columns(), "fusions": dict(looks or {})}
     left = LIMIT - _RESERVE - len(_page(content))
     sources = [None] * len(tables) if pictured is None else pictured["tables"]
     for i, (source, compact) in enumerate(zip(sources, content["tables"], strict=True)):

@@ -1,4 +1,8 @@
-"""Digests of cells: what two rows must share, and what makes a cell another one."""
+"""Digests of cells: what two rows must share, and what makes a cell another one.
+
+Since version 3 of the protocol a digest covers the settings that differ from their default in `DEFAULTS`, and
+nothing of those that do not: a new setting whose default is what was done before it came changes no digest.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,58 @@ from typing import Any
 
 from usbench.results.io import PROTOCOL_VERSION
 from usbench.storage.files import digest_of
+
+DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
+    3: {
+        "data": {"size": 256, "resize": "area", "normalise": "zscore", "plane": "axial"},
+        "train": {
+            "epochs": 300,
+            "batch": 10,
+            "lr": 1e-3,
+            "weight_decay": 5e-4,
+            "poly_power": 0.9,
+            "patience": 75,
+            "empty": 1.0,
+            "min_batches": 1,
+            "augment": "none",
+            "mirror": False,
+            "views": 4,
+            "clip": 0.0,
+        },
+        "fusion.early": {},
+        "fusion.hybrid": {"hybrid": "conv1x1"},
+        "fusion.late": {"merge": "mean-logits"},
+    }
+}
+"""By version of the protocol, the value of each setting that a digest leaves out.
+
+Nothing that stands here is ever changed. A new setting is added with the value that does what was done before
+it came. Where the default of a setting changes later, the value here stays: older digests stay true.
+"""
+
+
+LATER: frozenset[str] = frozenset()
+"""Settings, as "section.key", newer than some results of the newest version, which lack them."""
+
+
+def differing(settings: Mapping[str, Any], section: str, version: int) -> dict[str, Any]:
+    """The settings of a section that differ from their default in that version of the protocol.
+
+    Args:
+        settings: All of the section, as in result.json; older results may lack newer settings.
+        section: "data", "train", or "fusion.NAME" for one of the built-in fusions.
+        version: Of the protocol, 3 or later.
+
+    Returns:
+        The others, by name.
+    """
+    usual = DEFAULTS[version][section]
+    return {key: value for key, value in settings.items() if key not in usual or value != usual[key]}
+
+
+def _digested(config: Mapping[str, Any], section: str, version: int) -> Any:
+    # Version 2 took whole sections.
+    return config[section] if version < 3 else differing(config[section], section, version)
 
 
 def protocol_of(
@@ -18,18 +74,31 @@ def protocol_of(
     limit: int | None,
     precision: str,
     nsd_tolerance_mm: float | None = None,
+    version: int = PROTOCOL_VERSION,
 ) -> str:
-    """Digest of all that two rows must share to be compared; config: as in result.json.
+    """Digest of all that two rows must share to be compared.
 
-    nsd_tolerance_mm: of the task of a plugin, None for other tasks.
+    Args:
+        task: Its name.
+        modalities: The modalities used.
+        classes: The foreground classes.
+        config: As in result.json.
+        split_digest: Digest of the folds.
+        limit: How many cases were used, None for all.
+        precision: Of the training.
+        nsd_tolerance_mm: Of the task of a plugin, None for other tasks.
+        version: Of the protocol that the cell was computed by.
+
+    Returns:
+        Twelve hexadecimal digits.
     """
     shared = {
-        "version": PROTOCOL_VERSION,
+        "version": version,
         "task": task,
         "modalities": modalities,
         "classes": classes,
-        "data": config["data"],
-        "train": config["train"],
+        "data": _digested(config, "data", version),
+        "train": _digested(config, "train", version),
         "split": split_digest,
         "limit": limit,
         "precision": precision,
@@ -49,11 +118,34 @@ def key_of(
     config: Mapping[str, Any],
     devices: int,
     of_plugins: Mapping[str, Any],
+    version: int = PROTOCOL_VERSION,
 ) -> str:
-    """Digest of everything that changes the outcome of a cell; method, config: as in result.json.
+    """Digest of everything that changes the outcome of a cell.
 
-    of_plugins: what `of_plugins` gives.
+    The settings of the method stand in it whole: whoever adds one changes the code of the method, whose
+    digest is part of this one. So it is with the settings of a plugin's fusion.
+
+    Args:
+        protocol: What `protocol_of` gives.
+        fingerprint: Of the data.
+        method: As in result.json.
+        fusion: Its name.
+        fold: The test fold.
+        seed: Of every random draw.
+        config: As in result.json.
+        devices: How many trained together.
+        of_plugins: What `of_plugins` gives.
+        version: Of the protocol that the cell was computed by.
+
+    Returns:
+        A SHA-256, 64 hexadecimal digits.
     """
+    settings = config
+    if version >= 3:
+        settings = {name: _digested(config, name, version) for name in ("data", "train")}
+        own, section = config["fusion"], f"fusion.{fusion}"
+        settings["fusion"] = differing(own, section, version) if section in DEFAULTS[version] else own
+        settings["method"] = config["method"]
     return digest_of(
         {
             "protocol": protocol,
@@ -64,7 +156,7 @@ def key_of(
             "fusion": fusion,
             "fold": fold,
             "seed": seed,
-            "config": config,
+            "config": settings,
             "weights": method["weights"],
             "devices": devices,
             **of_plugins,

@@ -20,7 +20,7 @@ from usbench.storage.files import digest_of, read_json, sha256_file, write_json,
 SCHEMA_VERSION = 1
 
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 # Every key of result.json and what it says. A test holds real results against it.
 SCHEMA: dict[str, Any] = {
@@ -77,6 +77,8 @@ SCHEMA: dict[str, Any] = {
         "version": "version of the package that the fusion comes from",
         "source_hash": "SHA-256 of the code of a fusion that a plugin brings, else empty",
         "paper": "reference of the fusion",
+        "label": "what tables and pages call it",
+        "colour": "what it is drawn in, or empty",
     },
     "remarks": "what of frozen features fell back or was cut, a line each",
     "scores": "macro means over classes within a case, then over cases; see docs/metrics.md",
@@ -98,6 +100,7 @@ SCHEMA: dict[str, Any] = {
     },
     "provenance": "when, where and with what it was computed",
     "protocol": "digest of all that two rows must share to be compared",
+    "protocol_version": "version of the protocol, by which digests are taken; 2 where it is absent",
     "files": "SHA-256 of each file beside this one",
     "digest": "digest of all the above",
 }
@@ -109,6 +112,7 @@ SINCE: tuple[tuple[str, ...], ...] = (
     ("task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"),
     ("cost.seconds",),
     ("cost.memory_since",),
+    ("protocol_version", "fusion.label", "fusion.colour"),
 )
 
 

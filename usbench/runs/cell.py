@@ -12,12 +12,11 @@ from usbench.results.io import Result, load_result, run_folder
 if TYPE_CHECKING:
     from usbench.config import Config
     from usbench.contracts.data import Task
-    from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import Method
     from usbench.contracts.request import Request
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
-    from usbench.fusions.registry import Brought
+    from usbench.fusions.registry import FoundFusion
     from usbench.plugins.search import Found
 
 
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
 class Cell:
     """All that decides the outcome of a cell, and where it goes.
 
-    request: asks for this cell alone, with the preset and the device that were chosen. brought: the fusion,
-    where a plugin brings it; None for early, hybrid and late. A cell pickles without its method, which the
-    process that reads it loads for itself.
+    request: asks for this cell alone, with the preset and the device that were chosen. A cell pickles without
+    its method and its fusion, which the process that reads it loads for itself.
     """
 
     request: Request
@@ -35,17 +33,17 @@ class Cell:
     method: Method
     found: Found
     source_hash: str
+    found_fusion: FoundFusion
     fold: int
     config: Config
     kind: str
     store: Store
     split: Split
-    brought: Brought | None = None
 
     @property
     def fusion(self) -> str:
         """The name of the fusion."""
-        return self.request.fusion
+        return self.found_fusion.name
 
     @property
     def seed(self) -> int:
@@ -76,11 +74,6 @@ class Cell:
     def runs_dir(self) -> Path:
         """The folder below which results are written."""
         return self.request.runs_dir
-
-    @property
-    def the_fusion(self) -> str | Fusion:
-        """The fusion as `usbench.fusions.build.build_model` takes it."""
-        return self.fusion if self.brought is None else self.brought.fusion
 
     @property
     def protocol(self) -> str:
@@ -119,10 +112,10 @@ class Cell:
         )
 
     def _of_plugins(self) -> dict[str, Any]:
-        brought = self.brought
+        one = self.found_fusion
         fusion = None
-        if brought is not None:
-            fusion = {"source_hash": brought.source_hash, "version": brought.found.version}
+        if one.found.origin != "built in":
+            fusion = {"source_hash": one.source_hash, "version": one.found.version}
         return of_plugins(fusion, None if self.task.found is None else self.task.words)
 
     @property

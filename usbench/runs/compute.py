@@ -100,7 +100,7 @@ def _sweep(folder: Path) -> None:
 
 def _train(cell: Cell, fabric: Fabric, frozen: Frozen) -> tuple[nn.Module, History]:
     torch.manual_seed(cell.seed * 7919 + cell.fold)
-    network = build_model(cell.method, cell.task, cell.the_fusion, cell.config)
+    network = build_model(cell.method, cell.task, cell.found_fusion.fusion, cell.config)
     train_ids = cell.split.train(cell.fold)
     cases = [cell.store.case(i) for i in train_ids]
     slices = Slices(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from usbench.config import Config, FusionSettings
+from usbench.config import Config
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.request import CACHE_GB
 from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.errors import UsbenchError
-from usbench.results.io import Result, load_result
+from usbench.results.digests import DEFAULTS
+from usbench.results.io import PROTOCOL_VERSION, Result, load_result
 from usbench.runs.frozen import frozen_features
 from usbench.runs.predict import predict_cases
 from usbench.storage.files import atomic_path, sha256_file
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from usbench.contracts.method import Method
     from usbench.datasets.store import Store
-    from usbench.fusions.registry import Brought
+    from usbench.fusions.registry import FoundFusion
     from usbench.runs.predict import Predicted
 
 FILE = "network.safetensors"
@@ -150,17 +151,16 @@ def load_network(
     file = _kept(result)
     files = [Path(p) for p in plugins] or _plugin_files(data)
     method, _ = get_method(data["cell"]["method"], files)
-    brought = get_fusion(data["cell"]["fusion"], files)
+    fusion = get_fusion(data["cell"]["fusion"], files)
     code = source_hash(method)
     if not allow_other_code:
-        _require_same_code(result, code, brought)
+        _require_same_code(result, code, fusion)
     task, config = _task_of(data, files), _config_of(result)
     chosen = choose_device(device)
     precision = data["cost"]["precision"]
     fabric = make_fabric(chosen, 1, "32" if (chosen, precision) == ("cpu", "16") else precision)
     with torch.random.fork_rng(devices=[]):
-        fusion = data["cell"]["fusion"] if brought is None else brought.fusion
-        network = build_model(method, task, fusion, config)
+        network = build_model(method, task, fusion.fusion, config)
     state = read_state(file, _AGAIN)
     try:
         network.load_state_dict(state)
@@ -202,12 +202,12 @@ def _plugin_files(data: Mapping[str, Any]) -> list[Path]:
     return files
 
 
-def _require_same_code(result: Result, code: str, brought: Brought | None) -> None:
+def _require_same_code(result: Result, code: str, fusion: FoundFusion) -> None:
     """Refuse weights that other code was trained to use."""
     data = result.data
     codes = [("method", code, data["method"]["source_hash"])]
-    if brought is not None:
-        codes.append(("fusion", brought.source_hash, data["fusion"]["source_hash"]))
+    if fusion.source_hash:
+        codes.append(("fusion", fusion.source_hash, data["fusion"]["source_hash"]))
     for kind, here, then in codes:
         if here != then:
             raise UsbenchError(
@@ -254,13 +254,13 @@ def _with_words(thing: Any, words: str) -> Any:
 
 
 def _config_of(result: Result) -> Config:
-    said = result.data["config"]
-    try:
+    said, usual = result.data["config"], DEFAULTS[PROTOCOL_VERSION]
+    try:  # What an older result does not state was as it is by the defaults of the protocol.
         return Config(
             preset=result.data["preset"],
-            data=DataSettings(**said["data"]),
-            train=TrainSettings(**said["train"]),
-            fusion=FusionSettings(**said["fusion"]),
+            data=DataSettings(**{**usual["data"], **said["data"]}),
+            train=TrainSettings(**{**usual["train"], **said["train"]}),
+            fusion=dict(said["fusion"]),
             method=dict(said["method"]),
         )
     except TypeError as error:

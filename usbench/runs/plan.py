@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from usbench.datasets.resolve import TaskData
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
-    from usbench.fusions.registry import Brought
+    from usbench.fusions.registry import FoundFusion
     from usbench.plugins.search import Found
     from usbench.runs.cell import Cell
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 class Plan:
     """What a run is about to do, before any data is prepared.
 
-    request: what was asked for. device: "cpu" or "cuda". brought: the fusion, where a plugin brings it.
+    request: what was asked for. found: where the method was found. device: "cpu" or "cuda".
     """
 
     request: Request
     method: Method
     found: Found
+    found_fusion: FoundFusion
     task: Task
     task_data: TaskData
     config: Config
     device: str
-    brought: Brought | None = None
 
     @property
     def fusion(self) -> str:
         """The name of the fusion."""
-        return self.request.fusion
+        return self.found_fusion.name
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def make_plan(request: Request) -> Plan:
         UsbenchError: for a method, fusion, task, preset, setting, device or data that is not there.
     """
     from usbench.fusions.build import require_fusion
-    from usbench.fusions.registry import get_fusion
+    from usbench.fusions.registry import get_fusion, require_settings
     from usbench.methods.registry import all_problems, get_method
     from usbench.plugins.search import require_files
 
@@ -76,8 +76,8 @@ def make_plan(request: Request) -> Plan:
     files = list(request.plugins)
     require_files(files)
     method, found = get_method(request.method, files)
-    brought = get_fusion(request.fusion, files)
-    require_fusion(method, request.fusion if brought is None else brought.fusion)
+    found_fusion = get_fusion(request.fusion, files)
+    require_fusion(method, found_fusion.fusion)
     task = make_task(request)
     for problem in all_problems(files) if files else ():
         if problem.of_file:
@@ -85,9 +85,11 @@ def make_plan(request: Request) -> Plan:
     device = choose_device(request.device)
     settings = read_settings(request)
     # Settings are checked before a phantom is made or data is looked for.
-    make_config(request.preset or "quick", method.settings, method.presets, settings)
+    require_settings([found_fusion], settings)
+    preset = request.preset or "quick"
+    make_config(preset, method.settings, method.presets, settings, found_fusion.fusion)
     task_data = find_task_data(task, request)
-    return plan_of(request, method, found, task, task_data, settings, device, brought)
+    return plan_of(request, method, found, found_fusion, task, task_data, settings, device)
 
 
 def make_task(request: Request) -> Task:
@@ -117,20 +119,20 @@ def plan_of(
     request: Request,
     method: Method,
     found: Found,
+    found_fusion: FoundFusion,
     task: Task,
     task_data: TaskData,
     settings: Mapping[str, Any],
     device: str,
-    brought: Brought | None = None,
 ) -> Plan:
-    """The plan of a request, once method, task, data and device are known.
+    """The plan of a request, once method, fusion, task, data and device are known.
 
-    settings: those of the request and of its file together, for this method.
+    settings: those of the request and of its file together, for this method and this fusion.
     """
     preset = request.preset or ("quick" if task_data.kind == "phantom" or device == "cpu" else "paper")
     own = {"train.mirror": task.mirrors, **settings}
-    effective = make_config(preset, method.settings, method.presets, own)
-    return Plan(request, method, found, task, task_data, effective, device, brought)
+    effective = make_config(preset, method.settings, method.presets, own, found_fusion.fusion)
+    return Plan(request, method, found, found_fusion, task, task_data, effective, device)
 
 
 def prepare_data(plan: Plan) -> Prepared:
@@ -189,12 +191,12 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
             method=plan.method,
             found=plan.found,
             source_hash=code,
+            found_fusion=plan.found_fusion,
             fold=fold,
             config=plan.config,
             kind=plan.task_data.kind,
             store=prepared.store,
             split=prepared.split,
-            brought=plan.brought,
         )
         for fold in chosen_folds(plan, len(prepared.split.folds))
     ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from usbench import __version__
 from usbench.methods.cost import count_parameters, measure_gflops
-from usbench.results.io import SCHEMA_VERSION, Result, write_result, write_tables
+from usbench.results.io import PROTOCOL_VERSION, SCHEMA_VERSION, Result, write_result, write_tables
 from usbench.runs.network import FILE, write_network
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
@@ -158,6 +158,7 @@ def describe(
         },
         "provenance": provenance(),
         "protocol": cell.protocol,
+        "protocol_version": PROTOCOL_VERSION,
     }
 
 
@@ -176,23 +177,13 @@ def _origin_of_task(cell: Cell) -> dict[str, str]:
 
 
 def _fusion(cell: Cell) -> dict[str, str]:
-    if cell.brought is None:
-        paper = (
-            "Guo et al.: Deep learning-based image segmentation on multimodal medical imaging. "
-            "IEEE TRPMS 2019."
-        )
-        return {
-            "name": cell.fusion,
-            "origin": "built in",
-            "version": __version__,
-            "source_hash": "",
-            "paper": paper,
-        }
-    found = cell.brought.found
+    one = cell.found_fusion
     return {
-        "name": cell.fusion,
-        "origin": found.origin,
-        "version": found.version,
-        "source_hash": cell.brought.source_hash,
-        "paper": cell.brought.fusion.paper,
+        "name": one.name,
+        "origin": one.found.origin,
+        "version": one.found.version,
+        "source_hash": one.source_hash,
+        "paper": one.fusion.paper,
+        "label": one.fusion.label or one.name,
+        "colour": one.fusion.colour,
     }

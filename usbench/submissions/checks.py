@@ -6,14 +6,14 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from usbench.contracts.names import PROTOCOLS, is_name
 from usbench.errors import UsbenchError, unknown
-from usbench.results.digests import key_of, of_plugins, protocol_of
-from usbench.results.io import SCHEMA, Result, absent, case_columns, run_folder
+from usbench.results.digests import DEFAULTS, LATER, key_of, of_plugins, protocol_of
+from usbench.results.io import PROTOCOL_VERSION, SCHEMA, Result, absent, case_columns, run_folder
 from usbench.results.usable import Run, cell_key, checked, row_key, table_key
 from usbench.submissions.card import is_plain
 
@@ -109,7 +109,7 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _shape_problems(data)
     if not _fits(data):
         return
-    yield from _config_problems(data["config"])
+    yield from _config_problems(data)
     cell, task, method = data["cell"], data["task"], data["method"]
     if cell["task"] != task["name"] or cell["method"] != method["name"]:
         yield (
@@ -124,18 +124,24 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _hash_problems(data)
 
 
-def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Whether settings have the keys and the types that they have in `usbench.config`."""
-    from usbench.config import FusionSettings
-    from usbench.contracts.settings import DataSettings, TrainSettings
-
-    for part, kind in (("data", DataSettings), ("train", TrainSettings), ("fusion", FusionSettings)):
-        defaults = asdict(kind())
-        if odd := sorted(set(config[part]) ^ set(defaults)):
+def _config_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """Whether settings have the keys and the types that they have in usbench."""
+    usual = DEFAULTS[PROTOCOL_VERSION]
+    sections = {part: usual[part] for part in ("data", "train")}
+    fusion = f"fusion.{data['cell']['fusion']}"
+    if data.get("protocol_version", 2) < 3:
+        # A result of version 2 states the settings of hybrid and of late fusion, whatever its own.
+        sections["fusion"] = {**usual["fusion.late"], **usual["fusion.hybrid"]}
+    elif _plugin_fusion(data) is None and fusion in usual:
+        sections["fusion"] = usual[fusion]
+    for part, defaults in sections.items():
+        found = data["config"][part]
+        lost = {key for key in defaults if key not in found and f"{part}.{key}" not in LATER}
+        if odd := sorted(lost | (set(found) - set(defaults))):
             yield f"lacks the setting {part}.{odd[0][:60]}, or has it without need"
             continue
-        for name, default in defaults.items():
-            value = config[part][name]
+        for name, value in found.items():
+            default = defaults[name]
             number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
             if type(value) is not type(default) and not number:
                 yield f"has a setting {part}.{name} of another type than {default!r}"
@@ -158,6 +164,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
     """Whether protocol and hash are what the settings give: another name or setting is another cell."""
     cell, task, cost = data["cell"], data["task"], data["cost"]
     plugin_task = task.get("origin", "folder") not in ("built in", "folder")
+    version = data.get("protocol_version", 2)
     protocol = protocol_of(
         task["name"],
         task["modalities"],
@@ -167,6 +174,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         data["data"]["limit"],
         cost["precision"],
         task["nsd_tolerance_mm"] if plugin_task else None,
+        version,
     )
     if data["protocol"] != protocol:
         yield (
@@ -184,6 +192,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         data["config"],
         cost["devices"],
         of_plugins(_plugin_fusion(data), task["words"] if plugin_task else None),
+        version,
     )
     if cell["hash"] != key:
         yield "its hash is not the digest of its settings: method, settings, fold or data were edited"
@@ -225,6 +234,9 @@ def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
     words = task.get("words") if isinstance(task, dict) else None
     if isinstance(words, dict) and not all(isinstance(words.get(n), list) for n in ("modalities", "classes")):
         yield "'task.words' is not a list of words for the modalities and one for the classes"
+    if data.get("protocol_version", 2) not in (2, *DEFAULTS):
+        given = str(data["protocol_version"])[:20]
+        yield f"is of version {given} of the protocol, which goes up to {PROTOCOL_VERSION} here"
     for part, name in (("split", "folds"), ("cell", "fold"), ("cell", "seed")):
         block = data.get(part)
         value = block.get(name) if isinstance(block, dict) else None

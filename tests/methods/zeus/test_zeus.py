@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from usbench.config import make_config
 from usbench.errors import UsbenchError
+from usbench.fusions.registry import get_fusion
 from usbench.methods.catalogue import cost
 from usbench.methods.zeus.ablation import ablation
 from usbench.methods.zeus.model import METHOD, Zeus, build
@@ -82,7 +83,7 @@ def counted(fusion: str, modalities: int, **changes: Any) -> tuple[int, int]:
     config = make_config(
         "paper", METHOD.settings, METHOD.presets, {f"method.{k}": v for k, v in changes.items()}
     )
-    found = cost(METHOD, mock_task(modalities, 4), fusion, config)
+    found = cost(METHOD, mock_task(modalities, 4), get_fusion(fusion).fusion, config)
     return found["parameters"], found["trainable"]
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from usbench.errors import unknown
 from usbench.methods.zeus.parts import CHOICES, SETS
+from usbench.tools import unknown
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench.errors import UsbenchError, unknown
-from usbench.runtime.torchvision_cpu import make_importable
-from usbench.storage.state_dict import read_state
+from usbench import UsbenchError
+from usbench.tools import make_importable, read_state, unknown
 
 Resize = Literal["bilinear", "nearest"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench.errors import UsbenchError, unknown
+from usbench import UsbenchError
 from usbench.methods.zeus.vision_language import (
     below,
     build_model,
@@ -27,8 +27,7 @@ from usbench.methods.zeus.vision_language import (
     read_weights,
     seeded,
 )
-from usbench.runtime.torchvision_cpu import make_importable
-from usbench.storage.files import read_json
+from usbench.tools import make_importable, read_json, unknown
 
 KINDS = ("minilm", "medclip", "clip")
 # The length that MedCLIP was trained with, in tokens.

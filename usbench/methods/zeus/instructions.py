@@ -18,19 +18,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from usbench.errors import UsbenchError
+from usbench import UsbenchError
 from usbench.methods.zeus.instruction_encoder import TextEncoder, load_text_encoder
 from usbench.methods.zeus.language_model import LanguageModel, load_language_model
 from usbench.methods.zeus.parts import VOCABULARY, WIDTHS, Parts
 from usbench.methods.zeus.projection import QFormerProjection, make_projection
 from usbench.methods.zeus.prompts import clean_answer, prompt_parts, question
 from usbench.methods.zeus.vision import VisionTower
-from usbench.runtime.console import say
-from usbench.storage.files import cache_dir, digest_of, os_errors
-from usbench.weights.store import weight_digest, weight_path
+from usbench.tools import cache_dir, digest_of, os_errors, say, weight_digest, weight_path
 
 if TYPE_CHECKING:
-    from usbench.contracts.data import Task
+    from usbench import Task
 
 PROJECTION_SEED = 0
 _BATCH = 8

@@ -19,11 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usbench.errors import UsbenchError, unknown
+from usbench import UsbenchError
 from usbench.methods.zeus.prompts import STOP
 from usbench.methods.zeus.vision_language import check_info, freeze, load_errors, quiet, seeded
-from usbench.runtime.torchvision_cpu import make_importable
-from usbench.storage.files import atomic_folder, cache_dir, os_errors
+from usbench.tools import atomic_folder, cache_dir, make_importable, os_errors, unknown
 
 # Text before the image, its tokens [T, width] or None, and text after it.
 Prompt = tuple[str, Tensor | None, str]

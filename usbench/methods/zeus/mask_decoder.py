@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench.errors import unknown
 from usbench.methods.zeus.image_encoder import take
+from usbench.tools import unknown
 
 WIDTH, HEADS, HIDDEN, LAYERS = 256, 8, 2048, 2
 MASK_TOKENS = 4

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench.contracts.method import Feature, Method
-from usbench.errors import UsbenchError
+from usbench import Feature, Method, UsbenchError
 from usbench.methods.zeus.aligner import Aligner
 from usbench.methods.zeus.image_encoder import sam_state
 from usbench.methods.zeus.instructions import (
@@ -38,10 +37,10 @@ from usbench.methods.zeus.mask_decoder import WIDTH, MaskDecoder, load_sam
 from usbench.methods.zeus.parts import Parts, frozen_parameters, resolve, weights_words
 from usbench.methods.zeus.prompts import prompt_parts
 from usbench.methods.zeus.vision import SamTower, VisionTower
-from usbench.weights.store import find_weight, weight_digest, weight_path
+from usbench.tools import find_weight, weight_digest, weight_path
 
 if TYPE_CHECKING:
-    from usbench.contracts.data import Task
+    from usbench import Task
 
 ALIGNER_HIDDEN = 512
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from usbench.errors import UsbenchError, unknown
+from usbench import UsbenchError
+from usbench.tools import unknown
 
 INSTRUCTIONS = ("text", "embedding", "fixed", "none")
 PER = ("slice", "case", "modality")

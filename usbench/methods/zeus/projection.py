@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from usbench.errors import UsbenchError, unknown
+from usbench import UsbenchError
 from usbench.methods.zeus.vision_language import below, build_model, check_keys, read_weights, seeded
-from usbench.runtime.torchvision_cpu import make_importable
+from usbench.tools import make_importable, unknown
 
 KINDS = ("linear", "mlp", "qformer")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from usbench.methods.zeus.image_encoder import HIGH, LOW, ImageEncoder, load_image_encoder
 from usbench.methods.zeus.parts import WEIGHTS, Parts
 from usbench.methods.zeus.vision_language import VisionEncoder, load_vision_encoder
-from usbench.weights.store import weight_digest, weight_path
+from usbench.tools import weight_digest, weight_path
 
 BATCH = 4
 

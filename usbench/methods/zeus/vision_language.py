@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench.errors import UsbenchError, unknown
-from usbench.runtime.torchvision_cpu import make_importable
-from usbench.storage.files import read_json
+from usbench import UsbenchError
+from usbench.tools import make_importable, read_json, unknown
 
 MEDCLIP_MEAN, MEDCLIP_STD = (0.5862785803043838,) * 3, (0.27950088968644304,) * 3
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

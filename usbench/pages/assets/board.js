@@ -274,7 +274,7 @@ function buildSection(table, index) {
 
 function legendOf(table) {
   return make("p", { class: "legend" }, [...new Set(table.rows.map((row) => row.fusion))].sort().map((kind) =>
-    make("span", {}, draw("svg", { width: 14, height: 14, "aria-hidden": "true" }, symbol(kind, 7, 7, 5)), kind)));
+    make("span", {}, draw("svg", { width: 14, height: 14, "aria-hidden": "true" }, symbol(kind, 7, 7, 5)), data.fusions?.[kind]?.label ?? kind)));
 }
 
 function applyFilters() {

@@ -83,14 +83,18 @@ function explore(svg, marks, hint) {
   return line;
 }
 
-// A mark whose shape and colour say its class: circle, square, triangle.
+// A mark whose shape and colour are those of a fusion; of anything else the kind is a class of the style sheet.
 function symbol(kind, x, y, size) {
-  const shape = {
-    hybrid: () => draw("rect", { x: x - size, y: y - size, width: 2 * size, height: 2 * size }),
-    late: () => draw("path", { d: `M${x} ${y - size * 1.2}l${size * 1.2} ${size * 2.1}h${-size * 2.4}z` }),
-  }[kind] || (() => draw("circle", { cx: x, cy: y, r: size }));
-  const node = shape();
-  node.setAttribute("class", `mark ${["early", "hybrid", "late"].includes(kind) ? kind : "other"}`);
+  const look = data.fusions?.[kind];
+  const node = {
+    square: () => draw("rect", { x: x - size, y: y - size, width: 2 * size, height: 2 * size }),
+    triangle: () => draw("path", { d: `M${x} ${y - size * 1.2}l${size * 1.2} ${size * 2.1}h${-size * 2.4}z` }),
+    diamond: () => draw("path", { d: `M${x} ${y - size * 1.4}l${size * 1.4} ${size * 1.4}l${-size * 1.4} ${size * 1.4}l${
+      -size * 1.4} ${-size * 1.4}z` }),
+    circle: () => draw("circle", { cx: x, cy: y, r: size }),
+  }[look?.mark ?? "circle"]();
+  node.setAttribute("class", look ? "mark" : `mark ${kind}`);
+  if (look) node.style.fill = `light-dark(${look.colour}, ${look.colour_on_dark})`;
   return node;
 }
 

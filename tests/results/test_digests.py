@@ -1,0 +1,125 @@
+"""Digests of cells: what changes them, and what must not."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.built_in_cell import built_in_cell
+from kit.places import ROOT
+
+from usbench.contracts.settings import DataSettings, TrainSettings
+from usbench.fusions.registry import BUILT_IN, get_fusion
+from usbench.results import digests
+from usbench.results.digests import DEFAULTS, differing, key_of, protocol_of
+from usbench.results.io import PROTOCOL_VERSION, load_result
+
+KEPT = sorted((ROOT / "leaderboards").glob("*/results/*/*/*/result.json"))
+
+
+def test_every_setting_has_a_value_that_digests_leave_out() -> None:
+    """Else a new setting would make every older result incomparable."""
+    usual = DEFAULTS[PROTOCOL_VERSION]
+    assert set(usual["data"]) == {field.name for field in dataclasses.fields(DataSettings)}
+    assert set(usual["train"]) == {field.name for field in dataclasses.fields(TrainSettings)}
+    for name in BUILT_IN:
+        assert set(usual[f"fusion.{name}"]) == set(get_fusion(name).fusion.settings)
+
+
+def test_only_what_differs_counts() -> None:
+    settings = dataclasses.asdict(TrainSettings(epochs=7, mirror=True))
+    assert differing(settings, "train", 3) == {"epochs": 7, "mirror": True}
+    assert differing({}, "train", 3) == {}
+    assert differing({"merge": "vote"}, "fusion.late", 3) == {"merge": "vote"}
+
+
+def made(**changes: Any) -> tuple[str, str, str]:
+    """Protocol, key and folder of a cell; changes: settings by "section.key"."""
+    cell = built_in_cell("late")
+    config = cell.config.as_dict()
+    for name, value in changes.items():
+        section, key = name.split("__")
+        config[section][key] = value
+    object.__setattr__(cell.config, "as_dict", lambda: config)
+    return cell.protocol, cell.key, cell.folder.name
+
+
+@pytest.mark.parametrize("section", ["data", "train", "fusion"])
+def test_a_new_setting_changes_no_digest(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = made()
+    part = {"fusion": "fusion.late"}.get(section, section)
+    usual = {**DEFAULTS[3], part: {**DEFAULTS[3][part], "novelty": 0.5}}
+    monkeypatch.setitem(digests.DEFAULTS, 3, usual)
+    assert made(**{f"{section}__novelty": 0.5}) == before
+    # Whoever changes it makes another cell, and another table where training or data are another.
+    after = made(**{f"{section}__novelty": 0.25})
+    assert after[1] != before[1]
+    assert (after[0] != before[0]) == (section != "fusion")
+
+
+def test_settings_that_differ_change_the_digest() -> None:
+    before = made()
+    for name, value in {"train__epochs": 99, "data__size": 48, "fusion__merge": "vote"}.items():
+        assert made(**{name: value})[1] != before[1], name
+
+
+def test_a_changed_default_keeps_older_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that states the older value is the cell that it was."""
+    before = made(train__clip=0.0)
+    monkeypatch.setattr(TrainSettings, "clip", 5.0)
+    assert made(train__clip=0.0) == before
+    assert made(train__clip=5.0) != before
+
+
+@pytest.mark.parametrize("file", KEPT[:: max(1, len(KEPT) // 12)], ids=lambda file: file.parent.name)
+def test_version_2_is_computed_as_it_was(file: Path) -> None:
+    """Results that lie in the repository since then have the digests that they had."""
+    data = load_result(file).data
+    assert "protocol_version" not in data
+    task, cost = data["task"], data["cost"]
+    shared = (task["name"], task["modalities"], task["classes"], data["config"], data["split"]["digest"])
+    protocol = protocol_of(*shared, data["data"]["limit"], cost["precision"], version=2)
+    assert protocol == data["protocol"]
+    cell = data["cell"]
+    facts = (data["method"], cell["fusion"], cell["fold"], cell["seed"], data["config"], cost["devices"])
+    assert key_of(protocol, data["data"]["fingerprint"], *facts, {}, version=2) == cell["hash"]
+    assert protocol_of(*shared, data["data"]["limit"], cost["precision"]) != protocol
+
+
+HASHES = """
+import json, usbench
+from usbench.methods.registry import BUILT_IN, get_method, source_hash
+print(json.dumps({name: source_hash(get_method(name)[0]) for name in sorted(BUILT_IN)}))
+"""
+
+
+def hashes(place: Path) -> str:
+    """The digests of the code of all built-in methods, by the usbench that lies in `place`."""
+    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(place)!r})\n{HASHES}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=place, check=True)
+    return done.stdout
+
+
+def test_moving_a_file_changes_no_digest(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "usbench", tmp_path / "usbench", ignore=shutil.ignore_patterns("__pycache__"))
+    before = hashes(tmp_path)
+    assert before.count('"') == 4 * 10
+    package = tmp_path / "usbench"
+    moves = {"contracts/method": "contracts/methods_contract", "storage/state_dict": "storage/weight_files"}
+    for old, new in moves.items():
+        (package / f"{old}.py").rename(package / f"{new}.py")
+    for file in package.rglob("*.py"):
+        text = file.read_text()
+        for old, new in moves.items():
+            text = text.replace(f"usbench.{old.replace('/', '.')}", f"usbench.{new.replace('/', '.')}")
+        file.write_text(text)
+    assert hashes(tmp_path) == before
+    # A change in the method itself does count.
+    file = package / "baselines" / "unext.py"
+    file.write_text(file.read_text() + "\n# another\n")
+    assert hashes(tmp_path) != before
