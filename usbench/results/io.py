@@ -257,8 +257,10 @@ def _values(name: str, texts: Sequence[str]) -> Sequence[Any]:
     if name in _TEXTS:
         return texts
     if name in _COUNTS:
-        return [int(text) for text in texts]
-    return [float(text) if text else math.nan for text in texts]
+        return list(map(int, texts))
+    if "" in texts:
+        texts = [text or "nan" for text in texts]
+    return list(map(float, texts))
 
 
 def history_csv(rows: Iterable[Mapping[str, float]]) -> str:

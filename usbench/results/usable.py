@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,8 @@ def checked(result: Result) -> Run:
     if not len(found) == len(expected) == len(result.cases):
         raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
     scores = [score.name for score in all_scores()]
-    values = np.array([[found[pair][name] for name in scores] for pair in expected], dtype=float)
+    picked = itemgetter(*scores)
+    values = np.array([picked(found[pair]) for pair in expected], dtype=float)
     if np.isinf(values).any():
         line, column = np.argwhere(np.isinf(values))[0]
         raise UsbenchError(
