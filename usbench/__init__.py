@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from usbench.runs.network import load_network
     from usbench.runs.start import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Case",

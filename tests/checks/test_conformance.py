@@ -43,7 +43,7 @@ def test_command_names_the_fault_and_fails(command: Any, tmp_path: Path) -> None
     code = PLUGIN.replace("return self.head(features[0])", "return self.head(features[0]).sigmoid()")
     done = command("check", plugin(tmp_path, code), "--fusion", "hybrid,early", "--only", "logits", "--json")
     assert done.returncode == 1
-    assert "Error: failed: logits; see the lines above and docs/check.md" in done.stderr
+    assert "Error: failed: logits; the lines above say what to change" in done.stderr
     (early,) = [v for v in json.loads(done.stdout) if v["check"] == "logits" and v["fusion"] == "early"]
     assert early["state"] == "fail"
     assert "probabilities" in early["reason"]

@@ -313,4 +313,4 @@ def require_passed(verdicts: Sequence[Verdict]) -> None:
     """Raise `UsbenchError` where a check has failed."""
     names = list(dict.fromkeys(v.check for v in verdicts if v.state == "fail"))
     if names:
-        raise UsbenchError(f"failed: {', '.join(names)}; see the lines above and docs/check.md")
+        raise UsbenchError(f"failed: {', '.join(names)}; the lines above say what to change")

@@ -81,7 +81,7 @@ SCHEMA: dict[str, Any] = {
         "colour": "what it is drawn in, or empty",
     },
     "remarks": "what of frozen features fell back or was cut, a line each",
-    "scores": "macro means over classes within a case, then over cases; see docs/metrics.md",
+    "scores": "means over the classes of a case, then over cases; what is undefined is left out at each step",
     "paper_style": "slice-wise numbers as the Zeus paper prints them; never ranked",
     "cost": {
         "parameters": "number of parameters",
