@@ -258,6 +258,9 @@ def test_one_method_that_takes_the_process_with_it(command: Any, words: dict[str
     options = ("--methods", "fragile,tiny", "--fusions", "early", "--tasks", "msd-prostate", "--folds", "0")
     options += ("--preset", "smoke", "--set", "train.epochs=1", "--data-dir", words["data_dir"])
     options += ("--device", "cpu", "--plugin", TINY, "--runs-dir", runs, "--workers", "1")
+    # Processes that prepare data outlive the one that ends at once, and would keep its output open.
+    prepare = ("data", "prepare", "msd-prostate", "--preset", "smoke", "--data-dir", words["data_dir"])
+    assert command(*prepare, "--workers", "1").returncode == 0
     first = command("matrix", *options, FRAGILE="exit")
     assert first.returncode == 3
     (row,) = json.loads((runs / NAME).read_text())["failures"].values()
