@@ -29,6 +29,7 @@ class Config:
     method: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
+        """The settings by section ("data", "train", "fusion", "method"), as a result stores them."""
         sections = {name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train")}
         return {**sections, "fusion": dict(self.fusion), "method": dict(self.method)}
 
@@ -60,6 +61,7 @@ DEFAULT_FOLDS = {"paper": "all", "quick": "0", "smoke": "0"}
 
 
 def preset_names() -> list[str]:
+    """The names of the presets, the largest first."""
     return list(PRESETS)
 
 

@@ -71,7 +71,15 @@ class MethodTests:
         return torch.randn(batch, modalities, *size, generator=torch.Generator().manual_seed(1))
 
     def call(self, network: nn.Module, images: Tensor) -> Tensor:
-        """The logits of a batch; overridden where a method needs precomputed rows."""
+        """The logits of a batch; overridden where a method needs precomputed rows.
+
+        Args:
+            network: As of `build`.
+            images: [B, M, H, W].
+
+        Returns:
+            [B, K, H, W].
+        """
         logits: Tensor = network(images)
         return logits
 

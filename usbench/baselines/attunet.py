@@ -61,6 +61,15 @@ class AttentionGate(nn.Module):
         self.score = nn.Sequential(nn.Conv2d(inner, 1, kernel_size=1), nn.BatchNorm2d(1))
 
     def forward(self, gating: Tensor, skip: Tensor) -> Tensor:
+        """The skip times its attention.
+
+        Args:
+            gating: the upsampled decoder map [B, C, H, W].
+            skip: the encoder's map [B, C, H, W].
+
+        Returns:
+            [B, C, H, W].
+        """
         score: Tensor = self.score(torch.relu(self.gating(gating) + self.skip(skip)))
         return skip * torch.sigmoid(score)
 
@@ -81,10 +90,19 @@ class _UpLevel(nn.Module):
 
 
 def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
-    """Attention U-Net from `in_channels` to `classes` logits, for sizes that are multiples of 16.
+    """Attention U-Net.
 
-    width: channels of the finest of five levels; each further one has twice as many. 64 is the
-    network of the comparisons. Raises `UsbenchError` for a width under 2, which leaves a gate empty.
+    Args:
+        in_channels: C of the images [B, C, H, W]; H and W are multiples of 16.
+        classes: K of the logits [B, K, H, W].
+        width: channels of the finest of five levels; each further one has twice as many. 64 is the
+            network of the comparisons.
+
+    Returns:
+        The network in two halves.
+
+    Raises:
+        UsbenchError: for a width under 2, which leaves a gate empty.
     """
     if width < 2:
         raise UsbenchError(f"method.width {width} is too small for a gate of half of it; use 2 or more")

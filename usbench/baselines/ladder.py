@@ -10,8 +10,10 @@ from torch import Tensor, nn
 class PoolingEncoder(nn.Module):
     """A block for each level, with 2x2 max-pooling between them.
 
-    block: `(input channels, output channels) -> module` that keeps the size of a map. channels: of the
-    levels, finest first. Image [B, C, H, W] -> the tuple of maps, finest first.
+    Args:
+        block: `(input channels, output channels) -> module` that keeps the size of a map.
+        in_channels: C of the images [B, C, H, W].
+        channels: of the levels, finest first.
     """
 
     def __init__(
@@ -23,6 +25,7 @@ class PoolingEncoder(nn.Module):
         self.pool = nn.MaxPool2d(kernel_size=2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images [B, C, H, W] -> maps [B, channels[i], H / 2^i, W / 2^i], finest first."""
         maps = [self.blocks[0](images)]
         for block in self.blocks[1:]:
             maps.append(block(self.pool(maps[-1])))
@@ -32,9 +35,11 @@ class PoolingEncoder(nn.Module):
 class LadderDecoder(nn.Module):
     """Steps from the coarsest map to the finest, and the head.
 
-    level: `(coarse channels, fine channels) -> module` that takes (coarse map, skip map of twice its
-    size) and gives a map like the skip. channels: of the maps, finest first. The input is the tuple
-    of maps, finest first; the output logits [B, K, H, W] at the size of the finest.
+    Args:
+        level: `(coarse channels, fine channels) -> module` that takes (coarse map, skip map of twice its
+            size) and gives a map like the skip.
+        channels: of the maps, finest first.
+        classes: K of the logits.
     """
 
     def __init__(self, level: Callable[[int, int], nn.Module], channels: Sequence[int], classes: int) -> None:
@@ -45,6 +50,7 @@ class LadderDecoder(nn.Module):
         self.head = nn.Conv2d(channels[0], classes, kernel_size=1)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Maps [B, channels[i], H / 2^i, W / 2^i], finest first -> logits [B, K, H, W]."""
         x = features[-1]
         for level, skip in zip(self.levels, reversed(features[:-1]), strict=True):
             x = level(x, skip)

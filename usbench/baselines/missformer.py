@@ -228,6 +228,7 @@ class Expansion(nn.Module):
         self.norm = nn.LayerNorm(out_channels)
 
     def forward(self, grid: Tensor) -> Tensor:
+        """A map [B, H, W, C] -> [B, f H, f W, C'], f the factor."""
         batch, height, width, _ = grid.shape
         f = self.factor
         places = self.expand(grid).reshape(batch, height, width, f, f, -1).transpose(2, 3)

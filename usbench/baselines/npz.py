@@ -19,8 +19,10 @@ from usbench import UsbenchError
 class Archive:
     """The arrays of one .npz file, each checked as it is taken.
 
-    path: the file. remedy: what the user should do where it is missing, damaged or another file;
-    every error is a `UsbenchError` that names the file and ends with it.
+    Args:
+        path: The file.
+        remedy: What the user should do where it is missing, damaged or another file. Every error is a
+            `UsbenchError` that names the file and ends with it.
     """
 
     def __init__(self, path: str | Path, remedy: str) -> None:
@@ -44,7 +46,7 @@ class Archive:
         self._arrays.close()
 
     def take(self, key: str) -> Tensor:
-        """The array `key` as a float32 tensor, in the shape it has in the file."""
+        """The array `key` as a float32 tensor of any shape: the one it has in the file."""
         if key not in self._arrays:
             raise self._error(f"it has no array '{key}'")
         try:
@@ -89,8 +91,11 @@ class Archive:
     def dense(self, layer: nn.Linear, key: str, heads_in: int = 0, heads_out: int = 0) -> None:
         """Fill a linear layer from `key`/kernel and `key`/bias.
 
-        heads_in, heads_out: into how many heads the file splits the input or the output; 0 where it
-        does not.
+        Args:
+            layer: The layer, whose weight is [out, in].
+            key: Name of the arrays in the file.
+            heads_in: Into how many heads the file splits the input; 0 where it does not.
+            heads_out: The same for the output.
         """
         out, inner = layer.weight.shape
         inputs = (heads_in, inner // heads_in) if heads_in else (inner,)

@@ -46,6 +46,7 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """A map [B, I, H, W] -> [B, O, H / stride, W / stride]."""
         total: Tensor = self.body(x) + self.shortcut(x)
         return total
 
@@ -64,6 +65,7 @@ class Stem(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] -> [B, O, H, W]."""
         total: Tensor = self.body(images) + self.shortcut(images)
         return total
 
@@ -95,15 +97,25 @@ class UpLevel(nn.Module):
         self.unit = ResidualUnit(coarse + channels, channels)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """The coarser map [B, 2C, H/2, W/2] and the skip [B, C, H, W] -> [B, C, H, W]."""
         merged: Tensor = self.unit(torch.cat([self.up(coarse), skip], dim=1))
         return merged
 
 
 def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
-    """ResUNet from `in_channels` to `classes` logits, for sizes that are multiples of 8.
+    """ResUNet.
 
-    width: channels of the finest of four levels, 64 in Zhang's paper; each further one has twice as
-    many. Raises `UsbenchError` for a width under 1.
+    Args:
+        in_channels: C of the images [B, C, H, W]; H and W are multiples of 8.
+        classes: K of the logits [B, K, H, W].
+        width: channels of the finest of four levels, 64 in Zhang's paper; each further one has twice as
+            many.
+
+    Returns:
+        The network in two halves.
+
+    Raises:
+        UsbenchError: for a width under 1.
     """
     if width < 1:
         raise UsbenchError(f"method.width {width} is not a number of channels; use 1 or more")

@@ -35,6 +35,7 @@ class StandardisedConv(nn.Conv2d):
     """A convolution whose every filter is brought to mean 0 and (biased) variance 1 before use."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """A map [B, I, H, W] -> [B, O, H / stride, W / stride]."""
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         weight = (self.weight - mean) / torch.sqrt(variance + 1e-5)
         return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
@@ -53,6 +54,7 @@ class Projection(nn.Module):
         self.norm = nn.GroupNorm(out, out, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """A map [B, I, H, W] -> [B, O, H / stride, W / stride]."""
         projected: Tensor = self.norm(self.conv(x))
         return projected
 
@@ -60,7 +62,11 @@ class Projection(nn.Module):
 class ResidualUnit(nn.Module):
     """Three convolutions, 1x1, 3x3 (with the stride) and 1x1, with group norms, and a shortcut.
 
-    project: the shortcut is a `Projection`, where width or size change.
+    Args:
+        inner: Channels of the input.
+        out: Channels of the output.
+        stride: Of the second convolution and of the shortcut.
+        project: Whether the shortcut is a `Projection`, as where width or size change.
     """
 
     def __init__(self, inner: int, out: int, stride: int, project: bool) -> None:
@@ -75,6 +81,7 @@ class ResidualUnit(nn.Module):
         self.shortcut = Projection(inner, out, stride) if project else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """A map [B, I, H, W] -> [B, O, H / stride, W / stride]."""
         y = functional.relu(self.norm1(self.conv1(x)))
         y = functional.relu(self.norm2(self.conv2(y)))
         return functional.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
@@ -99,6 +106,11 @@ class ResNet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images [B, C, H, W] -> skips at 1/2, 1/4 and 1/8 and the map at 1/16.
+
+        Returns:
+            [B, 64, H/2, W/2], [B, 256, H/4, W/4], [B, 512, H/8, W/8] and [B, 1024, H/16, W/16].
+        """
         half = functional.relu(self.root_norm(self.root(images)))
         # The pool has no padding: n / 4 - 1 pixels are left of n, and only the skip is filled up.
         quarter = self.blocks[0](self.pool(half))
@@ -117,6 +129,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, N, WIDTH] -> the same shape."""
         query, key, value = (
             layer(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -142,6 +155,7 @@ class Layer(nn.Module):
             nn.init.normal_(linear.bias, std=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, N, WIDTH] -> the same shape."""
         x = x + self.attention(self.norm1(x))
         hidden = self.drop(functional.gelu(self.fc1(self.norm2(x))))
         added: Tensor = self.drop(self.fc2(hidden))
@@ -158,8 +172,10 @@ def resize_positions(positions: Tensor, size: tuple[int, int]) -> Tensor:
 class Encoder(nn.Module):
     """[B, C, H, W] -> maps of 64, 256, 512 and 768 channels at 1/2, 1/4, 1/8 and 1/16.
 
-    grid: the side of the stored position embedding; it is resized to the grid of other inputs.
-    layers: of the transformer.
+    Args:
+        in_channels: C of the images.
+        grid: Side of the stored position embedding; it is resized to the grid of other inputs.
+        layers: Number of layers of the transformer.
     """
 
     def __init__(self, in_channels: int, grid: int, layers: int) -> None:
@@ -172,6 +188,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images [B, C, H, W] -> [B, 64, H/2, W/2], ..., [B, 768, H/16, W/16], finest first."""
         *skips, features = self.resnet(images)
         embedded = self.embedding(features)
         size = (embedded.shape[-2], embedded.shape[-1])
@@ -185,7 +202,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The encoder's maps -> logits [B, K, H, W].
 
-    bottlenecks: the deepest map is that many encoders' concatenated, 768 channels each.
+    Args:
+        classes: K of the logits.
+        bottlenecks: The deepest map is that many encoders' concatenated, 768 channels each.
     """
 
     def __init__(self, classes: int, bottlenecks: int) -> None:
@@ -201,6 +220,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(16, classes, kernel_size=3, padding=1)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Maps [B, 64, H/2, W/2], ..., [B, 768, H/16, W/16], finest first -> logits [B, K, H, W]."""
         half, quarter, eighth, deepest = features
         x = self.first(deepest)
         for step, skip in zip(self.steps, ((eighth,), (quarter,), (half,), ()), strict=True):
@@ -224,7 +244,14 @@ def load_published(encoder: Encoder, path: str) -> None:
 
     The class token and the classifier are left out, the position embedding is resized to the
     encoder's grid, and the first convolution follows `Archive.image_conv` where the input has not
-    three channels. A missing, damaged or other file is a `UsbenchError`.
+    three channels.
+
+    Args:
+        encoder: The encoder to fill.
+        path: The file.
+
+    Raises:
+        UsbenchError: For a missing, damaged or other file.
     """
     resnet = encoder.resnet
     with Archive(path, _REMEDY) as file:
@@ -267,12 +294,22 @@ def build(
     layers: int = 12,
     bottlenecks: int = 1,
 ) -> EncoderDecoder:
-    """TransUNet from `in_channels` to `classes` logits, for sizes that are multiples of 32.
+    """TransUNet.
 
-    pretrained: "none", or the path of R50+ViT-B_16.npz, see `load_published`. grid: the side of
-    the stored position embedding, a sixteenth of the size trained at; others resize it. layers: of
-    the transformer, 12 in the paper; with fewer the published weights give their first ones.
-    bottlenecks: with more than one, the decoder takes that many encoders' deepest maps concatenated.
+    Args:
+        in_channels: C of the images [B, C, H, W]; H and W are multiples of 32.
+        classes: K of the logits [B, K, H, W].
+        pretrained: "none", or the path of R50+ViT-B_16.npz, see `load_published`.
+        grid: Side of the stored position embedding, a sixteenth of the size trained at; other sizes
+            resize it.
+        layers: Of the transformer, 12 in the paper; with fewer the published weights give their first ones.
+        bottlenecks: With more than one, the decoder takes that many encoders' deepest maps concatenated.
+
+    Returns:
+        The network in two halves.
+
+    Raises:
+        UsbenchError: For a number under 1, or a file of weights that does not fit.
     """
     for name, value in (("grid", grid), ("layers", layers), ("bottlenecks", bottlenecks)):
         if value < 1:

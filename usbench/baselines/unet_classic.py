@@ -47,6 +47,7 @@ class UpLevel(nn.Module):
         self.block = DoubleConv(2 * channels, channels)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """The coarser map [B, 2C, H/2, W/2] and the skip [B, C, H, W] -> [B, C, H, W]."""
         merged: Tensor = self.block(torch.cat([skip, self.up(coarse)], dim=1))
         return merged
 
@@ -67,10 +68,18 @@ def _initialise(network: nn.Module) -> None:
 
 
 def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:
-    """Classic U-Net from `in_channels` to `classes` logits, for sizes that are multiples of 16.
+    """Classic U-Net.
 
-    width: channels of the finest of five levels, 64 in the paper; each further one has twice as
-    many. Raises `UsbenchError` for a width under 1.
+    Args:
+        in_channels: C of the images [B, C, H, W]; H and W are multiples of 16.
+        classes: K of the logits [B, K, H, W].
+        width: channels of the finest of five levels, 64 in the paper; each further one has twice as many.
+
+    Returns:
+        The network in two halves.
+
+    Raises:
+        UsbenchError: for a width under 1.
     """
     if width < 1:
         raise UsbenchError(f"method.width {width} is not a number of channels; use 1 or more")

@@ -43,11 +43,20 @@ def mock_task(modalities: int = 2, classes: int = 1) -> Task:
 class Subject:
     """A method under one fusion protocol.
 
-    folder: a temporary one, for phantoms and states. preset, settings: as for a run; "smoke" makes methods
-    small. modalities, classes: the numbers tried. sizes: of slices, odd ones among them. side: of a square
-    slice. caller: how to call a network, `(network, images [B, M, H, W]) -> logits`, where the rows of its
-    features are made by a test; else they are made as in a run. thorough: every size for every number
-    of modalities, and `logits` and `overfits` also where protocols share an encoder and a decoder.
+    Attributes:
+        method: The method.
+        fusion: Name of the fusion protocol.
+        folder: A temporary one, for phantoms and states.
+        preset: As for a run; "smoke" makes methods small.
+        settings: As for a run.
+        modalities: The numbers of modalities that are tried.
+        classes: The numbers of classes that are tried.
+        sizes: Height and width of the slices that are tried, odd ones among them.
+        side: Side of a square slice.
+        caller: How to call a network, `(network, images [B, M, H, W]) -> logits [B, K, H, W]`, where a test
+            makes the rows of the method's features; else they are made as in a run.
+        thorough: Every size for every number of modalities, and `logits` and `overfits` also where protocols
+            share an encoder and a decoder.
     """
 
     method: Method
@@ -110,14 +119,31 @@ class Subject:
         return torch.cat([bright.roll(k, -1) for k in range(classes)], dim=1)
 
     def call(self, network: nn.Module, images: Tensor, classes: int = CLASSES) -> Tensor:
-        """The logits of a batch, with the rows of the method's features where it has any."""
+        """The logits of a batch, with the rows of the method's features where it has any.
+
+        Args:
+            network: As of `build`.
+            images: [B, M, H, W].
+            classes: K of the network.
+
+        Returns:
+            Whatever the network gives; of a sound one [B, K, H, W].
+        """
         if self.caller is not None:
             return self.caller(network, images)
         logits: Tensor = network(images, **self.rows(images, classes))
         return logits
 
     def rows(self, images: Tensor, classes: int = CLASSES) -> dict[str, Tensor]:
-        """The rows of the method's features for a batch, at half precision as a run stores them."""
+        """The rows of the method's features for a batch, at half precision as a run stores them.
+
+        Args:
+            images: [B, M, H, W].
+            classes: K of the network.
+
+        Returns:
+            By name of the feature, [B, ...].
+        """
         if self.method.features is None or self.caller is not None:
             return {}
         if images.device.type == "meta":
@@ -145,7 +171,7 @@ class Subject:
         return self._features[key]
 
     def loss(self, network: nn.Module, images: Tensor, classes: int = CLASSES) -> Tensor:
-        """The loss of training on the batch and its `target`."""
+        """The loss of training, one number [], on images [B, M, H, W] and their `target`."""
         dice, bce = dice_bce(self.call(network, images, classes), self.target(images, classes))
         return dice + bce
 
@@ -167,6 +193,7 @@ class Subject:
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimiser changes."""
     return [p for p in network.parameters() if p.requires_grad]
 
 
@@ -176,7 +203,16 @@ def adam(network: nn.Module, lr: float = 1e-3) -> torch.optim.Optimizer:
 
 
 def shift(one: Tensor, two: Tensor) -> float:
-    """The largest difference of two tensors, relative to the first's largest value if that is over 1."""
+    """The largest difference of two tensors.
+
+    Args:
+        one: Of any shape.
+        two: Likewise.
+
+    Returns:
+        The difference, relative to the largest value of `one` if that is over 1; infinite where the shapes
+        differ.
+    """
     if one.shape != two.shape:
         return float("inf")
     scale = max(1.0, float(one.detach().abs().max()))
@@ -184,7 +220,7 @@ def shift(one: Tensor, two: Tensor) -> float:
 
 
 def differs(one: Tensor, two: Tensor, tolerance: float) -> bool:
-    """Whether two tensors differ by more; NaN always does."""
+    """Whether two tensors of any shape differ by more than `tolerance`, see `shift`; NaN always does."""
     return not shift(one, two) <= tolerance
 
 

@@ -93,11 +93,14 @@ class Case:
 class ThreeMethods(Protocol):
     """The least that a reader of a plugin gives; the rest of `Reader` follows from it."""
 
-    def case_ids(self) -> Sequence[str]: ...
+    def case_ids(self) -> Sequence[str]:
+        """The cases on disk."""
 
-    def files(self, case_id: str) -> Sequence[Path]: ...
+    def files(self, case_id: str) -> Sequence[Path]:
+        """Every raw file that `read` uses for a case."""
 
-    def read(self, case_id: str) -> Case: ...
+    def read(self, case_id: str) -> Case:
+        """One case."""
 
 
 class Reader(ABC):

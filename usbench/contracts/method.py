@@ -27,9 +27,10 @@ FUSIONS = PROTOCOLS
 class EncoderDecoder(nn.Module):
     """A network in two halves, which is what lets every fusion protocol follow for free.
 
-    encoder: [B, C, H, W] -> tuple of feature maps, finest first.
-    decoder: such a tuple -> logits [B, K, H, W].
-    channels: the number of channels of each feature map.
+    Args:
+        encoder: Images [B, C, H, W] -> tuple of feature maps, finest first.
+        decoder: Such a tuple -> logits [B, K, H, W].
+        channels: The number of channels of each feature map.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, channels: Sequence[int]) -> None:
@@ -39,6 +40,7 @@ class EncoderDecoder(nn.Module):
         self.channels = tuple(channels)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] -> logits [B, K, H, W]."""
         logits: Tensor = self.decoder(self.encoder(images))
         return logits
 
@@ -132,4 +134,5 @@ class Method:
 
     @property
     def kind(self) -> str:
+        """Which of the two builders the method gives: "encoder-decoder" or "segmenter"."""
         return "encoder-decoder" if self.build_network else "segmenter"

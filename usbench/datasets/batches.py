@@ -89,9 +89,14 @@ class Slices:
         return len(self.foreground)
 
     def variant(self, numbers: np.ndarray, view: np.ndarray) -> np.ndarray:
-        """For slice numbers and a view of each, 0 for the slice itself, what `batches` takes.
+        """The numbers of slices or of their views, which is what `batches` takes.
 
-        Slices without foreground have no views and stay what they are.
+        Args:
+            numbers: Of slices, int [N].
+            view: Of each slice the view, from 1, or 0 for the slice itself; int [N].
+
+        Returns:
+            int [N]. Slices without foreground have no views and stay what they are.
         """
         rank = np.cumsum(self.foreground) - 1
         changed = len(self) + (view - 1) * int(self.foreground.sum()) + rank[numbers]

@@ -65,14 +65,14 @@ class IntensityScale:
     high: float = np.inf
 
     def apply(self, values: np.ndarray | np.float32) -> np.ndarray:
-        """The normalised `values`, float32, in a new array of the same shape."""
+        """The normalised `values`, float32, in a new array of the same shape; any shape will do."""
         out = np.asarray(values - np.float32(self.shift))
         out *= np.float32(self.factor)
         return np.clip(out, np.float32(self.low), np.float32(self.high), out=out)
 
 
 def intensity_scale(volume: np.ndarray, how: str) -> IntensityScale:
-    """The scale that normalises a float32 volume; `how` as in `DataSettings.normalise`."""
+    """The scale that normalises a float32 volume [X, Y, Z]; `how` as in `DataSettings.normalise`."""
     if how == "zscore":
         mean, deviation = foreground_statistics(volume)
         return IntensityScale(mean, 1.0 / deviation, -CLIP, CLIP)
@@ -85,7 +85,7 @@ def intensity_scale(volume: np.ndarray, how: str) -> IntensityScale:
 
 
 def foreground_statistics(volume: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation over the foreground of a volume.
+    """Mean and standard deviation over the foreground of a volume [X, Y, Z].
 
     A deviation of 0 (a flat foreground) gives way to that of the whole volume, then to 1.
     """
@@ -97,13 +97,20 @@ def foreground_statistics(volume: np.ndarray) -> tuple[float, float]:
 
 
 def foreground(volume: np.ndarray, background: float) -> np.ndarray:
-    """Which voxels of a raw volume are patient: bool, of the same shape, never all False.
+    """Which voxels of a raw volume are patient.
 
     Someone may have masked the volume (skull stripping): then one value, `background`, fills the air,
     and the foreground is all else. It is taken to be masked where that value makes up more than half
     of the volume, or of what is not above Otsu's threshold. Else the foreground is what lies above
     that threshold, since scanners leave noise of many values in the air around a patient, and part
     of it is 0 too.
+
+    Args:
+        volume: Raw intensities of any shape.
+        background: The value that would fill the air.
+
+    Returns:
+        bool, of the same shape, never all False.
     """
     inside = volume != background
     air = volume.size - int(np.count_nonzero(inside))
@@ -119,17 +126,22 @@ def foreground(volume: np.ndarray, background: float) -> np.ndarray:
 
 
 def corner_value(volume: np.ndarray) -> float:
-    """The most common value at the corners of a volume, where the air is; the lowest of equals."""
+    """The most common value at the corners of a volume [X, Y, Z], where the air is; the lowest of equals."""
     corners = volume[tuple(slice(None, None, max(1, n - 1)) for n in volume.shape)]
     values, counts = np.unique(corners, return_counts=True)
     return float(values[counts.argmax()])
 
 
 def otsu(volume: np.ndarray, bins: int = 512) -> float | None:
-    """Otsu's threshold of a volume (1979): the value that best parts it in two; None if it is flat.
+    """Otsu's threshold: the value that best parts a volume in two; None if it is flat.
 
     The histogram ends at the 99.9th percentile of a sample, so that a few bright vessels do not
-    squeeze everything else into its first bins.
+    squeeze everything else into its first bins. Source: Otsu (1979), A threshold selection method from
+    gray-level histograms, IEEE Trans. Syst. Man Cybern. 9.
+
+    Args:
+        volume: Values of any shape.
+        bins: Of the histogram.
     """
     step = max(1, volume.size // 200_000)
     low, high = float(volume.min()), float(np.percentile(volume.ravel()[::step], 99.9))

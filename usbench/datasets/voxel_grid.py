@@ -28,10 +28,20 @@ def grid_difference(
     other_affine: np.ndarray,
     tolerance: float,
 ) -> str | None:
-    """In words, how the second grid differs from the first; None if it does not.
+    """In words, how the second grid differs from the first.
 
     Two grids are the same if their shapes are equal and no corner of the one lies further from its
     partner in the other than `tolerance` times the smallest side of a voxel.
+
+    Args:
+        shape: Numbers of voxels of the first grid.
+        affine: Of the first grid: [4, 4], voxel index to millimetres.
+        other_shape: Numbers of voxels of the second grid.
+        other_affine: Of the second grid, likewise.
+        tolerance: A share of the smallest side of a voxel of the first grid.
+
+    Returns:
+        The difference, or None where there is none.
     """
     if tuple(shape) != tuple(other_shape):
         return f"shape {_times(other_shape)} is not {_times(shape)}"

@@ -57,7 +57,16 @@ def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = 
 
 
 def changed(case: PreparedCase, seed: int, mirror: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The slices with foreground of a case, rotated, scaled, shifted and re-contrasted at random."""
+    """The slices with foreground of a case, rotated, scaled, shifted and re-contrasted at random.
+
+    Args:
+        case: The prepared case.
+        seed: Of the random changes.
+        mirror: Whether left and right may be exchanged.
+
+    Returns:
+        Images float16 [F, M, S, S] and mask uint8 [F, S, S] of the F slices with foreground.
+    """
     full = np.flatnonzero(case.foreground)
     images = torch.from_numpy(np.asarray(case.images[full], dtype=np.float32))
     mask = torch.from_numpy(np.asarray(case.mask[full], dtype=np.float32)).unsqueeze(1)

@@ -34,7 +34,7 @@ class SignedRank:
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean without the NaN, rounded once; NaN if nothing is left."""
+    """The mean of values [N] without the NaN, rounded once; NaN if nothing is left."""
     known = values[~np.isnan(values)].tolist()
     return math.fsum(known) / len(known) if known else math.nan
 
@@ -52,8 +52,9 @@ def resample_counts(n: int) -> np.ndarray:
 def bootstrap_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
     """95 % percentile interval of the mean over patients (Efron 1979), None below two patients.
 
-    values: one number a patient, or a paired difference a patient, none NaN. The draws depend on the
-    number of patients alone, so a table never changes without its data.
+    Args:
+        values: One number a patient, or a paired difference a patient, [N], none NaN. The draws depend on the
+            number of patients alone, so a table never changes without its data.
     """
     n = len(values)
     if n < 2:
@@ -63,13 +64,16 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray) -> tuple[float, flo
 
 
 def signed_rank(differences: np.ndarray) -> SignedRank:
-    """Two-sided Wilcoxon signed-rank test of paired differences, NaN where one of a pair is absent.
+    """Two-sided Wilcoxon signed-rank test of paired differences.
 
     By `scipy.stats.wilcoxon`, zero differences dropped (zero_method "wilcox"; Wilcoxon 1945). With up
     to 50 differences and no ties among their sizes p is exact; with ties up to 13 are permuted
     exhaustively, which is exact too; all else is the normal approximation with its correction for ties.
     Where nothing differs, p is 1. Differences are rounded to 12 decimals, so that rounding makes no
     zero look like a difference and no tie like an order.
+
+    Args:
+        differences: One a patient, [N], NaN where one of a pair is absent.
     """
     from scipy.stats import permutation_test, rankdata, wilcoxon
 

@@ -62,16 +62,19 @@ def grids(board: Leaderboard) -> list[Grid]:
 
 
 def number(value: float | None, digits: int) -> str:
+    """A number with so many digits after the point; "-" for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def p_value(value: float | None) -> str:
+    """A p value with three digits, "<0.001" below that; "-" for None."""
     if value is None:
         return "-"
     return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def millions(count: int) -> str:
+    """A number of parameters in millions ("1.23M"), or as it is below 10,000."""
     return f"{count / 1e6:.2f}M" if count >= 10_000 else str(count)
 
 

@@ -58,10 +58,12 @@ class PlannedCell:
 
     @property
     def seed(self) -> int:
+        """The seed of the cell."""
         return self.plan.request.seed
 
     @property
     def name(self) -> str:
+        """The cell in words: task, method, fusion, fold and seed."""
         plan = self.plan
         return f"{plan.task.name} {plan.method.name} {plan.fusion}, fold {self.fold}, seed {self.seed}"
 

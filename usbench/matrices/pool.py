@@ -25,6 +25,7 @@ _INSTALL = "pip install 'usbench[cluster]'"
 
 
 def ray_is_installed() -> bool:
+    """Whether the package ray can be imported; it is not imported for that."""
     return importlib.util.find_spec("ray") is not None
 
 

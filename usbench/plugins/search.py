@@ -100,8 +100,10 @@ class Found:
 class Problem:
     """A plugin, or a thing of one, that cannot be used.
 
-    origin: "package NAME VERSION" or "file PATH". name: of the thing, "" where it is not known. text: one
-    line, what is wrong and what to do.
+    Attributes:
+        origin: "package NAME VERSION" or "file PATH".
+        name: Of the thing, "" where it is not known.
+        text: One line, what is wrong and what to do.
     """
 
     origin: str
@@ -110,6 +112,7 @@ class Problem:
 
     @property
     def of_file(self) -> bool:
+        """Whether it is about a plugin file, and not about an installed package."""
         return self.origin.startswith("file ")
 
 

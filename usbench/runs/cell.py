@@ -120,6 +120,7 @@ class Cell:
 
     @property
     def folder(self) -> Path:
+        """The folder of the cell's result."""
         return run_folder(
             self.runs_dir,
             self.task.name,

@@ -118,9 +118,21 @@ def predict(
 ) -> Prediction:
     """Predict one patient, slice by slice.
 
-    Logits are enlarged bilinearly to the native in-plane grid before a class is chosen, so that
-    the outline is not that of the smaller grid. `fabric` gives the numerical precision. extras, fresh:
-    features of the case, see `usbench.datasets.batches.Slices`.
+    Logits are enlarged bilinearly to the native in-plane grid before a class is chosen, so that the outline
+    is not that of the smaller grid.
+
+    Args:
+        network: Images [B, M, S, S] -> logits [B, K, S, S].
+        case: The prepared case.
+        classes: K.
+        device: Where the network is.
+        batch: Slices at a time.
+        extras: Stored features of the case, arrays [Z, ...] by name; see `usbench.datasets.batches.Slices`.
+        fresh: Features that are computed in every batch: images [B, M, S, S] -> rows [B, ...].
+        fabric: Gives the numerical precision; None for single precision.
+
+    Returns:
+        The mask on the native grid and on the prepared one, and the time of a slice in milliseconds.
     """
     slices = Slices([case], classes, device, extras, fresh)
     groups = np.array_split(np.arange(len(slices)), max(1, -(-len(slices) // batch)))

@@ -38,10 +38,12 @@ class History:
 
     @property
     def epochs(self) -> int:
+        """How many epochs were trained."""
         return len(self.rows)
 
     @property
     def seconds(self) -> float:
+        """How long all epochs took together, in seconds."""
         return sum(row["seconds"] for row in self.rows)
 
 
@@ -78,6 +80,16 @@ def draw_epoch(
     Slices without foreground are at most the share `settings.empty` of the epoch. Groups differ in
     size by one at most, so that no last batch is a single slice; each has at least `world` slices
     where there are that many. Slices come again only where `settings.min_batches` asks for more.
+
+    Args:
+        foreground: Which slices have any, bool [N].
+        settings: `empty`, `batch` and `min_batches` count.
+        seed: Of the run.
+        epoch: From 0.
+        world: Number of processes that train together.
+
+    Returns:
+        For each batch the numbers of its slices, int [B].
     """
     random = np.random.default_rng([seed, epoch])
     full, empty = np.flatnonzero(foreground), np.flatnonzero(~foreground)

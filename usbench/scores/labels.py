@@ -8,7 +8,12 @@ from usbench.errors import UsbenchError
 
 
 def union_box(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds every voxel which either map labels; empty slices if none does."""
+    """The smallest box that holds every voxel which either map labels; empty slices if none does.
+
+    Args:
+        prediction: Labels [X, Y, Z].
+        truth: Labels [X, Y, Z].
+    """
     if prediction.dtype == truth.dtype and truth.dtype.kind in "bui":
         marked = (prediction | truth) != 0
     else:
@@ -26,7 +31,16 @@ def union_box(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
 
 
 def as_labels(values: np.ndarray, classes: int, what: str) -> np.ndarray:
-    """`values` in the smallest integer type, once they are known to be labels 0..classes."""
+    """Values in the smallest integer type, once they are known to be labels.
+
+    Args:
+        values: An array of any shape.
+        classes: The largest label.
+        what: Names the array in errors.
+
+    Raises:
+        UsbenchError: For values that are no whole numbers from 0 to `classes`.
+    """
     if values.dtype.kind not in "bui":
         raise UsbenchError(f"{what}: its values are {values.dtype}, not integer labels; save it as uint8")
     if values.size and (int(values.min()) < 0 or int(values.max()) > classes):

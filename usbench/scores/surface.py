@@ -99,6 +99,11 @@ class Surfaces:
 
     A voxel is on its class's surface if one of its six neighbours has another label; beyond the
     volume there is background.
+
+    Args:
+        predicted: Labels [X, Y, Z].
+        true: Labels [X, Y, Z].
+        size: Of a voxel, float [3], in mm.
     """
 
     def __init__(self, predicted: np.ndarray, true: np.ndarray, size: np.ndarray) -> None:
@@ -109,9 +114,15 @@ class Surfaces:
         self.found, self.expected = found, expected
 
     def distances(self, label: int) -> tuple[np.ndarray, np.ndarray]:
-        """Distances in mm from the predicted surface to the true one, and from the true to the predicted.
+        """The distances in mm from the predicted surface to the true one, and from the true to the predicted.
 
         The zeros of voxels on both surfaces stand first.
+
+        Args:
+            label: The class, from 1.
+
+        Returns:
+            One distance a voxel of the predicted surface, float [P], and of the true one, float [T].
         """
         found, expected = (np.flatnonzero(s.ravel() == label) for s in (self.found, self.expected))
         common = self.common.ravel()

@@ -17,9 +17,15 @@ _verified: dict[Path, int] = {}
 
 
 def save_arrays(place: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Write the folder `place`: NAME.npy for each array, and meta.json with `meta` and the digests.
+    """Write a folder of arrays: NAME.npy for each, and meta.json.
 
-    Raises `UsbenchError` naming `place` where the disk is full; nothing half-written stays.
+    Args:
+        place: The folder.
+        arrays: By name, of any shape.
+        meta: What meta.json holds besides the digests of the arrays.
+
+    Raises:
+        UsbenchError: Naming `place` where the disk is full; nothing half-written stays.
     """
     with atomic_folder(place) as temporary:
         for name, array in arrays.items():
@@ -29,7 +35,16 @@ def save_arrays(place: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str
 
 
 def load_arrays(place: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The arrays, memory-mapped, and the meta data of a folder; None where it is absent or damaged."""
+    """Read a folder that `save_arrays` wrote.
+
+    Args:
+        place: The folder.
+        names: Of the arrays.
+
+    Returns:
+        The arrays by name (of any shape), memory-mapped, and the meta data; None where the folder or one of
+        its files is absent or damaged.
+    """
     files = {name: place / f"{name}.npy" for name in names}
     if not all(file.is_file() for file in (*files.values(), place / "meta.json")):
         return None

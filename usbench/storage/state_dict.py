@@ -12,10 +12,17 @@ from usbench.errors import UsbenchError
 
 
 def read_state(path: Path, remedy: str) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, on the CPU: .safetensors, or a file of torch.save.
+    """Read a state dict without running anything in its file.
 
-    One that lies under "state_dict" or "model" is taken out. Raises `UsbenchError` naming `path` and
-    ending with `remedy` where the file is absent, damaged, or holds something else.
+    Args:
+        path: A .safetensors file, or one of torch.save.
+        remedy: What to do where it cannot be used; ends every error.
+
+    Returns:
+        The tensors (of any shape) by name, on the CPU. A state under "state_dict" or "model" is taken out.
+
+    Raises:
+        UsbenchError: Naming `path` where it is absent, damaged, or holds something else.
     """
     if not path.is_file():
         raise UsbenchError(f"{path}: no such file; {remedy}")

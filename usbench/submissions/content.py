@@ -41,6 +41,7 @@ class Submission:
 
     @property
     def method(self) -> str:
+        """The name of the method of its runs."""
         return str(self.runs[0].data["cell"]["method"])
 
 

@@ -47,7 +47,11 @@ def _grids(rng: np.random.Generator) -> tuple[Grid, Grid]:
 
 
 def scan_dual(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, Array, np.ndarray]:
-    """T1-DUAL: one acquisition with two echoes. In-phase and out-of-phase images, and the mask."""
+    """T1-DUAL: one acquisition with two echoes.
+
+    Returns:
+        The in-phase and the out-of-phase image, float32 [X, Y, Z], and the mask, uint8 [X, Y, Z].
+    """
     (both, apart), mask = picture(patient, grid, CLASSES, signal.gradient_echo_pair)
     bias = signal.coil_bias(grid, rng, 0.16)
     gain = float(rng.uniform(1500, 2600))
@@ -56,7 +60,11 @@ def scan_dual(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[A
 
 
 def scan_spir(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
-    """T2-SPIR: a fat-suppressed turbo spin echo on its own grid. The image and its own mask."""
+    """T2-SPIR: a fat-suppressed turbo spin echo on its own grid.
+
+    Returns:
+        The image, float32 [X, Y, Z], and its own mask, uint8 [X, Y, Z].
+    """
     (water, fat), mask = picture(
         patient, grid, CLASSES, lambda tissue: signal.spin_echo_pair(tissue, 2000.0, T2_ECHO_MS)
     )

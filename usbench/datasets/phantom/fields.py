@@ -33,6 +33,7 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
+        """The size of a voxel along its three axes, in mm."""
         steps = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(steps[0]), float(steps[1]), float(steps[2])
 
@@ -40,7 +41,14 @@ class Grid:
     def centred(
         shape: tuple[int, int, int], spacing: Sequence[float], axes: NDArray[np.float64], centre: Vector
     ) -> Grid:
-        """The grid with voxels of `spacing` mm along the columns of the rotation `axes`, about `centre`."""
+        """A grid about a point.
+
+        Args:
+            shape: Numbers of voxels X, Y, Z.
+            spacing: Size of a voxel, in mm.
+            axes: Rotation [3, 3] whose columns are the directions of the voxels' axes.
+            centre: The middle of the grid [3], in LPS millimetres.
+        """
         affine = np.eye(4)
         affine[:3, :3] = axes * np.asarray(spacing)
         affine[:3, 3] = np.asarray(centre) - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
@@ -63,7 +71,7 @@ class Grid:
         return found[0], found[1], found[2]
 
     def box(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Box:
-        """The smallest block of voxels that holds the box between two corners given in mm."""
+        """The smallest block of voxels that holds the box between the corners `low` and `high`, [3] in mm."""
         corners = np.array([[c[i] for i, c in enumerate(z)] for z in _corners(low, high)])
         inverse = np.linalg.inv(self.affine)
         index = corners @ inverse[:3, :3].T + inverse[:3, 3]
@@ -118,7 +126,7 @@ class Shape:
 
 
 def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> NDArray[np.float64]:
-    """The rotation matrix of three angles in degrees, about x, then y, then z."""
+    """The rotation matrix [3, 3] of three angles in degrees, about x, then y, then z."""
     a, b, c = np.deg2rad([tilt_x, tilt_y, turn_z])
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
@@ -127,7 +135,13 @@ def rotation(tilt_x: float = 0.0, tilt_y: float = 0.0, turn_z: float = 0.0) -> N
 
 
 def ellipsoid(centre: Vector, radii: Vector, turned: NDArray[np.float64] | None = None) -> Shape:
-    """An ellipsoid; its distance is exact to first order near the surface."""
+    """An ellipsoid; its distance is exact to first order near the surface.
+
+    Args:
+        centre: [3], in mm.
+        radii: [3], in mm.
+        turned: Rotation [3, 3] of its axes; none by default.
+    """
     c, r = np.asarray(centre, float), np.asarray(radii, float)
     m = np.eye(3) if turned is None else turned
     reach = np.sqrt(((m * r) ** 2).sum(axis=1))
@@ -235,6 +249,7 @@ class Canvas:
         self.edge = np.float32(1 / grid.spacing[0])
 
     def box(self, shape: Shape) -> Box:
+        """The block of voxels outside of which a shape is empty, however it is warped."""
         return self.grid.box(shape.low - self.margin, shape.high + self.margin)
 
     def occupancy(self, shape: Shape, uneven: Array | None = None) -> tuple[Box, Array]:

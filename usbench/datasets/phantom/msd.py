@@ -124,7 +124,14 @@ def _write(folder: Path, case_id: str, grid: Grid, images: Array, mask: np.ndarr
 
 
 def save_nifti(path: Path, array: np.ndarray, lps: np.ndarray, spacing: tuple[float, float, float]) -> None:
-    """Write `array` as gzipped NIfTI whose bytes depend on nothing but its content."""
+    """Write an array as gzipped NIfTI whose bytes depend on nothing but its content.
+
+    Args:
+        path: The file.
+        array: [X, Y, Z] or [X, Y, Z, M].
+        lps: float64 [4, 4], voxel index to LPS millimetres.
+        spacing: Size of a voxel, in mm.
+    """
     import nibabel as nib
 
     # NIfTI counts x to the right and y to the front: both change sign.

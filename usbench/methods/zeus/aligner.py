@@ -17,5 +17,6 @@ class Aligner(nn.Module):
         self.layers = nn.Sequential(nn.Linear(in_width, hidden), nn.GELU(), nn.Linear(hidden, out))
 
     def forward(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [..., in_width] -> prompts [..., out]."""
         prompts: Tensor = self.layers(embeddings)
         return prompts

@@ -115,6 +115,7 @@ class TinyViT(nn.Module):
         self.patch_embed, self.layers, self.neck = whole.patch_embed, whole.layers, whole.neck
 
     def forward(self, images: Tensor) -> Tensor:
+        """Prepared images [N, 3, size, size] -> embeddings [N, 256, size / 4, size / 4]."""
         tokens = self.patch_embed(images)
         for layer in self.layers:
             tokens = layer(tokens)
@@ -130,16 +131,24 @@ def load_image_encoder(
     resize: Resize | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> ImageEncoder:
-    """The encoder `name`, one of `NAMES`, with the weights of a SAM-format file.
+    """An image encoder with the weights of a SAM-format file.
 
-    size: side of its input. 1024 is what SAM and MedSAM were trained at, 256 LiteMedSAM; multiples
-    of 16 from 32, for LiteMedSAM of 4. For other sizes SAM's position embedding is resized bilinearly;
-    its tables of relative positions follow inside segment-anything. resize: how slices come to that
-    size, "bilinear" for LiteMedSAM and "nearest" for the others unless given. state: what `sam_state`
-    read from `path`, so as not to read it twice.
+    Args:
+        name: One of `NAMES`.
+        path: The file of weights.
+        size: Side of its input. 1024 is what SAM and MedSAM were trained at, 256 LiteMedSAM; multiples of
+            16 from 32, for LiteMedSAM of 4. For other sizes SAM's position embedding is resized
+            bilinearly; its tables of relative positions follow inside segment-anything.
+        resize: How slices come to that size, "bilinear" for LiteMedSAM and "nearest" for the others unless
+            given.
+        state: What `sam_state` read from `path`, so as not to read it twice: tensors of any shape.
 
-    Raises `UsbenchError` for unknown names, sizes that do not fit, a package that is missing, and
-    files that are missing, damaged or another network's, with the first tensor that is not there.
+    Returns:
+        The frozen encoder.
+
+    Raises:
+        UsbenchError: For unknown names, sizes that do not fit, a package that is missing, and files that
+            are missing, damaged or another network's, with the first tensor that is not there.
     """
     if name not in NAMES:
         raise unknown("image encoder", name, NAMES)
@@ -205,9 +214,12 @@ def _vit(name: str, state: Mapping[str, Tensor], path: Path, size: int) -> nn.Mo
 
 
 def sam_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth file in SAM's format, by name, on the CPU; errors as of `read_state`.
+    """The tensors (of any shape) of a .pth file in SAM's format, by name, on the CPU.
 
     SAM, MedSAM and LiteMedSAM keep a plain state; one under "model" or "state_dict" is taken as well.
+
+    Raises:
+        UsbenchError: As `read_state`.
     """
     return read_state(path, _REMEDY)
 
@@ -221,11 +233,23 @@ def take(
     inside: str,
     unused: str | None = None,
 ) -> dict[str, Tensor]:
-    """The state of `module` out of a file's, strictly; `file_key` gives a tensor's name in the file.
+    """The state of a module out of a file's, strictly.
 
-    what: the network, for messages. inside: tensors of the file whose names begin so must all be
-    known, apart from those that begin with `unused`. Raises `UsbenchError` naming `path` and the first
-    tensor that is missing, has another shape, or is one too many.
+    Args:
+        module: The module whose names and shapes count.
+        state: Tensors of the file by name, of any shape.
+        file_key: A tensor's name in the file, by its name in the module.
+        path: The file, for messages.
+        what: The network, for messages.
+        inside: Tensors of the file whose names begin so must all be known ...
+        unused: ... apart from those that begin so.
+
+    Returns:
+        By the module's names, tensors of the module's shapes and types.
+
+    Raises:
+        UsbenchError: Naming `path` and the first tensor that is missing, has another shape, or is one too
+            many.
     """
     own: dict[str, Tensor] = {}
     known = set()

@@ -38,8 +38,13 @@ BATCH = 32
 class TextEncoder:
     """A frozen text tower. It is no module, so no optimiser, state dict or train() reaches it.
 
-    name: one of `KINDS`. width: of an embedding. max_tokens: what it reads of a text, with the
-    tokens that mark its beginning and end.
+    Args:
+        name: One of `KINDS`.
+        module: The network of the tower.
+        tokenizer: Texts -> token numbers and their attention mask.
+        encode: `(token numbers [N, L], mask [N, L]) -> embeddings [N, width]`.
+        width: Of an embedding.
+        max_tokens: What it reads of a text, with the tokens that mark its beginning and end.
     """
 
     def __init__(

@@ -46,6 +46,16 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, WIDTH)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attention of queries to keys and values.
+
+        Args:
+            queries: [B, P or 1, N, 256].
+            keys: [B, P or 1, L, 256].
+            values: [B, P or 1, L, 256].
+
+        Returns:
+            [B, P, N, 256].
+        """
         asking, asked, count = queries.shape[1], keys.shape[1], queries.shape[2]
         fold = asked == 1 < asking
         if fold:  # Queries do not see each other, so those of all prompts can share the image's keys.
@@ -71,6 +81,7 @@ class FeedForward(nn.Module):
         self.lin2 = nn.Linear(HIDDEN, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens [..., 256] -> the same shape."""
         out: Tensor = self.lin2(functional.relu(self.lin1(x)))
         return out
 
@@ -116,6 +127,16 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(WIDTH)
 
     def forward(self, tokens: Tensor, image: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and image, each having attended to the other.
+
+        Args:
+            tokens: [B, P, N, 256].
+            image: [B, 1, L, 256].
+            positions: [L, 256].
+
+        Returns:
+            The tokens [B, P, N, 256] and the image [B, P, L, 256].
+        """
         x = tokens
         for layer in self.layers:
             x, image = layer(x, image, tokens, positions)
@@ -127,6 +148,7 @@ class ChannelNorm(nn.LayerNorm):
     """A layer norm over the channels of every pixel of [N, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """A map [N, C, H, W] -> the same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -139,6 +161,7 @@ class Hypernetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Mask tokens [..., 256] -> weights [..., 32]."""
         first, second, last = self.layers
         out: Tensor = last(functional.relu(second(functional.relu(first(x)))))
         return out
@@ -212,10 +235,16 @@ class MaskDecoder(nn.Module):
 
 
 def load_sam(decoder: MaskDecoder, state: Mapping[str, Tensor], path: Path) -> None:
-    """Fill a decoder from the state of a SAM or LiteMedSAM file, see `image_encoder.sam_state`.
+    """Fill a decoder from the state of a SAM or LiteMedSAM file; the IoU head is left out.
 
-    The IoU head is left out. Raises `UsbenchError` naming `path` and the first tensor of the decoder
-    that is missing, of another shape, or not known.
+    Args:
+        decoder: The decoder to fill.
+        state: What `image_encoder.sam_state` read: tensors of any shape.
+        path: The file, for messages.
+
+    Raises:
+        UsbenchError: Naming `path` and the first tensor of the decoder that is missing, of another shape,
+            or not known.
     """
     own = take(
         decoder,

@@ -28,6 +28,7 @@ class LinearProjection(nn.Module):
         self.out = nn.Linear(in_width, out_width)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features [N, T, in_width] -> tokens [N, T, out_width]."""
         tokens: Tensor = self.out(features)
         return tokens
 
@@ -42,6 +43,7 @@ class MlpProjection(nn.Module):
         self.out = nn.Linear(in_width, out_width)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features [N, T, in_width] -> tokens [N, T, out_width]."""
         tokens: Tensor = self.out(self.act(self.hidden(features)))
         return tokens
 
@@ -78,6 +80,7 @@ class QFormerProjection(nn.Module):
         self.out = nn.Linear(hidden, out_width)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features [N, T, in_width] -> tokens [N, queries, out_width]."""
         queries = self.query_tokens.expand(features.shape[0], -1, -1)
         mixed = self.qformer(query_embeds=queries, encoder_hidden_states=features).last_hidden_state
         tokens: Tensor = self.out(mixed)
@@ -86,8 +89,12 @@ class QFormerProjection(nn.Module):
     def load_qformer(self, source: Path | Mapping[str, Tensor]) -> None:
         """Fill the Q-Former and its queries from BLIP-2; the linear layer stays as it is.
 
-        source: a folder or file of weights, or a state dict, with `qformer.*` and `query_tokens`.
-        Raises `UsbenchError` where one is missing, left over or of another shape.
+        Args:
+            source: A folder or file of weights, or a state dict: `query_tokens` [1, queries, hidden] and
+                `qformer.*`.
+
+        Raises:
+            UsbenchError: Where a tensor is missing, left over or of another shape.
         """
         from transformers import Blip2QFormerModel
 

@@ -28,6 +28,7 @@ class SamTower:
         return [self.parts.image_encoder, weight_digest(self.parts.image_encoder), self.parts.size]
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Slices [N, S, S] -> embeddings [N, 256, h, w]."""
         if self._network is None:
             name = self.parts.image_encoder
             self._network = load_image_encoder(name, weight_path(name), self.parts.size).to(self.device)
@@ -42,8 +43,8 @@ class SamTower:
 class VisionTower:
     """The vision-language model's image side: slices [N, S, S] -> features [N, T, width].
 
-    "sam-pool", where no aligned pair of image and text towers is to be had: the mean of the frozen image
-    encoder's embedding, T = 1.
+    "sam-pool" is for where there is no pair of image and text towers that were trained together: the mean of
+    the frozen image encoder's embedding, T = 1.
     """
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
@@ -59,6 +60,7 @@ class VisionTower:
         return [self.parts.vision_encoder, weight_digest(WEIGHTS[self.parts.vision_encoder][0])]
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Slices [N, S, S] -> features [N, T, width]."""
         if self.parts.vision_encoder == "sam-pool":
             return self._sam(images).mean(dim=(2, 3)).unsqueeze(1)
         if self._network is None:

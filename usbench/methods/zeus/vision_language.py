@@ -78,11 +78,15 @@ def _cannot_load(path: Path, what: str, error: Exception) -> UsbenchError:
 
 
 def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
-    """The tensors below any of `prefixes`, on the CPU and under their full names.
+    """The tensors (of any shape) below some prefixes, on the CPU and under their full names.
 
-    path: a .safetensors file, a file of torch.save (read with weights_only), or a folder in the
-    format of transformers, whole or in shards. Raises `UsbenchError` where the file is missing or
-    damaged, or holds something other than named tensors.
+    Args:
+        path: A .safetensors file, a file of torch.save (read with weights_only), or a folder in the format
+            of transformers, whole or in shards.
+        prefixes: Names that begin with one of these are read.
+
+    Raises:
+        UsbenchError: Where the file is missing or damaged, or holds something other than named tensors.
     """
     if path.is_dir():
         found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
@@ -114,7 +118,7 @@ def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Ten
 
 
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, which is cut off."""
+    """The tensors (of any shape) whose names begin with `prefix`, which is cut off."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
@@ -144,10 +148,16 @@ def check_info(info: Mapping[str, Any], source: str, extra: bool = True) -> None
 
 
 def build_model(kind: Any, config: Any, state: Mapping[str, Tensor], source: str) -> Any:
-    """A transformers model of class `kind` in 32 bit, filled from `state` and nothing else.
+    """A transformers model in 32 bit, filled from a state dict and nothing else.
 
-    Names of older transformers versions are understood. Raises `UsbenchError` naming `source` where
-    a weight is missing, left over or of another shape.
+    Args:
+        kind: Its class. Names of older transformers versions are understood.
+        config: Its configuration.
+        state: Tensors of any shape by name; each must have the shape that `config` asks for.
+        source: Where they come from, for messages.
+
+    Raises:
+        UsbenchError: Naming `source` where a weight is missing, left over or of another shape.
     """
     with seeded(0), quiet(), load_errors(Path(source), f"the weights as {kind.__name__}"):
         model, info = kind.from_pretrained(
@@ -170,7 +180,14 @@ def freeze(module: nn.Module) -> Any:
 class VisionEncoder:
     """A frozen image tower. It is no module, so no optimiser, state dict or train() reaches it.
 
-    name: one of `KINDS`. width: of its features. size: the side that images are resized to.
+    Args:
+        name: One of `KINDS`.
+        module: The network of the tower.
+        features: Normalised images [N, 3, size, size] -> features [N, T, width].
+        width: Of its features.
+        size: The side that images are resized to.
+        mean: Of the three colours, which is subtracted.
+        std: Of the three colours, which is divided by.
     """
 
     def __init__(
