@@ -139,6 +139,7 @@ class Result:
 
     @property
     def scores(self) -> dict[str, Any]:
+        """The mean of each score over classes within a case, then over cases; see `docs/metrics.md`."""
         scores: dict[str, Any] = self.data["scores"]
         return scores
 
