@@ -215,7 +215,7 @@ def test_a_wheel_of_usbench_has_the_templates(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
-    folder = ROOT / "usbench" / "templates"
-    wanted = {f"usbench/templates/{p.relative_to(folder).as_posix()}" for p in folder.rglob("*.txt")}
+    folder = ROOT / "usbench" / "methods" / "templates"
+    wanted = {f"usbench/methods/templates/{p.relative_to(folder).as_posix()}" for p in folder.rglob("*.txt")}
     assert len(wanted) == 6
     assert wanted <= set(zipfile.ZipFile(wheel).namelist())

@@ -158,7 +158,7 @@ def test_hugging_face_failure_keeps_what_came(folder, monkeypatch):
     with pytest.raises(UsbenchError) as caught:
         fetch_weight("fake")
     assert str(caught.value) == (
-        "some/model: cannot be had from Hugging Face (ConnectionError: no route to the host); "
+        "some/model: cannot be fetched from Hugging Face (ConnectionError: no route to the host); "
         "connect and repeat: usbench weights fetch fake"
     )
     assert visible(folder) == {"fake.part/config.json"}

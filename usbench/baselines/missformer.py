@@ -332,7 +332,7 @@ def build(in_channels: int, classes: int, bridge_layers: int = 4, pretrained: st
     bridge_layers: the depth of the bridge, four in the paper's network; 0 leaves plain skips.
     pretrained: "none", "imagenet" or the path of MiT-B1 weights for the encoder, see
     `usbench.baselines.pretrained.make_encoder`. Raises `UsbenchError` where the depth is negative or
-    the weights cannot be had.
+    the weights cannot be loaded.
     """
     if bridge_layers < 0:
         raise UsbenchError(f"method.bridge_layers is {bridge_layers}; give 0 or more")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from usbench import UsbenchError
 
 
-class Archive:
+class NpzFile:
     """The arrays of one .npz file, each checked as it is taken.
 
     Args:
@@ -39,7 +39,7 @@ class Archive:
             raise self._error("a single array, not a .npz archive")
         self._arrays = arrays
 
-    def __enter__(self) -> Archive:
+    def __enter__(self) -> NpzFile:
         return self
 
     def __exit__(self, *_: object) -> None:

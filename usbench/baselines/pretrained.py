@@ -171,6 +171,6 @@ def _not_to_be_had(encoder: str, pretrained: str, why: str) -> UsbenchError:
     repository, revision = _repository(encoder, pretrained)
     fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
     return UsbenchError(
-        f"method.pretrained '{pretrained}' of encoder '{encoder}' cannot be had ({why}): "
+        f"method.pretrained '{pretrained}' of encoder '{encoder}' cannot be loaded ({why}): "
         f"run once online: {fetch}; or give a file, --set method.pretrained=PATH; {_NOTHING}"
     )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench import EncoderDecoder, Method, UsbenchError
-from usbench.baselines.npz import Archive
+from usbench.baselines.npz import NpzFile
 from usbench.baselines.pretrained import weights_name
 
 WIDTH, HEADS, HIDDEN = 768, 12, 3072
@@ -243,7 +243,7 @@ def load_published(encoder: Encoder, path: str) -> None:
     """Fill an encoder from R50+ViT-B_16.npz, the weights published with the vision transformer.
 
     The class token and the classifier are left out, the position embedding is resized to the
-    encoder's grid, and the first convolution follows `Archive.image_conv` where the input has not
+    encoder's grid, and the first convolution follows `NpzFile.image_conv` where the input has not
     three channels.
 
     Args:
@@ -254,7 +254,7 @@ def load_published(encoder: Encoder, path: str) -> None:
         UsbenchError: For a missing, damaged or other file.
     """
     resnet = encoder.resnet
-    with Archive(path, _REMEDY) as file:
+    with NpzFile(path, _REMEDY) as file:
         file.image_conv(resnet.root, "conv_root")
         file.norm(resnet.root_norm, "gn_root")
         for b, block in enumerate(resnet.blocks, start=1):

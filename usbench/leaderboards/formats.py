@@ -17,7 +17,7 @@ from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.plain import as_dict, entry_dict, row_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
-from usbench.leaderboards.text import Grid, grids
+from usbench.leaderboards.text import TextTable, text_tables
 from usbench.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -77,28 +77,28 @@ def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None
 
 
 def _as_markdown(board: Leaderboard) -> str:
-    parts = ["# Leaderboard", *(_markdown_section(grid) for grid in grids(board))]
+    parts = ["# Leaderboard", *(_markdown_section(table) for table in text_tables(board))]
     if board.problems:
         parts.append("## Left out\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in board.problems))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_section(grid: Grid) -> str:
+def _markdown_section(table: TextTable) -> str:
     from tabulate import tabulate
 
-    rows = [[_plain(row[name]) for name in grid.columns] for row in grid.rows]
-    align = ["left" if name in grid.words else "right" for name in grid.columns]
-    headers = [_plain(name) for name in grid.columns]
+    rows = [[_plain(row[name]) for name in table.columns] for row in table.rows]
+    align = ["left" if name in table.words else "right" for name in table.columns]
+    headers = [_plain(name) for name in table.columns]
     text = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align)
-    heading = "###" if grid.under else "##"
+    heading = "###" if table.under else "##"
     parts = [
-        f"{heading} {grid.title}",
-        grid.facts,
+        f"{heading} {table.title}",
+        table.facts,
         text,
-        "\n".join(f"- {_plain(note)}" for note in grid.notes),
+        "\n".join(f"- {_plain(note)}" for note in table.notes),
     ]
-    if grid.unranked:
-        parts.append("Not ranked:\n\n" + "\n".join(f"- {line}" for line in grid.unranked))
+    if table.unranked:
+        parts.append("Not ranked:\n\n" + "\n".join(f"- {line}" for line in table.unranked))
     return "\n\n".join(parts)
 
 

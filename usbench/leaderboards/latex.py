@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usbench.leaderboards.text import BEST, SECOND, Grid, grids
+from usbench.leaderboards.text import BEST, SECOND, TextTable, text_tables
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -33,7 +33,7 @@ _HEAD = r"""% Tables of usbench leaderboard. They need \usepackage[T1]{fontenc} 
 
 def as_latex(board: Leaderboard) -> str:
     """Every section as a table environment with booktabs rules, best score bold and second underlined."""
-    return "\n\n".join([_HEAD, *(_table(grid) for grid in grids(board))]) + "\n"
+    return "\n\n".join([_HEAD, *(_table(table) for table in text_tables(board))]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -41,20 +41,20 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _table(grid: Grid) -> str:
-    columns = [name for name in grid.columns if name in (grid.printed or grid.columns)]
+def _table(table: TextTable) -> str:
+    columns = [name for name in table.columns if name in (table.printed or table.columns)]
     lines = []
-    for i, row in enumerate(grid.rows):
-        cells = [_MARKS.get(grid.marks.get((i, name), ""), "%s") % escape(row[name]) for name in columns]
+    for i, row in enumerate(table.rows):
+        cells = [_MARKS.get(table.marks.get((i, name), ""), "%s") % escape(row[name]) for name in columns]
         # A cell that starts with a bracket would be taken for the argument of the line break before it.
         lines.append("{}" * cells[0].startswith("[") + " & ".join(cells) + r" \\")
-    align = "".join("l" if name in grid.words else "r" for name in columns)
-    notes = [grid.facts + ".", *(f"Not ranked: {one}." for one in grid.unranked), *grid.notes]
+    align = "".join("l" if name in table.words else "r" for name in columns)
+    notes = [table.facts + ".", *(f"Not ranked: {one}." for one in table.unranked), *table.notes]
     return "\n".join(
         [
             r"\begin{table}[htbp]",
             r"\centering",
-            rf"\caption{{{escape(grid.title)}}}",
+            rf"\caption{{{escape(table.title)}}}",
             r"\small",
             # Only a table that is wider than the page is made smaller.
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",

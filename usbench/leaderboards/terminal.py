@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from usbench.leaderboards.text import WRAPPED, Grid, grids
+from usbench.leaderboards.text import WRAPPED, TextTable, text_tables
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -21,7 +21,7 @@ _NOTES = 110  # characters a line of notes where the output has no width
 
 def as_terminal(board: Leaderboard) -> str:
     """The leaderboard as text that fits the width of the terminal; of a file or pipe there is none."""
-    parts = [_section(grid) for grid in grids(board)]
+    parts = [_section(table) for table in text_tables(board)]
     if board.problems:
         parts.append("\n".join(problem_lines(board)) + "\n")
     return "\n".join(parts).rstrip("\n")
@@ -34,43 +34,43 @@ def problem_lines(board: Leaderboard) -> list[str]:
     return [f"left out ({len(board.problems)}):", *(f"  {problem}" for problem in board.problems)]
 
 
-def _section(grid: Grid) -> str:
-    columns = list(grid.columns)
-    natural = _natural_width(grid, columns)
+def _section(table: TextTable) -> str:
+    columns = list(table.columns)
+    natural = _natural_width(table, columns)
     is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((natural, 24)).columns if is_terminal else natural
     dropped = []
-    for name in (name for name in grid.dispensable if name in grid.columns):
-        if _natural_width(grid, columns) <= width:
+    for name in (name for name in table.dispensable if name in table.columns):
+        if _natural_width(table, columns) <= width:
             break
         columns.remove(name)
         dropped.append(name)
-    text = _printed(_rich_table(grid, columns), width)
+    text = _printed(_rich_table(table, columns), width)
     if dropped:
         text += f"too narrow for: {', '.join(dropped)} (a wider terminal or --format md shows them)\n"
     line = min(width, _NOTES) if is_terminal else _NOTES
-    for note in grid.notes:
+    for note in table.notes:
         text += textwrap.fill(note, line, subsequent_indent="  ", break_on_hyphens=False) + "\n"
-    return f"{grid.title}\n{grid.facts}\n{text}"
+    return f"{table.title}\n{table.facts}\n{text}"
 
 
-def _rich_table(grid: Grid, columns: Sequence[str]) -> RichTable:
+def _rich_table(table: TextTable, columns: Sequence[str]) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for name in columns:
-        justify: Literal["left", "right"] = "left" if name in grid.words else "right"
-        table.add_column(name, justify=justify, no_wrap=name not in WRAPPED)
-    for row in grid.rows:
+        justify: Literal["left", "right"] = "left" if name in table.words else "right"
+        shown.add_column(name, justify=justify, no_wrap=name not in WRAPPED)
+    for row in table.rows:
         # As text: a label in square brackets is not markup.
-        table.add_row(*(Text(row[name]) for name in columns))
-    return table
+        shown.add_row(*(Text(row[name]) for name in columns))
+    return shown
 
 
-def _natural_width(grid: Grid, columns: Sequence[str]) -> int:
-    return sum(max(len(name), *(len(row[name]) for row in grid.rows)) + 3 for name in columns)
+def _natural_width(table: TextTable, columns: Sequence[str]) -> int:
+    return sum(max(len(name), *(len(row[name]) for row in table.rows)) + 3 for name in columns)
 
 
 def _printed(table: RichTable, width: int) -> str:

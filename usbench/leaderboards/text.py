@@ -1,4 +1,4 @@
-"""What the text formats show: every section of a leaderboard as one grid of words, with its notes."""
+"""What the text formats show: every section of a leaderboard as one table of words, with its notes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRAPPED = ("method", "our row", "note", "weights", "entry", "why not")
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A section: title, one line of facts, columns, rows of cells by column, and notes, a sentence each.
 
     columns: those with anything in them. words: the columns of text, the others are numbers; of those,
@@ -46,18 +46,18 @@ class Grid:
     under: bool = False
 
 
-def grids(board: Leaderboard) -> list[Grid]:
+def text_tables(board: Leaderboard) -> list[TextTable]:
     """The sections of a leaderboard: each table with its effects of fusion, all tasks, the published one."""
     found = []
     for table in board.tables:
-        found.append(_table_grid(table))
+        found.append(_score_text(table))
         if table.fusion_effects:
-            found.append(_fusion_grid(table))
-    found += [_overall_grid(group) for group in board.overall]
+            found.append(_fusion_text(table))
+    found += [_overall_text(group) for group in board.overall]
     if board.reported:
-        found.append(_reported_grid(board.reported))
+        found.append(_reported_text(board.reported))
     if board.claims:
-        found.append(_claims_grid(board.claims))
+        found.append(_claims_text(board.claims))
     return found
 
 
@@ -139,11 +139,11 @@ def _score_cell(score: Score) -> Callable[[Row], str]:
     return lambda row: number(row.scores[score.mean_name], score.digits)
 
 
-def _table_grid(table: Table) -> Grid:
+def _score_text(table: Table) -> TextTable:
     scores = {score.mean_heading: _score_cell(score) for score in beside_dsc()}
     cells = {**_BEFORE_SCORES, **scores, **_AFTER_SCORES}
     rows = [{name: cell(row) for name, cell in cells.items()} for row in table.rows]
-    return Grid(
+    return TextTable(
         title=table.title,
         facts=table.facts,
         columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
@@ -215,7 +215,7 @@ def _marks(table: Table) -> dict[tuple[int, str], str]:
     return marks
 
 
-def _fusion_grid(table: Table) -> Grid:
+def _fusion_text(table: Table) -> TextTable:
     rows = []
     for effect in table.fusion_effects:
         low, high = ("-" if end is None else f"{end:+.3f}" for end in (effect.low, effect.high))
@@ -231,7 +231,7 @@ def _fusion_grid(table: Table) -> Grid:
     notes = [f"p: {table.tests.test}; corrected: {FUSION_CORRECTION}."]
     if few := _all_too_few(table.fusion_effects):
         notes.append(f"{few}: no two fusions can be separated.")
-    return Grid(
+    return TextTable(
         title=f"Effect of fusion: {table.title}",
         facts="mean paired difference of DSC, same method and settings",
         columns=tuple(rows[0]),
@@ -252,7 +252,7 @@ def _all_too_few(effects: Sequence[FusionEffect]) -> str:
     return "" if any(not reason for *_, reason in reasons) else max(reasons)[2]
 
 
-def _overall_grid(group: Overall) -> Grid:
+def _overall_text(group: Overall) -> TextTable:
     rows = [
         {
             "rank": str(row.rank),
@@ -268,7 +268,7 @@ def _overall_grid(group: Overall) -> Grid:
              f"{'; '.join(group.tables)}."]  # fmt: skip
     if group.left_out:
         notes.append(f"Not complete on all: {'; '.join(group.left_out)}.")
-    return Grid(
+    return TextTable(
         title=f"Over all tasks ({group.kind} data, preset {group.preset}, size {group.size})",
         facts=f"tasks {', '.join(group.tasks)}",
         columns=tuple(rows[0]),
@@ -279,7 +279,7 @@ def _overall_grid(group: Overall) -> Grid:
     )
 
 
-def _reported_grid(entries: Sequence[Reported]) -> Grid:
+def _reported_text(entries: Sequence[Reported]) -> TextTable:
     rows = [
         {
             "task": one.task,
@@ -294,7 +294,7 @@ def _reported_grid(entries: Sequence[Reported]) -> Grid:
         }
         for one in entries
     ]
-    return Grid(
+    return TextTable(
         title="Reported by the paper, not measured here",
         facts=f"{entries[0].source}, as printed; never part of a ranking",
         columns=tuple(rows[0]),
@@ -305,7 +305,7 @@ def _reported_grid(entries: Sequence[Reported]) -> Grid:
     )
 
 
-def _claims_grid(claims: Sequence[Claim]) -> Grid:
+def _claims_text(claims: Sequence[Claim]) -> TextTable:
     rows = [
         {
             "entry": claim.entry,
@@ -318,7 +318,7 @@ def _claims_grid(claims: Sequence[Claim]) -> Grid:
         }
         for claim in claims
     ]
-    return Grid(
+    return TextTable(
         title="Reported, not verified",
         facts="submissions whose masks nobody has scored anew here; never part of a ranking",
         columns=tuple(rows[0]),

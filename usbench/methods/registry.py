@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from usbench.plugins import search as brought
 from usbench.plugins.code_hash import code_hash, module_of
-from usbench.plugins.search import Found, Problem, Searched
+from usbench.plugins.search import Found, PluginProblem, Searched
 
 if TYPE_CHECKING:
     from usbench.contracts.method import Method
@@ -75,7 +75,7 @@ def methods_in_file(path: Path) -> list[Method]:
     return methods
 
 
-def all_problems(plugins: Sequence[str | Path] = ()) -> list[Problem]:
+def all_problems(plugins: Sequence[str | Path] = ()) -> list[PluginProblem]:
     """What is wrong with methods, tasks and fusions of plugins, each line once."""
     from usbench.datasets.tasks import search_tasks
     from usbench.fusions.registry import search_fusions

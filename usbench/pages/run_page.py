@@ -19,7 +19,7 @@ from usbench.storage.files import sha256_file, write_text
 _WHOLE_PICTURE = 1_500_000  # bytes: a larger picture is reduced
 _TEXTS = 500  # so many instructions are listed
 
-Cell = Any
+TableCell = Any
 """What stands in a table: a value, or (HTML, value to sort by)."""
 
 
@@ -143,7 +143,7 @@ def _cases(result: Result) -> str:
     columns = case_columns(known)
     rows, classes = [], []
     for row in result.cases:
-        cells: list[Cell] = []
+        cells: list[TableCell] = []
         for column in columns:
             value = row[column]
             if column == "case" and value == worst:
@@ -176,7 +176,7 @@ def _classes(data: Mapping[str, Any]) -> str:
     digits = {**{score.name: score.digits for score in known}, "cases": 0}
     rows = []
     for class_name, scores in data["scores"]["classes"].items():
-        cells: list[Cell] = [class_name]
+        cells: list[TableCell] = [class_name]
         for name in digits:
             value = scores.get(name)
             text = number(value, digits[name])
@@ -219,7 +219,7 @@ def _instructions(result: Result) -> str:
         said.setdefault((*key, marks), []).append(case)
     if not said:
         return ""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for (modality, class_name, text, marks), cases in list(said.items())[:_TEXTS]:
         count, patients = len(cases), len(set(cases))
         rows.append(
@@ -306,14 +306,14 @@ def _note(text: str) -> str:
 def _table(
     caption: str,
     heads: Sequence[tuple[str, str]],
-    rows: Sequence[Sequence[Cell]],
+    rows: Sequence[Sequence[TableCell]],
     classes: Sequence[str] = (),
 ) -> str:
     def head(name: str, sort: str) -> str:
         right = ' class="number"' if sort in ("up", "down") else ""
         return f'<th scope="col"{right}{f" data-sort={sort}" if sort else ""}>{escape(name)}</th>'
 
-    def cell(value: Cell, sort: str) -> str:
+    def cell(value: TableCell, sort: str) -> str:
         right = ' class="number"' if sort in ("up", "down") else ""
         if isinstance(value, tuple):
             return f'<td{right} data-value="{escape(value[1])}">{value[0]}</td>'

@@ -97,7 +97,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Problem:
+class PluginProblem:
     """A plugin, or a thing of one, that cannot be used.
 
     Attributes:
@@ -126,7 +126,7 @@ class Searched:
     kind: Kind
     taken: Collection[str] = ()
     found: dict[str, Found] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[PluginProblem] = field(default_factory=list)
 
     def refuse(self, name: str) -> None:
         """Raise where a plugin file has a thing of that name that cannot be used.
@@ -156,7 +156,7 @@ class Searched:
         where = one.origin.removeprefix("file ")
         by = "built in" if there is None else there.origin
         text = f"{where}: {self.kind.word} '{one.name}' is there already ({by}); rename yours"
-        self.problems.append(Problem(one.origin, one.name, text))
+        self.problems.append(PluginProblem(one.origin, one.name, text))
 
 
 def search(
@@ -179,7 +179,7 @@ def search(
                 # Other processes may load it from another working directory.
                 searched.add(Found(thing.name, f"file {path}", "", path=path.absolute(), kind=kind))
         except UsbenchError as error:
-            searched.problems.append(Problem(f"file {path}", "", str(error)))
+            searched.problems.append(PluginProblem(f"file {path}", "", str(error)))
     return searched
 
 

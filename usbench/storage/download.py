@@ -278,7 +278,7 @@ def download_repository(repository: str, revision: str, folder: Path, command: s
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UsbenchError(
-            f"{repository}: cannot be had from Hugging Face ({type(error).__name__}: {reason}); "
+            f"{repository}: cannot be fetched from Hugging Face ({type(error).__name__}: {reason}); "
             f"connect and repeat: {command}"
         ) from error
     if not any(file.suffix in (".safetensors", ".bin") for file in folder.rglob("*")):

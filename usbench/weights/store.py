@@ -302,7 +302,7 @@ def _unpack(weight: Weight, archive: Path, inside: str, path: Path, remedy: str)
 
 
 @dataclass(frozen=True)
-class Row:
+class WeightStatus:
     """One line of `list_weights`: state is "here", "absent" or "damaged"; problem says why damaged."""
 
     name: str
@@ -315,17 +315,17 @@ class Row:
     problem: str
 
 
-def check_weights(names: Sequence[str] = ()) -> list[Row]:
+def check_weights(names: Sequence[str] = ()) -> list[WeightStatus]:
     """Verify weights, all of the table where none is named; an unknown name is a `UsbenchError`."""
     return [_row(find_weight(name)) for name in names] if names else list_weights()
 
 
-def list_weights() -> list[Row]:
+def list_weights() -> list[WeightStatus]:
     """A row for every entry of the table; what is here is verified."""
     return [_row(weight) for weight in WEIGHTS]
 
 
-def _row(weight: Weight) -> Row:
+def _row(weight: Weight) -> WeightStatus:
     path, size, problem = present(weight), weight.bytes, ""
     if path is not None:
         try:
@@ -334,10 +334,10 @@ def _row(weight: Weight) -> Row:
         except UsbenchError as error:
             problem = str(error)
     state = "absent" if path is None else "damaged" if problem else "here"
-    return Row(weight.name, weight.set, size, weight.licence, weight.what, state, path, problem)
+    return WeightStatus(weight.name, weight.set, size, weight.licence, weight.what, state, path, problem)
 
 
-def render(rows: Sequence[Row]) -> str:
+def render(rows: Sequence[WeightStatus]) -> str:
     """The rows as a table for people."""
     from tabulate import tabulate
 

@@ -31,7 +31,7 @@ _SAME_GRID = 0.5
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedCase:
     """A training case that dataset.json names."""
 
     case_id: str
@@ -48,7 +48,7 @@ class Description:
     reference: str
     channels: tuple[str, ...]
     labels: dict[str, tuple[int, ...]]
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedCase, ...]
 
 
 def load_description(root: Path) -> Description:
@@ -67,7 +67,7 @@ def load_description(root: Path) -> Description:
         reference=_text(data, "reference"),
         channels=_channels(file, data),
         labels=_labels(file, data),
-        entries=_entries(file, data),
+        entries=_listed_cases(file, data),
     )
 
 
@@ -145,13 +145,13 @@ def _refuse_same(file: Path, key: str, names: list[str]) -> None:
             raise _bad(file, f'"{key}" has the name "{name}" twice', "give each its own name")
 
 
-def _entries(file: Path, data: dict[str, Any]) -> tuple[Entry, ...]:
+def _listed_cases(file: Path, data: dict[str, Any]) -> tuple[ListedCase, ...]:
     value = data.get("training")
     if not isinstance(value, list) or not value:
         raise _bad(
             file, 'key "training" is missing or empty, expected a list of {"image": file, "label": file}'
         )
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ListedCase] = {}
     for number, item in enumerate(value):
         if not isinstance(item, dict):
             raise _bad(
@@ -163,7 +163,7 @@ def _entries(file: Path, data: dict[str, Any]) -> tuple[Entry, ...]:
         case_id = re.sub(r"\.nii(\.gz)?$", "", image.name)
         if case_id in entries:
             raise _bad(file, f'"training" lists case {case_id} twice', "list every case once")
-        entries[case_id] = Entry(case_id, image, label)
+        entries[case_id] = ListedCase(case_id, image, label)
     return tuple(sorted(entries.values(), key=lambda e: natural_key(e.case_id)))
 
 
@@ -193,7 +193,7 @@ class MsdReader(ExaminingReader):
         self._reference = description.reference
         self._count = len(description.channels)
         self._channels = [self._channel(description, k) for k in range(len(task.modalities))]
-        self._entries = {entry.case_id: entry for entry in description.entries}
+        self._listed_cases = {entry.case_id: entry for entry in description.entries}
 
     def _channel(self, description: Description, k: int) -> int:
         found = [i for i, name in enumerate(description.channels) if self.task.modalities[k].is_called(name)]
@@ -210,15 +210,15 @@ class MsdReader(ExaminingReader):
 
     def survey(self, report: Report) -> list[str]:
         """The cases that dataset.json lists, sorted naturally; absent files go to `report`."""
-        for entry in self._entries.values():
+        for entry in self._listed_cases.values():
             for path in (entry.image, entry.label):
                 if not path.is_file():
                     report(_absent(entry.case_id, path))
-        return list(self._entries)
+        return list(self._listed_cases)
 
     def files(self, case_id: str) -> list[Path]:
         """The image and the mask of a case."""
-        entry = self._entry(case_id)
+        entry = self._listed_case(case_id)
         return [entry.image, entry.label]
 
     def is_phantom(self) -> bool:
@@ -227,7 +227,7 @@ class MsdReader(ExaminingReader):
 
     def examine(self, case_id: str, report: Report) -> Case | None:
         """Read one case on its native grid, handing every problem to `report`; None if there was one."""
-        entry = self._entry(case_id)
+        entry = self._listed_case(case_id)
         found: list[DataProblem] = []
 
         def note(problem: DataProblem) -> None:
@@ -244,12 +244,12 @@ class MsdReader(ExaminingReader):
             note(DataProblem(case_id, entry.label, what, "resample the mask onto the image"))
         return None if found else Case(case_id, image[0], mask[0], image[1])
 
-    def _entry(self, case_id: str) -> Entry:
-        if case_id not in self._entries:
-            raise UsbenchError(f"{self.root}: no case {case_id}; there are {', '.join(self._entries)}")
-        return self._entries[case_id]
+    def _listed_case(self, case_id: str) -> ListedCase:
+        if case_id not in self._listed_cases:
+            raise UsbenchError(f"{self.root}: no case {case_id}; there are {', '.join(self._listed_cases)}")
+        return self._listed_cases[case_id]
 
-    def _image(self, entry: Entry, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
+    def _image(self, entry: ListedCase, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """The modalities of the task, float32 [M, X, Y, Z], and the affine."""
 
         def bad(what: str, remedy: str = _AGAIN) -> tuple[np.ndarray, np.ndarray] | None:
@@ -292,7 +292,7 @@ class MsdReader(ExaminingReader):
             return (images, affine) if whole else None
         return None
 
-    def _mask(self, entry: Entry, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
+    def _mask(self, entry: ListedCase, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """The mask, uint8 [X, Y, Z] with classes as the task counts them, and its affine."""
 
         def bad(what: str, remedy: str = _AGAIN) -> tuple[np.ndarray, np.ndarray] | None:
