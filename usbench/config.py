@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 class Config:
     """The effective configuration of a run; `as_dict` is what results store.
 
-    fusion, method: the settings of the fusion and of the method of the run.
+    Attributes:
+        preset: Its name.
+        data: How slices are made.
+        train: How the network is trained.
+        fusion: The settings of the fusion of the run.
+        method: The settings of the method of the run.
     """
 
     preset: str

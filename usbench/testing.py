@@ -41,9 +41,14 @@ _REST = [check.name for check in CHECKS if check.name not in _OWN]
 class MethodTests:
     """Conformance of one method under every fusion it declares.
 
-    method: the method. settings: overrides such as {"method.encoder": "resnet18"} that make it
-    small. modalities: the numbers of modalities tried. sizes: slice sizes, odd ones among them.
-    overfit_size, overfit_steps, overfit_lr: how `test_overfits_eight_slices` trains.
+    Attributes:
+        method: The method.
+        settings: Overrides such as {"method.encoder": "resnet18"} that make it small.
+        modalities: The numbers of modalities tried.
+        sizes: Height and width of slices, odd ones among them.
+        overfit_size: Side of the slices on which `test_overfits_eight_slices` trains.
+        overfit_steps: Its steps.
+        overfit_lr: Its learning rate.
     """
 
     method: Method

@@ -327,12 +327,20 @@ _MIT_NAMES = {
 
 
 def build(in_channels: int, classes: int, bridge_layers: int = 4, pretrained: str = "none") -> EncoderDecoder:
-    """MISSFormer from `in_channels` to `classes` logits, for sizes that are multiples of 32.
+    """MISSFormer.
 
-    bridge_layers: the depth of the bridge, four in the paper's network; 0 leaves plain skips.
-    pretrained: "none", "imagenet" or the path of MiT-B1 weights for the encoder, see
-    `usbench.baselines.pretrained.make_encoder`. Raises `UsbenchError` where the depth is negative or
-    the weights cannot be loaded.
+    Args:
+        in_channels: C of the images [B, C, H, W]; H and W are multiples of 32.
+        classes: K of the logits [B, K, H, W].
+        bridge_layers: Depth of the bridge, four in the paper's network; 0 leaves plain skips.
+        pretrained: "none", "imagenet" or the path of MiT-B1 weights for the encoder, see
+            `usbench.baselines.pretrained.make_encoder`.
+
+    Returns:
+        The network in two halves.
+
+    Raises:
+        UsbenchError: For a negative depth, and for weights that are absent or do not fit.
     """
     if bridge_layers < 0:
         raise UsbenchError(f"method.bridge_layers is {bridge_layers}; give 0 or more")

@@ -76,9 +76,14 @@ def check_encoder(encoder: str) -> None:
 def make_encoder(encoder: str, in_channels: int, pretrained: str) -> nn.Module:
     """An encoder of segmentation-models-pytorch, all five levels deep, started as the module says.
 
-    encoder: a name of that library, or "tu-" and a name of timm. pretrained: "none", a set's name, or
-    the path of a state dict (.pth, .pt, .safetensors) as torchvision, timm or the library saves one.
-    Raises `UsbenchError` naming the setting, or the file, that is wrong.
+    Args:
+        encoder: A name of that library, or "tu-" and a name of timm.
+        in_channels: C of the images [B, C, H, W].
+        pretrained: "none", a set's name, or the path of a state dict (.pth, .pt, .safetensors) as
+            torchvision, timm or the library saves one.
+
+    Raises:
+        UsbenchError: Naming the setting, or the file, that is wrong.
     """
     check_encoder(encoder)
     if is_file(pretrained):
@@ -96,7 +101,7 @@ def make_encoder(encoder: str, in_channels: int, pretrained: str) -> nn.Module:
             raise UsbenchError(
                 f"method.encoder '{encoder}' cannot be built: {error}; choose another"
             ) from error
-        raise _not_to_be_had(encoder, pretrained, type(error).__name__) from error
+        raise _unavailable(encoder, pretrained, type(error).__name__) from error
     return made
 
 
@@ -152,7 +157,7 @@ def _require_set(encoder: str, pretrained: str) -> None:
         port = host.port or (80 if host.scheme == "http" else 443)
         socket.create_connection((host.hostname or "", port), timeout=10).close()
     except OSError as error:
-        raise _not_to_be_had(encoder, pretrained, f"no connection to {host.hostname}") from error
+        raise _unavailable(encoder, pretrained, f"no connection to {host.hostname}") from error
 
 
 def _repository(encoder: str, pretrained: str) -> tuple[str, str | None]:
@@ -167,7 +172,7 @@ def _repository(encoder: str, pretrained: str) -> tuple[str, str | None]:
     return str(found["repo_id"]), str(found["revision"])
 
 
-def _not_to_be_had(encoder: str, pretrained: str, why: str) -> UsbenchError:
+def _unavailable(encoder: str, pretrained: str, why: str) -> UsbenchError:
     repository, revision = _repository(encoder, pretrained)
     fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
     return UsbenchError(

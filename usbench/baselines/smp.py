@@ -53,11 +53,21 @@ class _Decoder(nn.Module):
 def build_smp(
     architecture: str, in_channels: int, classes: int, encoder: str, pretrained: str
 ) -> EncoderDecoder:
-    """A network of segmentation-models-pytorch, for sizes that are multiples of 32.
+    """A network of segmentation-models-pytorch.
 
-    architecture: a class of that library whose decoder takes every map of the encoder, "Unet" or
-    "UnetPlusPlus". encoder, pretrained: as for `usbench.baselines.pretrained.make_encoder`, and its
-    errors; one more where the library refuses the pair of architecture and encoder.
+    Args:
+        architecture: A class of that library whose decoder takes every map of the encoder, "Unet" or
+            "UnetPlusPlus".
+        in_channels: C of the images [B, C, H, W]; H and W are multiples of 32.
+        classes: K of the logits [B, K, H, W].
+        encoder: As for `usbench.baselines.pretrained.make_encoder`.
+        pretrained: Likewise.
+
+    Returns:
+        The network in two halves.
+
+    Raises:
+        UsbenchError: As `make_encoder`, and where the library refuses the pair of architecture and encoder.
     """
     check_encoder(encoder)
     import segmentation_models_pytorch as smp

@@ -143,9 +143,14 @@ def _overfit(subject: Subject, size: int) -> tuple[float, int]:
 
 
 def eight_slices(folder: Path, size: int) -> tuple[Tensor, Tensor]:
-    """Prostate phantom slices with the most foreground: images [8, 2, S, S], target [8, 1, S, S].
+    """Prostate phantom slices with the most foreground.
 
-    folder: where the phantom and its prepared store are, made on the first call.
+    Args:
+        folder: Where the phantom and its prepared store are, made on the first call.
+        size: S, the side of a slice.
+
+    Returns:
+        Images [8, 2, S, S] and target [8, 1, S, S].
     """
     case = prepared_case(folder, size)
     chosen = case.mask.astype(bool).sum(axis=(1, 2)).argsort()[-8:]

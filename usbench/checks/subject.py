@@ -79,7 +79,11 @@ class Subject:
 
     @cached_property
     def config(self) -> Config:
-        """The effective configuration. Raises `UsbenchError` for settings that are wrong."""
+        """The effective configuration.
+
+        Raises:
+            UsbenchError: For settings that are wrong.
+        """
         fusion = declared(self.fusion)
         own = settings_of(fusion, self.settings)
         return make_config(self.preset, self.method.settings, self.method.presets, own, fusion)

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """A check by name. remedy: what usually helps. needs: checks without which it would say nothing."""
+    """A check by name.
+
+    Attributes:
+        name: As `usbench check --only` takes it.
+        run: Says what is seen of a subject.
+        remedy: What usually helps.
+        needs: Checks without which it would say nothing.
+    """
 
     name: str
     run: Callable[[Subject], Outcome]
@@ -170,8 +177,11 @@ def run_check(one: Check, subject: Subject) -> Outcome:
 def check_subject(subject: Subject, names: Sequence[str] | None = None) -> Iterator[Verdict]:
     """The verdicts on a method under one fusion protocol, one after the other.
 
-    A check that would say nothing, because one that it needs has failed, is n/a. names: only these, and what
-    they need.
+    A check that would say nothing, because one that it needs has failed, is n/a.
+
+    Args:
+        subject: The method and its fusion.
+        names: Only these checks, and what they need.
     """
     failures: set[str] = set()
     for one in _chosen(names):
@@ -213,13 +223,24 @@ def check(
     settings: Mapping[str, Any] | None = None,
     plugins: Sequence[str | Path] = (),
 ) -> list[Verdict]:
-    """Does a method keep the contract? The verdicts, in order of method, fusion protocol and check.
+    """Does a method keep the contract?
 
-    method: a name, a plugin file (all methods in it), or a `Method`. fusions: only these protocols, by
-    default all that it declares. checks: only these, and what they need. preset, settings: as for
-    `usbench.run`; they should make the method small. A progress bar is shown; nothing is fetched, so that
-    without its weights most checks of a method are n/a. What a method prints goes to standard error.
-    Raises `UsbenchError` where the method cannot be imported or a name or setting is wrong.
+    A progress bar is shown; nothing is fetched, so that without its weights most checks of a method are
+    n/a. What a method prints goes to standard error.
+
+    Args:
+        method: A name, a plugin file (all methods in it), or a `Method`.
+        fusions: Only these protocols; by default all that the method declares.
+        checks: Only these, and what they need.
+        preset: As for `usbench.run`; it should make the method small.
+        settings: Likewise.
+        plugins: Plugin files, for names.
+
+    Returns:
+        The verdicts, in order of method, fusion protocol and check.
+
+    Raises:
+        UsbenchError: Where the method cannot be imported or a name or setting is wrong.
     """
     from usbench.runtime.console import progress
 

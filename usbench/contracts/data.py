@@ -189,11 +189,11 @@ class ExaminingReader(Reader):
     """
 
     def case_ids(self) -> list[str]:
-        """The cases on disk, sorted naturally. Raises `UsbenchError` for the first thing that is absent."""
+        """The cases on disk, sorted naturally; `UsbenchError` for the first thing that is absent."""
         return self.survey(fail)
 
     def read(self, case_id: str) -> Case:
-        """Read one case. Raises `UsbenchError` at its first fault."""
+        """Read one case; `UsbenchError` at its first fault."""
         case = self.examine(case_id, fail)
         if case is None:
             raise UsbenchError(f"case {case_id}: its reader gives nothing and names no fault; mend it")
@@ -304,7 +304,7 @@ class Task:
         licence: of the data; "not stated" where it states none.
         citation: a full reference of the data; "not stated" likewise.
         homepage: address of the data set, or "".
-        download: where the full data set can be had, or None.
+        download: where the full data set can be downloaded, or None.
         mirrors: whether no class has a side, so that training may exchange left and right.
         reader: what reads the data: the name of a layout of usbench ("msd", "chaos"), a class or a function
             `(task, folder of the cases) -> Reader`, or a `Layout`, which also says how such data is found.

@@ -57,12 +57,17 @@ def _no_remarks(notes: Sequence[Any]) -> list[str]:
 class Feature:
     """Rows that frozen parts of a method make once for every slice.
 
-    name: the keyword under which the network gets them. what: a few words for a progress bar.
-    key: all that decides the rows besides the prepared images (settings, digests of weights); JSON-like.
-    compute: images [N, M, S, S] of one case, float32 on the device -> (rows [N, ...], a JSON-like note or
-    None). per_slice: a slice's rows depend on that slice alone, so that they may also be computed for a
-    batch of slices. free: lets go of what `compute` loaded. remarks: from the notes of all cases, a line for
-    each thing that did not go as it should (a text that fell back or was cut); they stand in the result.
+    Attributes:
+        name: The keyword under which the network gets them.
+        what: A few words for a progress bar.
+        key: All that decides the rows besides the prepared images (settings, digests of weights); JSON-like.
+        compute: Images [N, M, S, S] of one case, float32 on the device -> (rows [N, ...], a JSON-like note
+            or None).
+        per_slice: A slice's rows depend on that slice alone, so that they may also be computed for a batch of
+            slices.
+        free: Lets go of what `compute` loaded.
+        remarks: From the notes of all cases, a line for each thing that did not go as it should (a text that
+            fell back or was cut); they stand in the result.
     """
 
     name: str
@@ -78,25 +83,32 @@ class Feature:
 class Method:
     """A segmentation method, as the registry and a run see it.
 
-    name: as on the command line. paper: a full reference. fusions: the protocols it supports; a segmenter
-    may also name fusions of plugins (`Fusion`), under which an encoder and a decoder always run.
-    build_network: `(in_channels, classes, **settings) -> EncoderDecoder`, or
-    build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
-    [B, K, H, W]; exactly one of the two is given. Under late fusion a segmenter may give the masks of
-    every modality, [B, M, K, H, W], which are then merged as `fusion.merge` says.
-    settings: names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
-    arguments of the builder; presets: other defaults, by preset.
-    weights: the words for what the network starts from, given the settings ("none", "imagenet").
-    licence: the licence of those weights, given the settings; "none" where it starts from nothing.
-    size_multiple: inputs are padded to a multiple of this and the logits cropped back.
-    widens: whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M
-    of them concatenated; `fusion.hybrid=concat` needs that.
-    features: for frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
-    every case and stored, and the network is then called as `network(images, **{name: rows of the batch})`.
-    Slices of such a method are augmented by a few views of each, whose rows are stored too (`train.views`).
-    frozen_parameters: parameters of frozen parts that are not in the network, given the settings.
-    pretraining_overlap: what is known of the task's cases in the pretraining data.
-    home: the module of a plugin that the method was found in; the registry fills it in.
+    Exactly one of `build_network` and `build_segmenter` is given.
+
+    Attributes:
+        name: As on the command line.
+        paper: A full reference.
+        build_network: `(in_channels, classes, **settings) -> EncoderDecoder`.
+        build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
+            [B, K, H, W]. Under late fusion it may give the masks of every modality, [B, M, K, H, W], which
+            are then merged as `fusion.merge` says.
+        fusions: The protocols it supports; a segmenter may also name fusions of plugins (`Fusion`), under
+            which an encoder and a decoder always run.
+        settings: Names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
+            arguments of the builder.
+        presets: Other defaults, by preset.
+        weights: The words for what the network starts from, given the settings ("none", "imagenet").
+        licence: The licence of those weights, given the settings; "none" where it starts from nothing.
+        size_multiple: Inputs are padded to a multiple of this and the logits cropped back.
+        widens: Whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M of
+            them concatenated; `fusion.hybrid=concat` needs that.
+        features: For frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
+            every case and stored, and the network is then called as
+            `network(images, **{name: rows of the batch})`. Slices of such a method are augmented by a few
+            views of each, whose rows are stored too (`train.views`).
+        frozen_parameters: Parameters of frozen parts that are not in the network, given the settings.
+        pretraining_overlap: What is known of the task's cases in the pretraining data.
+        home: The module of a plugin that the method was found in; the registry fills it in.
     """
 
     name: str

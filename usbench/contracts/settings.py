@@ -20,12 +20,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 class DataSettings:
     """How slices are made.
 
-    size: side of a prepared slice in pixels, 16 to 4096.
-    resize: how images are resized; masks always go by the nearest pixel. "area" averages over what a
-        new pixel covers (bilinear, antialiased when shrinking), "nearest" picks one pixel.
-    normalise: "zscore" brings each volume to mean 0 and deviation 1 over its foreground and clips to
-        -5..5; "minmax" brings its 0.5th and 99.5th percentile to 0 and 1 and clips; "none" leaves it.
-    plane: the plane of the slices.
+    Attributes:
+        size: Side of a prepared slice in pixels, 16 to 4096.
+        resize: How images are resized; masks always go by the nearest pixel. "area" averages over what a new
+            pixel covers (bilinear, antialiased when shrinking), "nearest" picks one pixel.
+        normalise: "zscore" brings each volume to mean 0 and deviation 1 over its foreground and clips to
+            -5..5; "minmax" brings its 0.5th and 99.5th percentile to 0 and 1 and clips; "none" leaves it.
+        plane: The plane of the slices.
     """
 
     size: int = 256
@@ -49,15 +50,21 @@ class DataSettings:
 class TrainSettings:
     """How a network is trained. Nothing here ever sees a test case.
 
-    epochs: at most so many passes. batch: slices a step, over all devices together.
-    lr, weight_decay: of Adam. poly_power: the learning rate of epoch e is
-    lr * (1 - e / epochs) ** poly_power. patience: stop after so many epochs without a lower
-    training loss. empty: the largest share of slices without foreground in an epoch (drawn anew
-    in each; 1.0 takes every slice). min_batches: with few slices, an epoch goes over them as often as
-    so many batches need. augment: "none" or "light" (rotation, scale, shift, contrast), with `mirror`
-    left and right exchanged in half of the slices; a task says whether its classes allow that. views: where
-    frozen parts see each slice only once, how many augmented views of it there are beside it.
-    clip: largest norm of the gradient, 0 for no limit.
+    Attributes:
+        epochs: At most so many passes.
+        batch: Slices a step, over all devices together.
+        lr: Learning rate of Adam at the start.
+        weight_decay: Of Adam.
+        poly_power: The learning rate of epoch e is lr * (1 - e / epochs) ** poly_power.
+        patience: Stop after so many epochs without a lower training loss.
+        empty: The largest share of slices without foreground in an epoch (drawn anew in each; 1.0 takes every
+            slice).
+        min_batches: With few slices, an epoch goes over them as often as so many batches need.
+        augment: "none" or "light" (rotation, scale, shift, contrast).
+        mirror: With "light", left and right are exchanged in half of the slices; a task says whether its
+            classes allow that.
+        views: Where frozen parts see each slice only once, how many augmented views of it there are.
+        clip: Largest norm of the gradient, 0 for no limit.
     """
 
     epochs: int = 300

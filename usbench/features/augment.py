@@ -25,12 +25,19 @@ def light(
 ) -> tuple[Tensor, Tensor]:
     """Rotate, scale, shift and re-contrast each slice; all modalities of a slice move together.
 
-    images [B, M, H, W] float, target [B, K, H, W] 0/1. `generator` is a CPU generator, so that the
-    draws are the same on every device. mirror: exchange left and right in half of the slices; not for
-    classes that have a side, where it would turn a right kidney into a left one. Contrast (gain and
-    offset, in units of the normalised image) is drawn per modality.
-    Where the batch is a share of a larger one, of `total` slices, `first` is the place of its first
-    slice in that one: the draws are then those that one device would make for the whole batch.
+    Contrast (gain and offset, in units of the normalised image) is drawn per modality.
+
+    Args:
+        images: float [B, M, H, W].
+        target: 0 or 1, [B, K, H, W].
+        generator: One of the CPU, so that the draws are the same on every device.
+        first: Where the batch is a share of a larger one: the place of its first slice in that one.
+        total: The slices of that larger batch. The draws are those that one device would make for all of it.
+        mirror: Exchange left and right in half of the slices; not for classes that have a side, where it
+            would turn a right kidney into a left one.
+
+    Returns:
+        The changed images [B, M, H, W] and target [B, K, H, W].
     """
     batch, modalities = images.shape[:2]
     whole = batch if total is None else total

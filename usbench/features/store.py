@@ -43,7 +43,9 @@ _Found = dict[str, tuple[np.ndarray | None, Any]]  # by case: rows and note of o
 class CaseFeatures:
     """What is known of a case beside its images.
 
-    notes: by feature what its computation said of the case (the texts of a language model).
+    Attributes:
+        rows: By feature, see `Rows`.
+        notes: By feature what its computation said of the case (the texts of a language model).
     """
 
     rows: Rows
@@ -62,8 +64,14 @@ class Collected:
 class FeatureStore:
     """The stored features of a method on the prepared data of a task.
 
-    source_hash: of the method's code; other code has other features. cache_gb: bound on all stored
-    features together, in GB (10^9 bytes); features that do not depend on one slice alone are always stored.
+    Attributes:
+        features: Those of the method.
+        source_hash: Of the method's code; other code has other features.
+        task: The task.
+        store: Its prepared data.
+        device: Where features are computed.
+        cache_gb: Bound on all stored features together, in GB (10^9 bytes); features that do not depend on
+            one slice alone are always stored.
     """
 
     features: Sequence[Feature]
@@ -76,13 +84,20 @@ class FeatureStore:
     def collect(
         self, case_ids: Sequence[str], viewed: Sequence[str] = (), views: int = 0, mirror: bool = False
     ) -> Collected:
-        """Features of `case_ids`, and of `views` views of the cases `viewed`: stored, or computed now.
+        """Features of cases, and of views of some of them: stored, or computed now.
 
-        mirror: whether views may exchange left and right (`usbench.features.views`). Features that do not
-        depend on one slice alone (a text on a whole case) are the same for a view. One feature after the
-        other is computed for all cases and views, with a progress bar, and its models let go, so that two
-        large ones are never in memory together. `viewed` is part of `case_ids`.
-        Raises `UsbenchError` where a feature has not one row a slice, and where the disk is full.
+        Features that do not depend on one slice alone (a text on a whole case) are the same for a view. One
+        feature after the other is computed for all cases and views, with a progress bar, and its models let
+        go, so that two large ones are never in memory together.
+
+        Args:
+            case_ids: The cases.
+            viewed: Those of them whose views are wanted too.
+            views: Views of each.
+            mirror: Whether views may exchange left and right (`usbench.features.views`).
+
+        Raises:
+            UsbenchError: Where a feature has not one row a slice, and where the disk is full.
         """
         rows: dict[tuple[str, int], dict[str, np.ndarray | None]] = defaultdict(dict)
         notes: dict[str, dict[str, Any]] = defaultdict(dict)

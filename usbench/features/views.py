@@ -33,9 +33,14 @@ def view_key(number: int, mirror: bool) -> list[int]:
 
 
 def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = False) -> View:
-    """View `number`, from 1, of a case of the store: read from the cache, or made now and stored there.
+    """A view of a case: read from the cache, or made now and stored there.
 
-    mirror: whether left and right may be exchanged.
+    Args:
+        task: The task.
+        store: Its prepared data.
+        case_id: The case.
+        number: Of the view, from 1.
+        mirror: Whether left and right may be exchanged.
     """
     data = digest_of([view_key(number, mirror), task.name, task.modality_names, asdict(store.settings)])
     content = store.contents[case_id]

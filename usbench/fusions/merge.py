@@ -12,15 +12,20 @@ from usbench.errors import UsbenchError
 
 
 def merge_logits(logits: Tensor, merge: str, weight: Tensor | None = None) -> Tensor:
-    """Merge the masks of M networks, [B, M, K, H, W] logits, into [B, K, H, W] logits (float32).
+    """Merge the masks of M networks.
 
-    mean-logits: the mean, the default: with the mean of probabilities one network that says no
-    everywhere keeps the mask empty for ever.
-    mean-probs: the logit of the mean probability, computed from log-probabilities so that it stays
-    exact, and its gradient alive, where a probability rounds to 0 or 1.
-    vote: the logit of the share of networks that say yes, (yes + 1/2) / (M + 1); a tie goes to the
-    sign of the mean logit. Counting has no gradient: that of the mean logit is used in its place.
-    learned: a weighted mean of logits, weights [M, K] as a softmax over the modalities.
+    Args:
+        logits: [B, M, K, H, W].
+        merge: "mean-logits": the mean, the default: with the mean of probabilities one network that says no
+            everywhere keeps the mask empty for ever. "mean-probs": the logit of the mean probability,
+            computed from log-probabilities so that it stays exact, and its gradient alive, where a
+            probability rounds to 0 or 1. "vote": the logit of the share of networks that say yes,
+            (yes + 1/2) / (M + 1); a tie goes to the sign of the mean logit. Counting has no gradient: that
+            of the mean logit is used in its place. "learned": a weighted mean of logits.
+        weight: Of "learned": [M, K], as a softmax over the modalities.
+
+    Returns:
+        float32 [B, K, H, W], logits.
     """
     logits = logits.float()
     if merge == "mean-logits":

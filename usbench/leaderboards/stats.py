@@ -23,9 +23,12 @@ _DECIMALS = 12  # Differences and means that agree so far are equal: the rest is
 
 @dataclass(frozen=True)
 class SignedRank:
-    """A paired test: two-sided p, None without a pair; the number of pairs, those without a difference too.
+    """A paired test.
 
-    exact: p is from the exact distribution, not from the normal approximation.
+    Attributes:
+        p: Two-sided; None without a pair.
+        pairs: The number of pairs, those without a difference too.
+        exact: Whether p is from the exact distribution, not from the normal approximation.
     """
 
     p: float | None
@@ -101,12 +104,18 @@ def smallest_p(pairs: int) -> float:
 
 
 def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
-    """Holm's step-down correction: adjusted p in the order given.
+    """Holm's step-down correction.
 
     With p sorted upwards, the i-th (from 1) of m becomes max over j <= i of (m - j + 1) p_j, at most 1.
     Source: Holm (1979), A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6.
-    family: m, where the family has more hypotheses than were tested (by default as many as given);
-    those count as never rejected, which is never less strict than testing them.
+
+    Args:
+        p_values: One a hypothesis that was tested.
+        family: m, where the family has more hypotheses than were tested (by default as many as given); those
+            count as never rejected, which is never less strict than testing them.
+
+    Returns:
+        Adjusted p in the order given.
     """
     size = len(p_values) if family is None else max(family, len(p_values))
     adjusted = [1.0] * len(p_values)
@@ -120,9 +129,14 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
 def rank_intervals(scores: np.ndarray) -> list[tuple[int, int, int]] | None:
     """Median and 95 % percentile interval of each row's rank over bootstrap samples of patients.
 
-    scores: [rows, patients], higher is better, none NaN. Rank 1 is the best mean; equal means share the
-    better rank. The quantiles are ranks that occur (inverted distribution function). None below two
-    rows or two patients.
+    Rank 1 is the best mean; equal means share the better rank. The quantiles are ranks that occur
+    (inverted distribution function).
+
+    Args:
+        scores: [rows, patients], higher is better, none NaN.
+
+    Returns:
+        (median, low, high) of each row; None below two rows or two patients.
     """
     rows, n = scores.shape
     if rows < 2 or n < 2:
@@ -138,9 +152,14 @@ def rank_intervals(scores: np.ndarray) -> list[tuple[int, int, int]] | None:
 def split_half_tau(scores: np.ndarray) -> float | None:
     """Mean Kendall's tau-b between the rows' mean scores in two random halves of the patients.
 
-    scores: [rows, patients], none NaN. 1: either half gives the same order; 0: they have nothing in
-    common. Of an odd number of patients one half has one more. None below two rows or four patients,
-    or where the rows are equal in every half.
+    Of an odd number of patients one half has one more.
+
+    Args:
+        scores: [rows, patients], none NaN.
+
+    Returns:
+        1: either half gives the same order; 0: they have nothing in common. None below two rows or four
+        patients, or where the rows are equal in every half.
     """
     rows, n = scores.shape
     if rows < 2 or n < 4:

@@ -32,13 +32,18 @@ Panel = dict[str, Any]
 
 
 def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | None:
-    """Pictures of a table's worst and median case by mean DSC over its methods; None if it has no runs.
+    """Pictures of a table's worst and median case by mean DSC over its methods.
 
-    table: one of the tables of a leaderboard as plain data, with "runs" and "patients" in its rows.
-    budget: how many characters the images may take as data URIs; methods of low rank are left out
-    past it. Returns {"note": where the pictures come from, "classes": [{"name", "colour"}], "cases":
-    [{"title", "note", "panels": [{"src", "width", "height", "title", "text"}]}]}. A file that is not
-    as its run wrote it is not shown.
+    A file that is not as its run wrote it is not shown.
+
+    Args:
+        table: One of the tables of a leaderboard as plain data, with "runs" and "patients" in its rows.
+        budget: How many characters the images may take as data URIs; methods of low rank are left out past
+            it.
+
+    Returns:
+        {"note": where the pictures come from, "classes": [{"name", "colour"}], "cases": [{"title", "note",
+        "panels": [{"src", "width", "height", "title", "text"}]}]}; None where the table has no runs.
     """
     runs = [_results(row) for row in table["rows"]]
     chosen = chosen_cases(table["rows"])
@@ -266,7 +271,11 @@ def _own_picture(row: Row, results: Sequence[Result], fold: int) -> Panel | None
 
 
 def reduced(file: Path, width: int) -> tuple[bytes, tuple[int, int]]:
-    """A picture as JPEG of at most `width` pixels in width, and its (width, height). Raises `OSError`."""
+    """A picture as JPEG of at most `width` pixels in width, and its (width, height).
+
+    Raises:
+        OSError: Where the file cannot be read as a picture.
+    """
     from PIL import Image
 
     with Image.open(file) as image:

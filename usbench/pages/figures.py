@@ -43,9 +43,11 @@ def pick_slice(truth: np.ndarray) -> int:
 
 
 def history_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw losses and learning rate over the epochs into the PNG `path`.
+    """Draw losses and learning rate over the epochs.
 
-    history: a row an epoch, with "epoch", "lr" and any number of keys that are or end in "loss".
+    Args:
+        history: A row an epoch, with "epoch", "lr" and any number of keys that are or end in "loss".
+        path: The PNG file.
     """
     figure = _new_figure(7.0, 3.0)
     losses, rate = figure.subplots(1, 2, width_ratios=(2, 1))

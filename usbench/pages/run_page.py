@@ -24,10 +24,18 @@ TableCell = Any
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of the run in `folder` to `out` (default: report.html in the folder); return its path.
+    """Write the page of a run.
 
-    Raises `UsbenchError` where the folder holds no finished run, where result.json or cases.csv was
-    edited, and where the page cannot be written.
+    Args:
+        folder: Of the run.
+        out: The file; report.html in the folder by default.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsbenchError: Where the folder holds no finished run, where result.json or cases.csv was edited, and
+            where the page cannot be written.
     """
     result = load_result(folder)
     path = Path(out) if out is not None else result.path / "report.html"

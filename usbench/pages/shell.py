@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 def shell(title: str, body: str, scripts: Sequence[str], data: Any = None) -> str:
     """A whole HTML page.
 
-    title: plain text. body: HTML, already escaped. scripts: names of files beside this one, run in
-    order after the body. data: JSON-like values for them, in an element with the id "data". The
-    page's policy lets exactly this style and these scripts run, shows images from data URIs alone,
-    and forbids every request.
+    The page's policy lets exactly its style and its scripts run, shows images from data URIs alone, and
+    forbids every request.
+
+    Args:
+        title: Plain text.
+        body: HTML, already escaped.
+        scripts: Names of files beside this one, run in order after the body.
+        data: JSON-like values for them, in an element with the id "data".
     """
     style = _part("page.css")
     codes = [_part(name) for name in scripts]
@@ -74,7 +78,7 @@ def embed(data: Any) -> str:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Bytes as a data URI; kind: "image/jpeg" or another media type."""
+    """Bytes as a data URI of media type `kind`, as "image/jpeg"."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

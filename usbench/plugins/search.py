@@ -27,8 +27,13 @@ from usbench.plugins.code_hash import PLUGIN
 class Kind:
     """One kind of thing that plugins bring.
 
-    word: for messages. group: of entry points. one, many: the names under which a plugin file holds it.
-    module, type: the class it must be an instance of.
+    Attributes:
+        word: For messages.
+        group: Of entry points.
+        one: The name under which a plugin file holds one thing.
+        many: The name under which it holds several.
+        module: Of the class that a thing must be an instance of.
+        type: Name of that class.
     """
 
     word: str
@@ -69,7 +74,11 @@ class Found:
         return self.entry is not None and self.origin != "built in"
 
     def load(self) -> Any:
-        """Import it. Raises `UsbenchError` naming the plugin and what went wrong."""
+        """Import it.
+
+        Raises:
+            UsbenchError: Naming the plugin and what went wrong.
+        """
         word = self.kind.word
         if self.path is not None:
             thing = next((t for t in things_in_file(self.path, self.kind) if t.name == self.name), None)
@@ -120,7 +129,11 @@ class PluginProblem:
 class Searched:
     """What there is of a kind, by name, and what is wrong with the rest.
 
-    taken: names of built-in things that are not among the found.
+    Attributes:
+        kind: The kind.
+        taken: Names of built-in things that are not among the found.
+        found: The things by name.
+        problems: What cannot be used, and why.
     """
 
     kind: Kind
@@ -138,7 +151,11 @@ class Searched:
                 raise UsbenchError(problem.text)
 
     def get(self, name: str) -> Found:
-        """The thing of that name. Raises `UsbenchError` where there is none, or it cannot be used."""
+        """The thing of a name.
+
+        Raises:
+            UsbenchError: Where there is none, or it cannot be used.
+        """
         self.refuse(name)
         if name not in self.found:
             for problem in self.problems:
@@ -165,9 +182,16 @@ def search(
     taken: Collection[str] = (),
     built_in: Mapping[str, Found] | None = None,
 ) -> Searched:
-    """Look for things of a kind: `built_in` ones, those of installed packages, those of plugin files.
+    """Look for things of a kind; a plugin that fails is among the problems, and nothing is raised.
 
-    taken: names that nobody else may have. Nothing is raised: a plugin that fails is among the problems.
+    Args:
+        kind: The kind.
+        plugins: Plugin files.
+        taken: Names that nobody else may have.
+        built_in: The things of usbench itself.
+
+    Returns:
+        Built-in things, those of installed packages, and those of plugin files.
     """
     searched = Searched(kind, taken, dict(built_in or {}))
     for entry in sorted(entry_points(group=kind.group), key=lambda e: (e.name, e.value)):
@@ -205,7 +229,8 @@ def _foreign_code() -> Iterator[None]:
 def things_in_file(path: Path, kind: Kind) -> list[Any]:
     """What a plugin file brings of a kind: its METHOD or METHODS, TASK or TASKS, FUSION or FUSIONS.
 
-    Raises `UsbenchError` where the file does not import or brings nothing of any kind.
+    Raises:
+        UsbenchError: Where the file does not import or brings nothing of any kind.
     """
     module = module_in_file(path)
     if not any(hasattr(module, name) for one in KINDS for name in (one.one, one.many)):
@@ -232,7 +257,8 @@ def require_files(paths: Sequence[str | Path]) -> None:
 def module_in_file(path: Path) -> ModuleType:
     """A plugin file as a module, imported once for its path and content.
 
-    Raises `UsbenchError` naming the file and what it raised.
+    Raises:
+        UsbenchError: Naming the file and what it raised.
     """
     require_files([path])
     digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]

@@ -41,11 +41,15 @@ _AGAIN = "run it again with --keep-weights --overwrite"
 class TrainedNetwork:
     """A trained network, as it was when its run ended, and what the run knew.
 
-    network: images [B, M, H, W] -> logits [B, K, H, W], in evaluation mode on `device`; a method with frozen
-        parts also takes its features by name, which `predict` gives it.
-    task: the task with the modalities (M) and the classes (K) of the run.
-    config: the effective configuration. method: the method. result: the result of the run.
-    source_hash: of the code of the method, as it is here. fabric: the device and the numerical precision.
+    Attributes:
+        network: Images [B, M, H, W] -> logits [B, K, H, W], in evaluation mode on `device`; a method with
+            frozen parts also takes its features by name, which `predict` gives it.
+        task: The task with the modalities (M) and the classes (K) of the run.
+        config: The effective configuration.
+        method: The method.
+        result: The result of the run.
+        source_hash: Of the code of the method, as it is here.
+        fabric: The device and the numerical precision.
     """
 
     network: nn.Module

@@ -14,13 +14,19 @@ from usbench.scores.labels import as_labels
 def paper_style(
     prediction: np.ndarray, truth: np.ndarray, classes: int | Sequence[str]
 ) -> tuple[float, float]:
-    """The Zeus paper's slice-wise numbers, as nearly as it states them: (paper_dsc, paper_miou).
+    """The Zeus paper's slice-wise numbers, as nearly as it states them.
 
-    prediction, truth: integers [Z, H, W], the slices as the network sees them. classes: the
-    foreground classes or their number K. A slice counts if it holds any foreground, true or
-    predicted. Its DSC is the mean over the foreground classes in it, its mIoU the mean over the
-    background and those classes; both are averaged over the slices. NaN if no slice counts. The
-    paper leaves the convention open (`docs/metrics.md`), so these numbers are never ranked.
+    A slice counts if it holds any foreground, true or predicted. Its DSC is the mean over the foreground
+    classes in it, its mIoU the mean over the background and those classes; both are averaged over the
+    slices. The paper leaves the convention open (`docs/metrics.md`), so these numbers are never ranked.
+
+    Args:
+        prediction: Integers [Z, H, W], the slices as the network sees them.
+        truth: Likewise.
+        classes: The foreground classes or their number K.
+
+    Returns:
+        (paper_dsc, paper_miou), NaN if no slice counts.
     """
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if truth.ndim != 3 or prediction.shape != truth.shape:

