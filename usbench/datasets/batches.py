@@ -33,7 +33,10 @@ def free_memory(device: torch.device) -> int:
 class View:
     """The slices with foreground of a case, each changed once, image and mask alike.
 
-    images: float16 [F, M, S, S]. mask: uint8 [F, S, S].
+    Attributes:
+        case_id: The case.
+        images: float16 [F, M, S, S].
+        mask: uint8 [F, S, S].
     """
 
     case_id: str
@@ -46,9 +49,17 @@ class Slices:
 
     They stay on the device while they take less than `RESIDENT_SHARE` of its free memory; else
     batches are read from the memory-mapped store ahead of their use, pinned for a GPU.
-    extras: features of the cases in their order, by name an array [Z, ...], or None where `fresh` gives the
-    rows of a batch from its images. views: changed slices with foreground and their features, all cases in
-    their order for one view after the other; they are reached through `variant`.
+
+    Args:
+        cases: The cases.
+        classes: K of the targets [B, K, S, S].
+        device: Where batches go.
+        extras: Features of the cases in their order, by name an array [Z, ...], or None where `fresh` gives
+            the rows of a batch from its images.
+        fresh: By name, images [B, M, S, S] -> rows [B, ...].
+        resident: Whether slices stay on the device; by default, if they fit.
+        views: Changed slices with foreground and their features, all cases in their order for one view after
+            the other; they are reached through `variant`.
     """
 
     def __init__(

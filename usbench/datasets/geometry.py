@@ -30,9 +30,11 @@ class SliceGeometry:
     left, from the patient's right to the left. An oblique volume goes by its nearest axes; voxels
     are only permuted and mirrored, never resampled, so the way back is exact.
 
-    shape: the native shape (X, Y, Z).
-    axes: the native axis of the slice number, the row and the column.
-    flips: whether each of those three runs against its native axis.
+    Attributes:
+        shape: The native shape (X, Y, Z).
+        plane: "axial", "coronal" or "sagittal".
+        axes: The native axis of the slice number, the row and the column.
+        flips: Whether each of those three runs against its native axis.
     """
 
     shape: tuple[int, int, int]
@@ -42,10 +44,15 @@ class SliceGeometry:
 
     @classmethod
     def from_affine(cls, shape: Sequence[int], affine: np.ndarray, plane: Plane = "axial") -> SliceGeometry:
-        """The geometry of a volume of `shape` whose `affine` [4, 4] maps voxels to RAS+ millimetres.
+        """The geometry of a volume.
 
-        Raises `UsbenchError` for a shape that is not 3D, an affine that does not span space, or an
-        unknown plane.
+        Args:
+            shape: Its native shape (X, Y, Z).
+            affine: [4, 4], voxel index to RAS+ millimetres.
+            plane: "axial", "coronal" or "sagittal".
+
+        Raises:
+            UsbenchError: For a shape that is not 3D, an affine that does not span space, or an unknown plane.
         """
         from nibabel.orientations import io_orientation
 

@@ -24,11 +24,21 @@ class PreparedArrays:
 
 
 def prepare_arrays(case: Case, settings: DataSettings, names: tuple[str, ...] = ()) -> PreparedArrays:
-    """Normalise, slice, pad and resize one case; `names` are its modalities, for messages.
+    """Normalise, slice, pad and resize one case.
 
     The padding around a slice that is not square gets the lowest value of its normalised volume,
-    which is where air lies in MR, so that it makes no visible edge. Raises `UsbenchError` for
-    intensities that are not finite or, not normalised, do not fit half precision.
+    which is where air lies in MR, so that it makes no visible edge.
+
+    Args:
+        case: Images [M, X, Y, Z] and mask [X, Y, Z].
+        settings: How.
+        names: Of its modalities, for messages.
+
+    Returns:
+        Images float16 [Z, M, S, S], mask uint8 [Z, S, S] and the way back.
+
+    Raises:
+        UsbenchError: For intensities that are not finite or, not normalised, do not fit half precision.
     """
     geometry = SliceGeometry.from_affine(case.mask.shape, case.affine, settings.plane)
     shape = (geometry.count, len(case.images), settings.size, settings.size)

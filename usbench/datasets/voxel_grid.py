@@ -58,10 +58,18 @@ def grid_difference(
 def resample(
     volume: np.ndarray, affine: np.ndarray, shape: Sequence[int], target_affine: np.ndarray, order: int
 ) -> tuple[np.ndarray, float]:
-    """`volume` [X, Y, Z] on another grid of `shape` and `target_affine`, through scanner coordinates.
+    """A volume on another grid, through scanner coordinates.
 
-    Linear for order 1, nearest voxel for order 0; the type of the values is kept. Points outside
-    the voxels of `volume` are 0. Also returns the share of the target's voxels that lie inside.
+    Args:
+        volume: [X, Y, Z].
+        affine: Of the volume: [4, 4], voxel index to millimetres.
+        shape: Numbers of voxels of the other grid.
+        target_affine: Of the other grid, likewise.
+        order: 1 is linear, 0 takes the nearest voxel.
+
+    Returns:
+        The volume in the new shape; the type of the values is kept, and points outside the voxels of `volume`
+        are 0. Then the share of the other grid's voxels that lie inside.
     """
     from scipy.ndimage import map_coordinates
 

@@ -41,8 +41,13 @@ _OF_FUSION = ("fusion-code", "fusion-version")
 class Tests:
     """How the ranked rows of a table were tested against its leader; every text is one sentence or two.
 
-    leader: name of the best row, None if none is ranked. comparisons: tests made; family: the number
-    that p was corrected for. note: what is exact, and whether so few patients can separate anything.
+    Attributes:
+        leader: Name of the best row, None if none is ranked.
+        test: The test, in words.
+        correction: The correction for several comparisons, in words.
+        comparisons: Tests made.
+        family: The number of tests that p was corrected for.
+        note: What is exact, and whether so few patients can separate anything.
     """
 
     leader: str | None
@@ -57,8 +62,16 @@ class Tests:
 class FusionEffect:
     """Fusion `a` less fusion `b` of one method with the same settings otherwise.
 
-    difference: mean paired difference of DSC over the `n` patients that both have; low, high: its 95 %
-    bootstrap interval over patients, None below two; p: p_raw, corrected over the pairs of the method.
+    Attributes:
+        method: The method.
+        a: The first fusion.
+        b: The second fusion.
+        difference: Mean paired difference of DSC over the patients that both have.
+        low: Lower end of its 95 % bootstrap interval over patients; None below two patients.
+        high: Upper end.
+        n: The patients.
+        p_raw: Of the signed-rank test.
+        p: `p_raw`, corrected over the pairs of fusions of the method.
     """
 
     method: str

@@ -37,8 +37,15 @@ class OverallRow:
 class Overall:
     """Rows that are complete on every task of one kind of data, under one preset, size and training.
 
-    train: the shared settings, so without those of `OF_TASK`. tables: titles of the tables that the ranks
-    are from, one a task. left_out: names of rows that are complete on some of the tasks only.
+    Attributes:
+        kind: Of data.
+        preset: The preset.
+        size: Side of the slices in pixels.
+        train: The settings of training that are shared, so without those of `OF_TASK`.
+        tasks: Names of the tasks.
+        tables: Titles of the tables that the ranks are from, one a task.
+        rows: The rows, the best first.
+        left_out: Names of rows that are complete on some of the tasks only.
     """
 
     kind: str

@@ -22,15 +22,26 @@ Patients = Mapping[str, Mapping[str, float]]
 class Row:
     """One method under one fusion protocol, over all its folds and seeds.
 
-    rank: its place by DSC, None if it is not ranked; `status` then says why ("incomplete: ..."). scores:
-    mean over patients by name, None if undefined or if not all of its runs have it. interval: of DSC, 95 %,
-    None below two patients. seed_sd: standard deviation of the mean DSC of its seeds, None below two seeds
-    that have all of its folds. cases: how many patients the mean DSC is over. seeds: the fewest and the
-    most seeds of a fold. Of cost, parameters and memory_mb are the largest of its runs, the others medians,
-    None where no run states them. patients: what the means are over. runs: what is behind it, a mapping a
-    run. fusion_stated: what the first of them says of its fusion. entry: the submission that it comes from,
-    None for a row of one's own runs. tier, p_raw, p_leader, rank_interval (median, low, high): see
-    `usbench.leaderboards.compare`.
+    Of cost, parameters and memory_mb are the largest of its runs, the others medians; None where no run
+    states them.
+
+    Attributes:
+        rank: Its place by DSC, None if it is not ranked.
+        status: Why it is not ranked ("incomplete: ...").
+        scores: Mean over patients by name, None if undefined or if not all of its runs have it.
+        interval: Of DSC, 95 %, None below two patients.
+        seed_sd: Standard deviation of the mean DSC of its seeds, None below two seeds that have all of its
+            folds.
+        cases: How many patients the mean DSC is over.
+        seeds: The fewest and the most seeds of a fold.
+        patients: What the means are over.
+        runs: What is behind it, a mapping a run.
+        fusion_stated: What the first of them says of its fusion.
+        entry: The submission that it comes from, None for a row of one's own runs.
+        tier: See `usbench.leaderboards.compare`.
+        p_raw: Likewise.
+        p_leader: Likewise.
+        rank_interval: (median, low, high), likewise.
     """
 
     rank: int | None

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 class Claim:
     """A row of a submission that is not verified, or a whole archive that cannot be read.
 
-    reason: why it is not verified. claimed_dsc: mean over patients by its own account, None where there is
-    none; claimed_cases: the patients behind it. The other fields are "" for an archive that cannot be read.
+    Attributes:
+        entry: The submission's name.
+        file: Of the archive.
+        reason: Why it is not verified.
+        task: The task; this and what follows is "" or None for an archive that cannot be read.
+        data: Kind of the data, in words.
+        method: The method.
+        fusion: The fusion.
+        claimed_dsc: Mean over patients by its own account, None where there is none.
+        claimed_cases: The patients behind it.
     """
 
     entry: str

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 class Frozen:
     """The features of some cases, and how to compute what is not stored. Empty for most methods.
 
-    cases: by case id. fresh: by feature, rows from a batch of images [B, M, S, S]. views: changed slices of
-    the training cases with their features. remarks: what fell back or was cut, a line each.
+    Attributes:
+        cases: By case id.
+        fresh: By feature, how to make the rows of a batch of images [B, M, S, S].
+        views: Changed slices of the training cases with their features.
+        remarks: What fell back or was cut, a line each.
     """
 
     cases: dict[str, CaseFeatures] = field(default_factory=dict)

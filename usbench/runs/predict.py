@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 class Prediction:
     """A predicted patient.
 
-    volume: uint8 [X, Y, Z] on the native grid. slices: uint8 [Z, S, S] at the network's size.
-    ms_per_slice: milliseconds of the network's forward pass, the first batch left out.
+    Attributes:
+        case_id: The patient.
+        volume: uint8 [X, Y, Z] on the native grid.
+        slices: uint8 [Z, S, S] at the network's size.
+        ms_per_slice: Milliseconds of the network's forward pass, the first batch left out.
     """
 
     case_id: str

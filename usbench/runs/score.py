@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 class Evaluated:
     """What is kept of the test cases, in their order; images and masks are let go.
 
-    scores: by case id. paper: (paper_dsc, paper_miou) of each case. milliseconds: of a slice, for each case.
-    agreement: by case id and class, the Dice of two annotations where there are two. pictures: of the first
-    cases. example: a slice [1, M, S, S] of the first case on the device, with its features by name.
+    Attributes:
+        scores: By case id.
+        paper: (paper_dsc, paper_miou) of each case.
+        milliseconds: Of a slice, for each case.
+        agreement: By case id and class, the Dice of two annotations where there are two.
+        pictures: Of the first cases.
+        example: A slice [1, M, S, S] of the first case on the device, with its features by name.
     """
 
     scores: dict[str, list[ClassScore]] = field(default_factory=dict)

@@ -26,8 +26,10 @@ _TILT_DEGREES = 1.0
 class Series:
     """A series as a volume.
 
-    volume: float32 [X, Y, Z] = [columns, rows, slices along the normal], rescaled intensities.
-    affine: float64 [4, 4], voxel index to RAS+ mm. files: the file of each slice, in the order of Z.
+    Attributes:
+        volume: float32 [X, Y, Z] = [columns, rows, slices along the normal], rescaled intensities.
+        affine: float64 [4, 4], voxel index to RAS+ mm.
+        files: The file of each slice, in the order of Z.
     """
 
     volume: np.ndarray

@@ -52,10 +52,13 @@ class Description:
 
 
 def load_description(root: Path) -> Description:
-    """Read `root/dataset.json`. Raises `UsbenchError` naming the key or the value that is wrong.
+    """Read `root/dataset.json`.
 
     `labels` may be written as the Decathlon does ({"1": "liver"}) or as nnU-Net does ({"liver": 1}),
     and `channel_names` stands for `modality`.
+
+    Raises:
+        UsbenchError: Naming the key or the value that is wrong.
     """
     file = root / "dataset.json"
     data = read_json(file, "the description of the data set", _AGAIN)
