@@ -25,7 +25,7 @@ class Claim:
         file: Of the archive.
         reason: Why it is not verified.
         task: The task; this and what follows is "" or None for an archive that cannot be read.
-        data: Kind of the data, in words.
+        data: "real", "sample" or "phantom".
         method: The method.
         fusion: The fusion.
         claimed_dsc: Mean over patients by its own account, None where there is none.
