@@ -27,7 +27,7 @@ CARD_SCHEMA: dict[str, str] = {
     "code": "link to the code, or: not public",
     "commit": "commit, tag or version of that code, or: none",
     "code_licence": "licence of the code",
-    "weights": "what the network starts from and where that is to be had, or: none",
+    "weights": "what the network starts from and where to get it, or: none",
     "weights_data": "the data that those weights were trained on, or: none",
     "weights_licence": "licence of those weights, or: none",
     "hardware": "what the runs were computed on",
