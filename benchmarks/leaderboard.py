@@ -34,7 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from usbench.results.io import SCHEMA_VERSION, run_folder, write_result, write_tables
+from usbench.results.io import run_folder, write_result, write_tables
+from usbench.results.schema import SCHEMA_VERSION
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
 

@@ -99,3 +99,8 @@ def __getattr__(name: str) -> Any:
 
     module, attribute = _LAZY[name]
     return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """The names of the API, for dir() and for completion."""
+    return sorted(__all__)

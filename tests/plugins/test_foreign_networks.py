@@ -66,4 +66,4 @@ def test_is_trained_and_scored_as_any_other(
         device="cpu",
     )
     assert result.data["method"]["origin"] == f"file {file}"
-    assert len(result.cases) == len(result.data["split"]["test"])
+    assert len(result.rows) == len(result.data["split"]["test"])

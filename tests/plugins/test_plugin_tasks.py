@@ -139,7 +139,7 @@ def test_it_runs_and_stands_on_the_leaderboard(data: Path, tmp_path: Path) -> No
     assert predicted.shape == SHAPE
     assert np.allclose(predicted.affine, affine, atol=1e-5)
     tp = np.logical_and(np.asarray(predicted.dataobj) == 1, arrays["mask"] == 1).sum()
-    assert next(row for row in result.cases if row["class"] == "liver")["tp"] == tp
+    assert next(row for row in result.rows if row["class"] == "liver")["tp"] == tp
     made = usbench.matrix("tiny", "early", "two-scans", workers=1, **_but("task", cell_words(data, tmp_path)))
     assert (made.computed, made.before) == (0, 1)
     (table,) = build(tmp_path).tables

@@ -93,7 +93,7 @@ def test_it_runs_on_its_phantom(tmp_path: Path) -> None:
     assert result.path.parts[-3] == "liver-npz-phantom"
     folder = phantom_root(get_task("liver-npz", [WHOLE])) / "liver-npz"
     assert len(list(folder.glob("*.npz"))) == 10
-    for row in result.cases:
+    for row in result.rows:
         mask = np.load(folder / f"{row['case']}.npz")["mask"]
         assert row["tp"] + row["fn"] == (mask == (1 if row["class"] == "liver" else 2)).sum()
 

@@ -29,7 +29,7 @@ import usbench
 from usbench.cli.main import main
 from usbench.errors import UsbenchError
 from usbench.submissions.archive import is_member_name, set_problem
-from usbench.submissions.card import CARD_SCHEMA, OPTIONAL, dump_card, load_card, write_template
+from usbench.submissions.card import KEYS, dump_card, load_card, write_template
 from usbench.submissions.pack import Incomplete, results_of, submit
 from usbench.submissions.verify import RECORD_SCHEMA, read_record, record_path, verify, write_record
 
@@ -93,7 +93,7 @@ def test_runs_of_a_plugin_on_data_of_ones_own_verify(
     assert found.notes == ()
     results = results_of([runs])
     assert found.fingerprints == {"gland (sample)": results[-1]["data"]["fingerprint"]}
-    edges = {row["edge"] for path in runs.rglob("result.json") for row in usbench.load_result(path).cases}
+    edges = {row["edge"] for path in runs.rglob("result.json") for row in usbench.load_result(path).rows}
     assert "both-empty" in edges  # undefined scores were among what was compared
     assert "prediction-empty" in edges or "truth-empty" in edges
 
@@ -230,7 +230,7 @@ def test_the_template_explains_every_key_and_knows_what_the_runs_know(
     done = command("submit", "--template", path, runs)
     assert done.returncode == 0, done.stderr
     text = path.read_text()
-    for key, meaning in CARD_SCHEMA.items():
+    for key, meaning in KEYS.items():
         assert f"# {meaning}\n{key}:" in text
     found, problems = load_card(path)
     assert found is not None
@@ -247,7 +247,7 @@ def test_the_template_explains_every_key_and_knows_what_the_runs_know(
     assert "is there already" in done.stderr
     write_template(tmp_path / "bare.yaml", [])
     empty = [line.split("'")[1] for line in load_card(tmp_path / "bare.yaml")[1]]
-    assert empty == [key for key in CARD_SCHEMA if key not in ("schema", *OPTIONAL)]
+    assert empty == [key for key in KEYS if key not in ("schema", "notes")]
 
 
 @pytest.mark.parametrize(

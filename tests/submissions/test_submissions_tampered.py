@@ -179,7 +179,7 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
     "schema of a result": (result(schema=99), "has schema version 99"),
     "key that results lack": (result(payload="x"), "has the key 'payload'"),
     "key absent": (lambda m: change_result(m, lambda d: d.pop("cost"), rehash=False), "lacks 'cost'"),
-    "value of another type": (result(task__classes=["a", {}]), "'task.classes' is not a list of names"),
+    "value of another type": (result(task__classes=["a", {}]), "'task.classes.1' is {}, not text"),
     "result edited": (edited_result, "was edited after the run (its digest does not fit)"),
     "codes for a terminal": (result(**{"\x1b[2Jx": 1}), "has the key '\ufffd[2Jx'"),
     "endless word": (result(preset="x" * 10**6), "holds a text of more than 2000 characters"),

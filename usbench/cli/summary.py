@@ -11,7 +11,7 @@ from usbench.scores.text import number
 
 if TYPE_CHECKING:
     from usbench.contracts.score import Score
-    from usbench.results.io import Result
+    from usbench.results.result import Result
     from usbench.runs.plan import Plan
 
 
@@ -78,7 +78,7 @@ def mean_agreement(results: Sequence[Result]) -> dict[str, float]:
     """Mean Dice between two annotations of the test patients, by class; empty where there is one each."""
     values: dict[str, list[float]] = {}
     for result in results:
-        for agreement in result.data["data"]["agreement"].values():
+        for agreement in result.data["data"].get("agreement", {}).values():
             for name, value in agreement.items():
                 values.setdefault(name, []).append(value)
     return {name: sum(found) / len(found) for name, found in values.items()}
@@ -88,7 +88,7 @@ def pooled_dsc(results: Sequence[Result]) -> tuple[float, int] | None:
     """(mean DSC, number of patients) over the patients of all folds; classes are averaged first."""
     per_case: dict[str, list[float]] = {}
     for result in results:
-        for row in result.cases:
+        for row in result.rows:
             if not math.isnan(row["dsc"]):
                 per_case.setdefault(row["case"], []).append(row["dsc"])
     means = [sum(values) / len(values) for values in per_case.values()]

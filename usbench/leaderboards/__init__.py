@@ -10,12 +10,12 @@ from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.formats import FORMATS, render, write
 from usbench.leaderboards.kept import check, write_kept
 from usbench.leaderboards.table import Row, Table
-from usbench.results.usable import Problem
+from usbench.results.usable import LeftOut
 
 __all__ = [
     "FORMATS",
     "Leaderboard",
-    "Problem",
+    "LeftOut",
     "Row",
     "Table",
     "build",

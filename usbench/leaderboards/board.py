@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.errors import UsbenchError, unknown
+from usbench.leaderboards.flat import frame, html_of
 from usbench.leaderboards.overall import Overall, across_tasks
 from usbench.leaderboards.reported import Reported, beside_reported
 from usbench.leaderboards.table import Table, make_tables
-from usbench.results.usable import Problem, collect
+from usbench.results.usable import LeftOut, collect
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from usbench.leaderboards.submitted import Claim
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Leaderboard:
     """The tables, the runs that were left out of them, and what is said across tables.
 
@@ -25,10 +28,27 @@ class Leaderboard:
     """
 
     tables: tuple[Table, ...]
-    problems: list[Problem]
+    problems: list[LeftOut]
     overall: tuple[Overall, ...] = ()
     reported: tuple[Reported, ...] = ()
     claims: tuple[Claim, ...] | None = None
+
+    def to_frame(self) -> DataFrame:
+        """Every row of every table as a data frame.
+
+        Returns:
+            The columns of leaderboard.csv, see `docs/leaderboard.md`: `table` names the table of a row; NaN
+            stands for what is undefined or was not recorded.
+        """
+        return frame(self.tables, self.claims is not None)
+
+    def __repr__(self) -> str:
+        rows = sum(len(table.rows) for table in self.tables)
+        return f"<Leaderboard: {len(self.tables)} tables, {rows} rows, {len(self.problems)} runs left out>"
+
+    def _repr_html_(self) -> str:
+        """The tables, short, for a notebook."""
+        return html_of(self.tables)
 
 
 def build(

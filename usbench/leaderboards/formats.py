@@ -14,8 +14,9 @@ from usbench.errors import unknown
 from usbench.fusions.looks import looks_of
 from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
+from usbench.leaderboards.flat import flat_rows
 from usbench.leaderboards.latex import as_latex
-from usbench.leaderboards.plain import as_dict, entry_dict, row_dict
+from usbench.leaderboards.plain import as_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
 from usbench.leaderboards.text import TextTable, text_tables
 from usbench.storage.files import write_text
@@ -108,27 +109,7 @@ def _plain(text: str) -> str:
 
 
 def _as_csv(board: Leaderboard) -> str:
-    shared = ("table", "task", "preset", "modalities", "classes", "fingerprint", "protocol")
-    rows = []
-    for table in board.tables:
-        facts = (
-            table.title,
-            table.task,
-            table.preset,
-            " ".join(table.modalities),
-            " ".join(table.classes),
-            table.fingerprint,
-            table.protocol,
-        )
-        for row in table.rows:
-            values = row_dict(row)
-            # One patient or run a line would be another table: JSON has them in full.
-            del values["patients"]
-            values["settings"] = " ".join(f"{name}={value}" for name, value in row.settings.items())
-            values["runs"] = ";".join(run["path"] for run in row.runs)
-            if board.claims is not None:
-                values |= entry_dict(row)
-            rows.append({**dict(zip(shared, facts, strict=True)), **values})
+    rows = flat_rows(board.tables, board.claims is not None)
     if not rows:
         return ""
     out = io.StringIO()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from usbench.leaderboards.flat import entry_dict, row_dict
 from usbench.scores.registry import all_scores
 
 if TYPE_CHECKING:
     from usbench.contracts.score import Score
     from usbench.leaderboards.board import Leaderboard
-    from usbench.leaderboards.rows import Row
     from usbench.leaderboards.table import Table
 
 BOARD_SCHEMA_VERSION = 2
@@ -205,12 +204,6 @@ def as_dict(board: Leaderboard) -> dict[str, Any]:
     return {**found, "claims": [asdict(claim) for claim in board.claims]}
 
 
-def entry_dict(row: Row) -> dict[str, Any]:
-    """The submission of a row, null for one's own runs."""
-    entry = row.entry
-    return {"entry": entry.name if entry else None, "verified": entry.verified if entry else None}
-
-
 def _as_dict(board: Leaderboard, version: str) -> dict[str, Any]:
     return {
         "schema": BOARD_SCHEMA_VERSION,
@@ -220,54 +213,6 @@ def _as_dict(board: Leaderboard, version: str) -> dict[str, Any]:
         "reported": [asdict(one) for one in board.reported],
         "problems": [{"path": str(problem.path), "reason": problem.reason} for problem in board.problems],
     }
-
-
-def row_dict(row: Row) -> dict[str, Any]:
-    """One row as JSON-like values."""
-    low, high = row.interval or (None, None)
-    median, rank_low, rank_high = row.rank_interval or (None, None, None)
-    scores = dict(row.scores)
-    return {
-        "rank": row.rank,
-        "tier": row.tier,
-        "status": row.status,
-        "method": row.method,
-        "label": row.label,
-        "fusion": row.fusion,
-        "dsc": scores.pop("dsc"),
-        "dsc_low": low,
-        "dsc_high": high,
-        "seed_sd": row.seed_sd,
-        "p_raw": row.p_raw,
-        "p_leader": row.p_leader,
-        "rank_median": median,
-        "rank_low": rank_low,
-        "rank_high": rank_high,
-        **scores,
-        "parameters": row.parameters,
-        "trainable": row.trainable,
-        "frozen_elsewhere": row.frozen_elsewhere,
-        "gflops": row.gflops,
-        "ms_per_slice": row.ms_per_slice,
-        "memory_mb": row.memory_mb,
-        "train_seconds": row.train_seconds,
-        "device": row.device,
-        "cases": row.cases,
-        "folds_done": row.folds_done,
-        "folds": row.folds,
-        "seeds": seeds(row),
-        "weights": row.weights,
-        "data": row.data,
-        "settings": row.settings,
-        "patients": {case: _defined(scores["dsc"]) for case, scores in row.patients.items()},
-        "runs": list(row.runs),
-    }
-
-
-def seeds(row: Row) -> str:
-    """The number of seeds of a fold, or the fewest and the most."""
-    few, many = row.seeds
-    return str(many) if few == many else f"{few} to {many}"
 
 
 def _table_dict(table: Table) -> dict[str, Any]:
@@ -290,7 +235,3 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "split_half_tau": table.split_half_tau,
         "rows": [row_dict(row) for row in table.rows],
     }
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value

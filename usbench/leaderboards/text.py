@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from usbench.contracts.score import Score
 from usbench.leaderboards.board import Leaderboard
 from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, too_few
+from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.overall import Overall
-from usbench.leaderboards.plain import seeds
 from usbench.leaderboards.reported import Reported
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.stats import ALPHA, HALVES, RESAMPLES

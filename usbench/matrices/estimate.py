@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
-from usbench.results.io import Result, load_result
+from usbench.results.io import load_result
+from usbench.results.result import Result
 from usbench.storage.files import digest_of
 
 if TYPE_CHECKING:

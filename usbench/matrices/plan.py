@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from usbench.fusions.registry import FoundFusion
     from usbench.matrices.request import MatrixRequest
     from usbench.plugins.search import Found
-    from usbench.results.io import Result
+    from usbench.results.result import Result
     from usbench.runs.cell import Cell
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ from usbench.matrices.request import MatrixRequest
 from usbench.runtime.console import say
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from usbench.matrices.estimate import Measured
     from usbench.matrices.plan import NotApplicable, PlannedCell
-    from usbench.results.io import Result
+    from usbench.results.result import Results
 
 
-@dataclass
+@dataclass(repr=False)
 class Matrix:
     """A matrix after it was computed.
 
@@ -38,9 +41,26 @@ class Matrix:
     measured: dict[PlannedCell, Measured] = field(default_factory=dict)
 
     @property
-    def results(self) -> list[Result]:
+    def results(self) -> Results:
         """The finished cells."""
-        return [planned.result for planned in self.cells if planned.result is not None]
+        from usbench.results.result import Results
+
+        return Results(planned.result for planned in self.cells if planned.result is not None)
+
+    def to_frame(self) -> DataFrame:
+        """The finished cells as a data frame, a row each: as `usbench.run(...).to_frame()`."""
+        return self.results.to_frame()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Matrix: {len(self.cells)} cells, {len(self.results)} finished, {len(self.failed)} failed, "
+            f"{self.runs_dir}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The finished cells and the reasons of what failed, for a notebook."""
+        failed = "".join(f"<li>{escape(f'{name}: {reason}')}</li>" for name, reason in self.failed.items())
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.results._repr_html_()}<ul>{failed}</ul>"
 
     @property
     def failed(self) -> dict[str, str]:

@@ -18,7 +18,8 @@ import numpy as np
 from usbench.errors import UsbenchError
 from usbench.pages.figures import COLOURS, PICTURED_CASES, pick_slice, view_around
 from usbench.pages.shell import data_uri
-from usbench.results.io import Result, load_result
+from usbench.results.io import load_result
+from usbench.results.result import Result
 from usbench.storage.files import sha256_file
 
 if TYPE_CHECKING:

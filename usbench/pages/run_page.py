@@ -11,7 +11,8 @@ from typing import Any
 
 from usbench.pages.case_pictures import as_written, reduced
 from usbench.pages.shell import data_uri, escape, first_sort, shell
-from usbench.results.io import Result, case_columns, load_result, scores_of
+from usbench.results.io import case_columns, load_result, scores_of
+from usbench.results.result import Result
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 from usbench.storage.files import sha256_file, write_text
@@ -141,7 +142,7 @@ def _finite(text: str) -> float | None:
 
 def _cases(result: Result) -> str:
     means: dict[str, list[float]] = {}
-    for row in result.cases:
+    for row in result.rows:
         if not math.isnan(row["dsc"]):
             means.setdefault(row["case"], []).append(row["dsc"])
     order = sorted((math.fsum(values) / len(values), case) for case, values in means.items())
@@ -150,7 +151,7 @@ def _cases(result: Result) -> str:
     digits = {"tp": 0, "fp": 0, "fn": 0, "tn": 0, **{score.name: score.digits for score in known}}
     columns = case_columns(known)
     rows, classes = [], []
-    for row in result.cases:
+    for row in result.rows:
         cells: list[TableCell] = []
         for column in columns:
             value = row[column]

@@ -1,4 +1,4 @@
-"""Results on disk: one schema, written whole or not at all, and proof against later edits."""
+"""Results on disk: written whole or not at all, held against one schema, and proof against later edits."""
 
 from __future__ import annotations
 
@@ -7,141 +7,19 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from usbench.contracts.score import Score
 from usbench.errors import UsbenchError
+from usbench.results.result import Result
+from usbench.results.schema import SCHEMA_VERSION, typed
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
 from usbench.storage.files import digest_of, read_json, sha256_file, write_json, write_text
 
-SCHEMA_VERSION = 1
-
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
 PROTOCOL_VERSION = 3
-
-# Every key of result.json and what it says. A test holds real results against it.
-SCHEMA: dict[str, Any] = {
-    "schema": "version of this layout",
-    "usbench": "version of usbench",
-    "cell": {
-        "task": "name of the task",
-        "method": "name of the method",
-        "fusion": "early, hybrid, late, or one that a plugin brings",
-        "fold": "test fold, from 0",
-        "seed": "seed of every random draw",
-        "hash": "digest of everything that changes the outcome; names the folder",
-    },
-    "task": {
-        "name": "name of the task",
-        "title": "name for people",
-        "modalities": "the modalities used, in the task's order",
-        "classes": "the foreground classes, in the order of mask values from 1",
-        "merge_labels": "name of the class that all labels were merged into, or null",
-        "words": "words for prompts and pictures, of the modalities and of the classes",
-        "nsd_tolerance_mm": "tolerance of the normalised surface distance, mm",
-        "origin": "built in, folder, package or file",
-        "version": "version of the package that the task comes from",
-    },
-    "data": {
-        "kind": "phantom, sample (less than the full data set, or a user's own) or real (the full data set)",
-        "fingerprint": "SHA-256 over the content of all cases",
-        "cases": "number of cases in the data set",
-        "limit": "--limit, or null; a limited run is never ranked",
-        "agreement": "test case -> class -> Dice between two annotations of it, where a case has two",
-    },
-    "split": {
-        "folds": "number of folds",
-        "rule": "fixed (stored with usbench) or derived (from a hash of the case ids)",
-        "digest": "digest of the folds",
-        "train": "case ids trained on",
-        "test": "case ids scored",
-    },
-    "preset": "the preset that the configuration started from",
-    "config": "the effective configuration: data, train, fusion, method",
-    "method": {
-        "name": "name of the method",
-        "origin": "built in, package or file",
-        "source_hash": "SHA-256 of the code of the method: its file and those of its package that it uses",
-        "version": "version of the package that the method comes from",
-        "paper": "reference of the method",
-        "weights": "what the network started from",
-        "licence": "licence of those weights, or none",
-        "pretraining_overlap": "what is known of test cases in the pretraining data",
-    },
-    "fusion": {
-        "name": "name of the fusion",
-        "origin": "built in, package or file",
-        "version": "version of the package that the fusion comes from",
-        "source_hash": "SHA-256 of the code of a fusion that a plugin brings, else empty",
-        "paper": "reference of the fusion",
-        "label": "what tables and pages call it",
-        "colour": "what it is drawn in, or empty",
-    },
-    "remarks": "what of frozen features fell back or was cut, a line each",
-    "scores": "means over the classes of a case, then over cases; what is undefined is left out at each step",
-    "paper_style": "slice-wise numbers as the Zeus paper prints them; never ranked",
-    "cost": {
-        "parameters": "number of parameters",
-        "trainable": "number of parameters that are trained",
-        "frozen_elsewhere": "number of parameters of frozen parts that made features for the network",
-        "gflops_per_slice": "forward GFLOPs of one slice, 2 x multiply-adds, or null",
-        "ms_per_slice": "forward milliseconds of one slice while predicting",
-        "peak_memory_mb": "peak memory: of the GPU, or of the whole process on a CPU",
-        "memory_since": "what that is the peak since: start of training (cell), or of the process (process)",
-        "train_seconds": "seconds of training",
-        "seconds": "seconds of training, predicting and scoring",
-        "epochs": "epochs trained",
-        "device": "name of the device",
-        "devices": "number of devices",
-        "precision": "numerical precision",
-    },
-    "provenance": "when, where and with what it was computed",
-    "protocol": "digest of all that two rows must share to be compared",
-    "protocol_version": "version of the protocol, by which digests are taken; 2 where it is absent",
-    "files": "SHA-256 of each file beside this one",
-    "digest": "digest of all the above",
-}
-
-# Keys that came when results without them were there, each line together; those are read all the same.
-SINCE: tuple[tuple[str, ...], ...] = (
-    ("remarks",),
-    ("fusion",),
-    ("task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"),
-    ("cost.seconds",),
-    ("cost.memory_since",),
-    ("protocol_version", "fusion.label", "fusion.colour"),
-)
-
-
-def absent(part: str, block: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Which of `keys` a `block` of a result lacks, sorted, less those that came later and are not there.
-
-    part: name of the block within the result, "" for the result itself. What came together is there together.
-    """
-    prefix = f"{part}." if part else ""
-    excused: set[str] = set()
-    for names in SINCE:
-        own = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-        excused |= own if not own & set(block) else set()
-    return sorted(set(keys) - set(block) - excused)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished cell: `data` is its result.json, `cases` the rows of its cases.csv."""
-
-    path: Path
-    data: dict[str, Any]
-    cases: list[dict[str, Any]]
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """The mean of each score over classes within a case, then over cases; see `docs/metrics.md`."""
-        scores: dict[str, Any] = self.data["scores"]
-        return scores
 
 
 def run_folder(
@@ -246,7 +124,8 @@ def parse_cases(text: str, where: str) -> list[dict[str, Any]]:
                 columns[name] = [math.nan] * len(rows)
             else:
                 raise ValueError(f"it lacks the column {name}")
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        names = tuple(columns)
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     except (ValueError, csv.Error) as error:
         raise UsbenchError(
             f"{where}: cannot read the per-case scores ({error}); run the cell again"
@@ -277,7 +156,15 @@ def history_csv(rows: Iterable[Mapping[str, float]]) -> str:
 def write_result(folder: Path, data: dict[str, Any]) -> Result:
     """Write result.json, the last file of a run: with it, the cell is finished.
 
-    Adds the digests of every other file in `folder` and of the result itself.
+    Args:
+        folder: Of the run; its other files are there already.
+        data: All that `usbench.results.schema.ResultFile` says but the digests of the files and of the whole.
+
+    Returns:
+        The result, read back.
+
+    Raises:
+        UsbenchError: Where `data` does not fit the model; nothing is written then.
     """
     data = json.loads(json.dumps(data))
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
@@ -289,6 +176,7 @@ def write_result(folder: Path, data: dict[str, Any]) -> Result:
     }
     data.pop("digest", None)
     data["digest"] = digest_of(data)
+    typed(data, str(folder / "result.json"), "this is an error of usbench or of a plugin")
     write_json(folder / "result.json", data)
     return load_result(folder)
 
@@ -297,24 +185,40 @@ _REMEDY = "compute it again with usbench run --overwrite, or remove its folder"
 
 
 def check_result(data: Any, where: str, remedy: str = _REMEDY) -> None:
-    """Raise `UsbenchError`, naming `where` it is, for what is no result, of another schema, or edited."""
+    """Hold the content of a result.json against its version, its digest and `usbench.results.schema`.
+
+    Args:
+        data: What JSON gives.
+        where: The file, for the error.
+        remedy: What to do about it, for the error.
+
+    Raises:
+        UsbenchError: For what is no result, of another version of the schema, or edited, and for the first
+            key that is absent, unknown, or has a value that it cannot have.
+    """
     if not isinstance(data, dict) or "schema" not in data or "cell" not in data:
         raise UsbenchError(f"{where}: is not a result of usbench; {remedy}")
     if data["schema"] != SCHEMA_VERSION:
         raise UsbenchError(
             f"{where}: has schema version {data['schema']}, this usbench reads {SCHEMA_VERSION}; {remedy}"
         )
-    if missing := absent("", data, SCHEMA):
-        raise UsbenchError(f"{where}: lacks '{missing[0]}'; {remedy}")
-    if data["digest"] != digest_of({key: value for key, value in data.items() if key != "digest"}):
+    if "digest" in data and data["digest"] != digest_of({k: v for k, v in data.items() if k != "digest"}):
         raise UsbenchError(f"{where}: was edited after the run (its digest does not fit); {remedy}")
+    typed(data, where, remedy)
 
 
 def load_result(path: str | Path) -> Result:
-    """Read a finished cell from its folder or its result.json, and check that nobody changed it.
+    """Read a finished cell, and check that nobody changed it.
 
-    Raises `UsbenchError` naming the file where it is absent, not JSON, of another schema, or where
-    its content or that of its cases.csv is not what was written.
+    Args:
+        path: Its folder, or the result.json in there.
+
+    Returns:
+        The result; `result.cases` has a row a case and class.
+
+    Raises:
+        UsbenchError: naming the file where it is absent, not JSON, not as `docs/result.schema.json` says, or
+            where its content or that of its cases.csv is not what was written.
     """
     path = Path(path)
     file = path / "result.json" if path.is_dir() or path.suffix != ".json" else path

@@ -12,22 +12,14 @@ from typing import Any
 import numpy as np
 
 from usbench.errors import UsbenchError
-from usbench.results.io import Result, load_result, scores_of
+from usbench.results.io import load_result, scores_of
+from usbench.results.result import Result
 from usbench.scores.registry import all_scores
-
-# What the tables need of a result.
-_NUMBERS = {
-    "cell": ("fold", "seed"),
-    "data": ("cases",),
-    "split": ("folds",),
-    "cost": ("parameters", "trainable", "ms_per_slice"),
-}
-_OTHERS = {"data": ("kind", "limit"), "split": ("digest", "rule"), "config": ("data", "train")}
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A folder that was left out, and why. As text it is one line."""
+class LeftOut:
+    """A folder that tables leave out, and why. As text it is one line."""
 
     path: Path
     reason: str
@@ -62,36 +54,32 @@ class Run:
     lacking: frozenset[str] = frozenset()
 
 
-def collect(runs_dir: Path) -> tuple[list[Run], list[Problem]]:
+def collect(runs_dir: Path) -> tuple[list[Run], list[LeftOut]]:
     """The finished runs below `runs_dir`, in order of path, and what was left out.
 
     A run counts if `load_result` accepts it and its cases.csv holds every case of its test fold
     with every class. A cell that lies there twice counts once. Unfinished runs are listed too.
     """
     runs: list[Run] = []
-    problems: list[Problem] = []
+    left_out: list[LeftOut] = []
     seen: dict[tuple[Any, ...], Path] = {}
     for folder, finished in run_folders(runs_dir):
         if not finished:
-            problems.append(Problem(folder, "not finished; the same usbench run command goes on with it"))
+            left_out.append(LeftOut(folder, "not finished; the same usbench run command goes on with it"))
             continue
         try:
             result = load_result(folder)
             run = checked(result)
             key = cell_key(run.data)
         except UsbenchError as error:
-            problems.append(Problem(folder, str(error).replace(f"{folder}{os.sep}", "")))
-            continue
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit the schema ({error})"
-            problems.append(Problem(folder, f"result.json: {what}; compute it again or remove its folder"))
+            left_out.append(LeftOut(folder, str(error).replace(f"{folder}{os.sep}", "")))
             continue
         if key in seen:
-            problems.append(Problem(folder, f"the same cell as {seen[key]}; remove one of the two"))
+            left_out.append(LeftOut(folder, f"the same cell as {seen[key]}; remove one of the two"))
             continue
         seen[key] = folder
         runs.append(run)
-    return runs, problems
+    return runs, left_out
 
 
 def settings(data: dict[str, Any]) -> dict[str, Any]:
@@ -152,25 +140,22 @@ def run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
 def checked(result: Result) -> Run:
     """The run of a result.
 
-    Raises `UsbenchError`, or what a value of another type makes it raise, where it has not what the
-    tables need: numbers, and every case of its test fold with every class.
+    Args:
+        result: As `usbench.results.io.load_result` gives it.
+
+    Returns:
+        What the tables need of it.
+
+    Raises:
+        UsbenchError: Where its cases.csv has not every case of its test fold with every class, once.
     """
     data = result.data
-    for part, names in _NUMBERS.items():
-        for name in names:
-            if isinstance(data[part][name], bool) or not isinstance(data[part][name], int | float):
-                raise TypeError(f"{part}.{name} is {data[part][name]!r}, not a number")
-    for part, names in _OTHERS.items():
-        for name in names:
-            data[part][name]
-    if not 0 <= data["cell"]["fold"] < data["split"]["folds"]:
-        raise ValueError(f"fold {data['cell']['fold']} of {data['split']['folds']}")
     cases, classes = tuple(data["split"]["test"]), tuple(data["task"]["classes"])
     expected = [(case, name) for case in cases for name in classes]
-    found = {(row["case"], row["class"]): row for row in result.cases}
+    found = {(row["case"], row["class"]): row for row in result.rows}
     if lost := sorted(set(expected) - set(found)):
         raise UsbenchError(f"cases.csv: lacks case {lost[0][0]}, class {lost[0][1]}; compute the run again")
-    if not len(found) == len(expected) == len(result.cases):
+    if not len(found) == len(expected) == len(result.rows):
         raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
     scores = [score.name for score in all_scores()]
     picked = itemgetter(*scores)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench.results.digests import key_of, of_plugins, protocol_of
-from usbench.results.io import Result, load_result, run_folder
+from usbench.results.io import load_result, run_folder
+from usbench.results.result import Result
 
 if TYPE_CHECKING:
     from usbench.config import Config

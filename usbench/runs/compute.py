@@ -17,7 +17,8 @@ from usbench.contracts.request import CACHE_GB
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
-from usbench.results.io import Result, history_csv, load_result
+from usbench.results.io import history_csv, load_result
+from usbench.results.result import Result
 from usbench.runs.frozen import Frozen, frozen_of
 from usbench.runs.predict import predict_cases
 from usbench.runs.record import record

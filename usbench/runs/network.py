@@ -16,7 +16,8 @@ from usbench.contracts.request import CACHE_GB
 from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.errors import UsbenchError
 from usbench.results.digests import DEFAULTS
-from usbench.results.io import PROTOCOL_VERSION, Result, load_result
+from usbench.results.io import PROTOCOL_VERSION, load_result
+from usbench.results.result import Result
 from usbench.runs.frozen import frozen_features
 from usbench.runs.predict import predict_cases
 from usbench.storage.files import atomic_path, sha256_file

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from usbench import __version__
 from usbench.methods.cost import count_parameters, measure_gflops
-from usbench.results.io import PROTOCOL_VERSION, SCHEMA_VERSION, Result, write_result, write_tables
+from usbench.results.io import PROTOCOL_VERSION, write_result, write_tables
+from usbench.results.result import Result
+from usbench.results.schema import SCHEMA_VERSION
 from usbench.runs.network import FILE, write_network
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance

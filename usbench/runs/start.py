@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from usbench.contracts.request import CACHE_GB, Request
+from usbench.results.result import Results
 from usbench.runs.plan import make_cells, make_plan
 from usbench.runtime.console import say
 from usbench.runtime.devices import is_first_process, make_fabric, require_devices
 from usbench.storage.files import require_writable
-
-if TYPE_CHECKING:
-    from usbench.results.io import Result
 
 
 def run(
@@ -41,7 +39,7 @@ def run(
     overwrite: bool = False,
     keep_weights: bool = False,
     cache_gb: float = CACHE_GB,
-) -> list[Result]:
+) -> Results:
     """Compute cells of the benchmark, one for each fold.
 
     A finished cell is returned, not computed again, unless `overwrite`; a stopped one goes on from its last
@@ -73,7 +71,7 @@ def run(
         cache_gb: bound on stored features of frozen parts, in GB.
 
     Returns:
-        The results, in order of fold.
+        The results, in order of fold: a list, and with `to_frame()` a table.
 
     Raises:
         UsbenchError: one line that names what is wrong and the remedy.
@@ -82,7 +80,7 @@ def run(
     return run_request(Request(**locals()))
 
 
-def run_request(request: Request) -> list[Result]:
+def run_request(request: Request) -> Results:
     """Compute the cells that a request asks for.
 
     Args:
@@ -104,7 +102,7 @@ def run_request(request: Request) -> list[Result]:
     from usbench.runs.compute import compute
 
     fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
-    results = []
+    results = Results()
     for cell in cells:
         result, new = compute(cell, fabric, request.overwrite, request.keep_weights, request.cache_gb)
         if not new and fabric.is_global_zero:

@@ -17,9 +17,13 @@ T = TypeVar("T")
 @cache
 def console() -> Console:
     """The console on standard error; rich is imported on first use."""
+    from importlib.util import find_spec
+
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    # Without ipywidgets rich shows no bar in a notebook and warns of each: a notebook is then no terminal.
+    notebook = None if find_spec("ipywidgets") else False
+    return Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=notebook)
 
 
 def say(message: str) -> None:

@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import os_errors, write_text
@@ -17,32 +20,70 @@ LARGEST = 16 << 10
 
 _MOST_BRACKETS = 200
 
-# Every key of a card and what it says; all but those in OPTIONAL must be there and say something.
-CARD_SCHEMA: dict[str, str] = {
-    "schema": f"version of this layout, {CARD_VERSION}",
-    "entry": "name of the entry on the leaderboard, at most 60 characters",
-    "authors": "list of names",
-    "contact": "e-mail address or web page where the authors can be asked",
-    "paper": "full reference of the paper, or: unpublished",
-    "code": "link to the code, or: not public",
-    "commit": "commit, tag or version of that code, or: none",
-    "code_licence": "licence of the code",
-    "weights": "what the network starts from and where to get it, or: none",
-    "weights_data": "the data that those weights were trained on, or: none",
-    "weights_licence": "licence of those weights, or: none",
-    "hardware": "what the runs were computed on",
-    "hours": "hours of computing of all runs together, a number",
-    "notes": "anything else a reader should know (may be left out)",
-}
-OPTIONAL = ("notes",)
-
 _CONTROL = re.compile(r"\]\(|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-_LONGEST = {"entry": 60, "notes": 4000}
 
 
 def is_plain(text: str) -> bool:
     """Whether a text has no control characters and no Markdown link, which disguise what a reader sees."""
     return _CONTROL.search(text) is None
+
+
+def _checked_text(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("card", "is empty")
+    if not is_plain(text):
+        raise PydanticCustomError("card", "has control characters, line breaks or a link in Markdown")
+    return text
+
+
+def _checked_notes(text: str) -> str:
+    _checked_text(text.replace("\n", " "))
+    return text
+
+
+def _checked_entry(text: str) -> str:
+    if set(text) & set("[]<>|`*\\"):
+        raise PydanticCustomError("card", "has one of [ ] < > | ` * \\")
+    return text
+
+
+Text = Annotated[str, Field(max_length=1000), AfterValidator(_checked_text)]
+
+
+class Card(BaseModel):
+    """A card; all its keys but those with a default must be there and say something."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    schema_version: int = Field(
+        alias="schema",
+        ge=CARD_VERSION,
+        le=CARD_VERSION,
+        description=f"version of this layout, {CARD_VERSION}",
+    )
+    entry: Annotated[
+        str, Field(max_length=60), AfterValidator(_checked_text), AfterValidator(_checked_entry)
+    ] = Field(description="name of the entry on the leaderboard, at most 60 characters")
+    authors: list[Text] = Field(description="list of names")
+    contact: Text = Field(description="e-mail address or web page where the authors can be asked")
+    paper: Text = Field(description="full reference of the paper, or: unpublished")
+    code: Text = Field(description="link to the code, or: not public")
+    commit: Text = Field(description="commit, tag or version of that code, or: none")
+    code_licence: Text = Field(description="licence of the code")
+    weights: Text = Field(description="what the network starts from and where to get it, or: none")
+    weights_data: Text = Field(description="the data that those weights were trained on, or: none")
+    weights_licence: Text = Field(description="licence of those weights, or: none")
+    hardware: Text = Field(description="what the runs were computed on")
+    hours: float = Field(ge=0, lt=1e7, description="hours of computing of all runs together, a number")
+    notes: Annotated[str, Field(max_length=4000), AfterValidator(_checked_notes)] = Field(
+        default="", description="anything else a reader should know (may be left out)"
+    )
+
+
+KEYS: dict[str, str] = {
+    field.alias or name: str(field.description) for name, field in Card.model_fields.items()
+}
+"""Every key of a card and what it says."""
 
 
 def load_card(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
@@ -85,49 +126,39 @@ def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _problems(card: Mapping[Any, Any], where: str) -> list[str]:
-    found = [
-        f"{where}: {unknown('key', str(key)[:80], CARD_SCHEMA)}" for key in card if key not in CARD_SCHEMA
-    ]
-    for key, meaning in CARD_SCHEMA.items():
-        value = card.get(key)
-        if value is None or value in ("", []):
-            if key not in OPTIONAL:
-                state = "is empty" if key in card else "is missing"
-                found.append(f"{where}: '{key}' {state}; write the {meaning}")
-        elif why := _wrong(key, value):
+    said = {key: value for key, value in card.items() if value not in (None, "", [])}
+    try:
+        Card.model_validate(said)
+        return []
+    except ValidationError as error:
+        wrong = {str(one["loc"][0] if one["loc"] else ""): one for one in reversed(error.errors())}
+    found = [f"{where}: {unknown('key', str(key)[:80], KEYS)}" for key in card if key not in KEYS]
+    for key, meaning in KEYS.items():
+        if key in wrong:
+            missing = "is empty" if key in card else "is missing"
+            why = missing if wrong[key]["type"] == "missing" else _words(key, wrong[key])
             found.append(f"{where}: '{key}' {why}; write the {meaning}")
     return found
 
 
-def _wrong(key: str, value: Any) -> str:
-    """What is wrong with the value of a key, or ""."""
+def _words(key: str, error: ErrorDetails) -> str:
+    """What is wrong with the value of a key."""
+    if error["type"] == "card":
+        return error["msg"]
+    if error["type"] == "string_too_long":
+        return f"is longer than {error['ctx']['max_length']} characters"
     if key == "schema":
-        return "" if value == CARD_VERSION and not isinstance(value, bool) else f"is {str(value)[:40]}"
-    if key == "hours":
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        return "" if good and math.isfinite(value) and 0 <= value < 1e7 else "is not a number of hours"
-    if key == "authors" and not isinstance(value, list):
-        return "is not a list of names"
-    if key == "commit" and isinstance(value, int) and not isinstance(value, bool):
+        return f"is {str(error['input'])[:40]}"
+    if key == "commit" and isinstance(error["input"], int):
         return "is read as a number, quote it"
-    texts = value if key == "authors" else [value]
-    for text in texts:
-        if not isinstance(text, str) or not text.strip():
-            return "is not text" if key != "authors" else "is not a list of names"
-        if len(text) > _LONGEST.get(key, 1000):
-            return f"is longer than {_LONGEST.get(key, 1000)} characters"
-        if not is_plain(text.replace("\n", " ") if key == "notes" else text):
-            return "has control characters, line breaks or a link in Markdown"
-        if key == "entry" and set(text) & set("[]<>|`*\\"):
-            return "has one of [ ] < > | ` * \\"
-    return ""
+    return {"hours": "is not a number of hours", "authors": "is not a list of names"}.get(key, "is not text")
 
 
 def dump_card(card: Mapping[str, Any]) -> bytes:
-    """A card as YAML, in the order of `CARD_SCHEMA`; equal cards give equal bytes."""
+    """A card as YAML, in the order of its keys; equal cards give equal bytes."""
     import yaml
 
-    ordered = {key: card[key] for key in CARD_SCHEMA if card.get(key) not in (None, "", [])}
+    ordered = {key: card[key] for key in KEYS if card.get(key) not in (None, "", [])}
     text: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
     return text.encode()
 
@@ -143,7 +174,7 @@ def write_template(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
 
     known = _known(results)
     lines = ["# The card of a submission to usbench. Fill in what is empty; every line is shown to readers."]
-    for key, meaning in CARD_SCHEMA.items():
+    for key, meaning in KEYS.items():
         value = known.get(key)
         lines += ["", f"# {meaning}"]
         if value is None:
@@ -161,7 +192,7 @@ def _known(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     methods = [data["method"] for data in results]
 
     def common(key: str) -> str | None:
-        values = {str(method[key]) for method in methods}
+        values = {method.get(key) for method in methods}
         return values.pop() if len(values) == 1 else None
 
     if name := common("name"):

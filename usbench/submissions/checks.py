@@ -13,67 +13,19 @@ from typing import Any
 from usbench.contracts.names import PROTOCOLS, is_name
 from usbench.errors import UsbenchError, unknown
 from usbench.results.digests import DEFAULTS, LATER, key_of, of_plugins, protocol_of
-from usbench.results.io import PROTOCOL_VERSION, SCHEMA, Result, absent, case_columns, run_folder
+from usbench.results.io import PROTOCOL_VERSION, case_columns, run_folder
+from usbench.results.result import Result
 from usbench.results.usable import Run, cell_key, checked, row_key, table_key
 from usbench.submissions.card import is_plain
-
-_NUMBER = (int, float)
-# The types of what is read of a result.json; a tuple is a choice.
-_TYPES: dict[str, dict[str, Any]] = {
-    "cell": {"task": str, "method": str, "fusion": str, "fold": int, "seed": int, "hash": str},
-    "task": {
-        "name": str,
-        "title": str,
-        "modalities": list,
-        "classes": list,
-        "merge_labels": (str, type(None)),
-        "words": dict,
-        "nsd_tolerance_mm": _NUMBER,
-        "origin": str,
-        "version": str,
-    },
-    "data": {
-        "kind": str,
-        "fingerprint": str,
-        "cases": int,
-        "limit": (int, type(None)),
-        "agreement": dict,
-    },
-    "split": {"folds": int, "rule": str, "digest": str, "train": list, "test": list},
-    "config": {"data": dict, "train": dict, "fusion": dict, "method": dict},
-    "method": dict.fromkeys(SCHEMA["method"], str),
-    "fusion": dict.fromkeys(SCHEMA["fusion"], str),
-    "cost": {
-        "parameters": int,
-        "trainable": int,
-        "frozen_elsewhere": int,
-        "gflops_per_slice": (*_NUMBER, type(None)),
-        "ms_per_slice": _NUMBER,
-        "peak_memory_mb": _NUMBER,
-        "memory_since": str,
-        "train_seconds": _NUMBER,
-        "seconds": _NUMBER,
-        "epochs": int,
-        "device": str,
-        "devices": int,
-        "precision": str,
-    },
-    "paper_style": {},
-    "scores": {},
-    "provenance": {},
-    "files": {},
-}
-_TEXTS = ("usbench", "preset", "protocol")
-_KINDS = ("phantom", "sample", "real")
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A run of a submission. folder: its name in the archive. run: as the leaderboard reads it."""
+    """A run of a submission. folder: its name in the archive. rows: of cases.csv. run: as tables need it."""
 
     folder: str
     data: dict[str, Any]
-    cases: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
     run: Run
 
     @property
@@ -105,9 +57,16 @@ def prediction_name(case_id: str) -> str:
 
 
 def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong within a result.json that fits its own digest, a line each."""
-    yield from _shape_problems(data)
-    if not _fits(data):
+    """What is wrong within a result.json, a line each.
+
+    Args:
+        data: What `usbench.results.io.check_result` passed: its keys, types and digest are right.
+
+    Yields:
+        What a result of an honest run cannot say.
+    """
+    if problems := list(_content_problems(data)):
+        yield from problems
         return
     yield from _config_problems(data)
     cell, task, method = data["cell"], data["task"], data["method"]
@@ -117,8 +76,6 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
             f"{method['name']}"
         )
     yield from _fusion_problems(cell["fusion"], _plugin_fusion(data))
-    if data["data"]["kind"] not in _KINDS:
-        yield str(unknown("kind of data", data["data"]["kind"], _KINDS))
     if data["data"]["limit"] is not None:
         yield f"was computed with --limit {data['data']['limit']}; run it with all cases"
     yield from _hash_problems(data)
@@ -198,50 +155,16 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         yield "its hash is not the digest of its settings: method, settings, fold or data were edited"
 
 
-def _fits(data: Mapping[str, Any]) -> bool:
-    return next(_shape_problems(data), None) is None
-
-
-def _shape_problems(data: Mapping[str, Any]) -> Iterator[str]:
-    if more := sorted(set(data) - set(SCHEMA)):
-        yield f"has the key '{more[0][:60]}', which results do not have"
-    for part, types in _TYPES.items():
-        if part not in data and not absent("", data, [part]):
-            continue
-        block = data.get(part)
-        if not isinstance(block, dict):
-            yield f"'{part}' is not a mapping"
-            continue
-        known = SCHEMA[part] if isinstance(SCHEMA[part], dict) else types
-        if missing := absent(part, block, known):
-            yield f"lacks '{part}.{missing[0]}'"
-        if known and (more := sorted(set(block) - set(known))):
-            yield f"has the key '{part}.{more[0][:60]}', which results do not have"
-        for name, kind in types.items():
-            value = block.get(name)
-            if name in block and (not isinstance(value, kind) or isinstance(value, bool)):
-                yield f"'{part}.{name}' is of another type than results have"
-    for name in _TEXTS:
-        if not isinstance(data.get(name), str):
-            yield f"'{name}' is not text"
-    lists = [("task", "modalities"), ("task", "classes"), ("split", "train"), ("split", "test")]
-    for part, name in lists:
-        block = data.get(part)
-        values = block.get(name) if isinstance(block, dict) else None
-        if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
-            yield f"'{part}.{name}' is not a list of names"
-    task = data.get("task")
-    words = task.get("words") if isinstance(task, dict) else None
-    if isinstance(words, dict) and not all(isinstance(words.get(n), list) for n in ("modalities", "classes")):
-        yield "'task.words' is not a list of words for the modalities and one for the classes"
+def _content_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of other people's results has to be kept from, and what no task has."""
+    if not data["split"]["train"]:
+        yield "'split.train' is empty"
     if data.get("protocol_version", 2) not in (2, *DEFAULTS):
         given = str(data["protocol_version"])[:20]
         yield f"is of version {given} of the protocol, which goes up to {PROTOCOL_VERSION} here"
-    for part, name in (("split", "folds"), ("cell", "fold"), ("cell", "seed")):
-        block = data.get(part)
-        value = block.get(name) if isinstance(block, dict) else None
-        if isinstance(value, int) and not 0 <= value < (10_000 if name != "seed" else 2**31):
-            yield f"{name} {str(value)[:20]} is out of range"
+    for part, name in (("split", "folds"), ("cell", "fold")):
+        if data[part][name] >= 10_000:
+            yield f"{name} {str(data[part][name])[:20]} is out of range"
     values = list(_values(data))
     if not all(is_plain(value) for value in values if isinstance(value, str)):
         yield "holds control characters or a link in Markdown"
@@ -266,19 +189,26 @@ def _values(value: Any) -> Iterator[Any]:
         yield value
 
 
-def run_of(folder: str, data: dict[str, Any], cases: list[dict[str, Any]], path: Path) -> Submitted:
+def run_of(folder: str, data: dict[str, Any], rows: list[dict[str, Any]], path: Path) -> Submitted:
     """A run whose cases.csv holds every case of its test fold with every class, once.
 
-    data: passed by `result_problems`. path: what the leaderboard shows. Raises `UsbenchError`.
+    Args:
+        folder: Its name in the archive.
+        data: Its result.json, passed by `result_problems`.
+        rows: Of its cases.csv.
+        path: What the leaderboard shows.
+
+    Returns:
+        The run.
+
+    Raises:
+        UsbenchError: For other columns or other rows.
     """
-    if cases and tuple(cases[0]) != case_columns():
+    if rows and tuple(rows[0]) != case_columns():
         raise UsbenchError(
             f"cases.csv: its columns are not {', '.join(case_columns())}; compute the run again"
         )
-    try:
-        return Submitted(folder, data, cases, checked(Result(path, data, cases)))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UsbenchError(f"{folder}: cases.csv or result.json does not fit the schema ({error})") from error
+    return Submitted(folder, data, rows, checked(Result(path, data, rows)))
 
 
 def file_problems(data: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[str]:

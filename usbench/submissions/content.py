@@ -27,7 +27,7 @@ from usbench.submissions.checks import (
 
 @dataclass(frozen=True)
 class Submission:
-    """What an archive holds. sha256: of the archive. card: see `CARD_SCHEMA`. runs: in order of folder."""
+    """What an archive holds. sha256: of the archive. card: the keys of `Card`. runs: in order of folder."""
 
     path: Path
     sha256: str
@@ -87,13 +87,13 @@ def _run(archive: Archive, folder: str, digests: dict[str, str]) -> Submitted:
     digests.pop("result.json")
     for problem in file_problems(data, digests):
         raise refused(path, f"{folder}: {problem}")
-    cases = parse_cases(_text(archive, f"{folder}/cases.csv"), f"{where}/cases.csv")
+    rows = parse_cases(_text(archive, f"{folder}/cases.csv"), f"{where}/cases.csv")
     try:
         check_history(_text(archive, f"{folder}/history.csv"))
     except (ValueError, csv.Error) as error:
         raise refused(path, f"{folder}/history.csv is no table of numbers ({error})") from error
     try:
-        return run_of(folder, data, cases, path / folder)
+        return run_of(folder, data, rows, path / folder)
     except UsbenchError as error:
         raise refused(path, f"{folder}: {str(error).rpartition(';')[0] or error}") from error
 

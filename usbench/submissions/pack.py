@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
-from usbench.results.io import Result, load_result
+from usbench.results.io import load_result
+from usbench.results.result import Result
 from usbench.results.usable import run_folders
 from usbench.storage.files import os_errors
 from usbench.submissions.archive import CARD, is_member_name, largest, set_problem, write_archive
@@ -142,7 +143,7 @@ def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, byte
         except (ValueError, csv.Error) as error:
             wrong.append(f"{path}: history.csv is no table of numbers ({error}); compute the run again")
     try:
-        one = run_of(folder, data, result.cases, path)
+        one = run_of(folder, data, result.rows, path)
     except UsbenchError as error:
         wrong.append(f"{path}: {error}")
     if wrong:

@@ -52,7 +52,7 @@ def rescore(
             case with labels 0..K, and for a claim that is off by more than `TOLERANCE`.
     """
     known = scores_of(one.data)
-    claimed = {(row["case"], row["class"]): row for row in one.cases}
+    claimed = {(row["case"], row["class"]): row for row in one.rows}
     scores: list[list[ClassScore]] = []
     largest = 0.0
     for case_id in one.data["split"]["test"]:

@@ -1,0 +1,348 @@
+"""The content of a result.json as one typed model, by which it is read, checked and documented.
+
+Types are strict: a number as text, or yes and no for a number, is an error. Keys that came when results
+without them were there may be absent; what came together is there together (`TOGETHER`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import WithDefaultSchema
+
+from usbench.errors import UsbenchError
+from usbench.scores.registry import all_scores
+
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+Cost = Annotated[float, Field(ge=0)]
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Block(BaseModel):
+    """A mapping of a result.json that has no keys but those of its fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+def _later(**words: Any) -> Any:
+    """A key that results of an older usbench lack; it is None in Python then, and never null in the file."""
+    return Field(default=None, **words)
+
+
+class CellBlock(Block):
+    """Which cell of the benchmark it is."""
+
+    task: str = Field(description="name of the task")
+    method: str = Field(description="name of the method")
+    fusion: str = Field(description="early, hybrid, late, or one that a plugin brings")
+    fold: Count = Field(description="test fold, from 0")
+    seed: int = Field(ge=0, lt=2**31, description="seed of every random draw")
+    hash: str = Field(description="digest of everything that changes the outcome; names the folder")
+
+
+class WordsBlock(Block):
+    """Words for prompts and pictures."""
+
+    modalities: list[str] = Field(description="a word or more for each modality, in their order")
+    classes: list[str] = Field(description="a word or more for each class, in their order")
+
+
+class TaskBlock(Block):
+    """The task."""
+
+    name: str = Field(description="name of the task")
+    title: str = Field(description="name for people")
+    modalities: Names = Field(description="the modalities used, in the task's order")
+    classes: Names = Field(description="the foreground classes, in the order of mask values from 1")
+    merge_labels: str | None = Field(
+        description="name of the class that all labels were merged into, or null"
+    )
+    words: WordsBlock = _later(
+        description="words for prompts and pictures, of the modalities and of the classes"
+    )
+    nsd_tolerance_mm: Cost = _later(description="tolerance of the normalised surface distance, mm")
+    origin: str = _later(description="built in, folder, package or file")
+    version: str = _later(description="version of the package that the task comes from")
+
+
+class DataBlock(Block):
+    """The data."""
+
+    kind: Literal["phantom", "sample", "real"] = Field(
+        description="phantom, sample (less than the full data set, or a user's own) or real (all of it)"
+    )
+    fingerprint: str = Field(description="SHA-256 over the content of all cases")
+    cases: Count = Field(description="number of cases in the data set")
+    limit: int | None = Field(description="--limit, or null; a limited run is never ranked")
+    agreement: dict[str, dict[str, float]] = _later(
+        description="test case -> class -> Dice between two annotations of it, where a case has two"
+    )
+
+
+class SplitBlock(Block):
+    """Who was trained on and who was scored."""
+
+    folds: int = Field(ge=1, description="number of folds")
+    rule: Literal["fixed", "derived"] = Field(
+        description="fixed (stored with usbench) or derived (from a hash of the case ids)"
+    )
+    digest: str = Field(description="digest of the folds")
+    train: list[str] = Field(description="case ids trained on")
+    test: Names = Field(description="case ids scored")
+
+
+class ConfigBlock(Block):
+    """Every setting, by name."""
+
+    data: dict[str, Any] = Field(description="settings of the data")
+    train: dict[str, Any] = Field(description="settings of training")
+    fusion: dict[str, Any] = Field(description="settings of the fusion")
+    method: dict[str, Any] = Field(description="settings of the method")
+
+
+class MethodBlock(Block):
+    """The method."""
+
+    name: str = Field(description="name of the method")
+    origin: str = Field(description="built in, package or file")
+    source_hash: str = Field(
+        description="SHA-256 of the code of the method: its file and those of its package that it uses"
+    )
+    version: str = Field(description="version of the package that the method comes from")
+    paper: str = Field(description="reference of the method")
+    weights: str = Field(description="what the network started from")
+    licence: str = _later(description="licence of those weights, or none")
+    pretraining_overlap: str = Field(description="what is known of test cases in the pretraining data")
+
+
+class FusionBlock(Block):
+    """The fusion."""
+
+    name: str = Field(description="name of the fusion")
+    origin: str = Field(description="built in, package or file")
+    version: str = Field(description="version of the package that the fusion comes from")
+    source_hash: str = Field(description="SHA-256 of the code of a fusion that a plugin brings, else empty")
+    paper: str = Field(description="reference of the fusion")
+    label: str = _later(description="what tables and pages call it")
+    colour: str = _later(description="what it is drawn in, or empty")
+
+
+class PaperStyle(Block):
+    """Slice-wise numbers; NaN is null."""
+
+    paper_dsc: float | None = Field(description="DSC, a slice at a time, as the Zeus paper prints it")
+    paper_miou: float | None = Field(description="mean IoU with the background, a slice at a time")
+
+
+class CostBlock(Block):
+    """What the cell cost."""
+
+    parameters: Count = Field(description="number of parameters")
+    trainable: Count = Field(description="number of parameters that are trained")
+    frozen_elsewhere: Count = _later(
+        description="number of parameters of frozen parts that made features for the network"
+    )
+    gflops_per_slice: Cost | None = Field(
+        description="forward GFLOPs of one slice, 2 x multiply-adds, or null"
+    )
+    ms_per_slice: Cost = Field(description="forward milliseconds of one slice while predicting")
+    peak_memory_mb: Cost = Field(description="peak memory: of the GPU, or of the whole process on a CPU")
+    memory_since: Literal["cell", "process"] = _later(
+        description="what that is the peak since: start of training (cell), or of the process (process)",
+    )
+    train_seconds: Cost = Field(description="seconds of training")
+    seconds: Cost = _later(description="seconds of training, predicting and scoring")
+    epochs: Count = Field(description="epochs trained")
+    device: str = Field(description="name of the device")
+    devices: int = Field(ge=1, description="number of devices")
+    precision: str = Field(description="numerical precision")
+
+
+class Provenance(Block):
+    """When, where and with what it was computed; other versions of usbench may say other things too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    commit: str | None = _later(description="commit of usbench, or null")
+    finished: str = _later(description="day and time, UTC")
+    python: str = _later(description="version of Python")
+    platform: str = _later(description="operating system and processor")
+    packages: dict[str, str] = _later(description="version of each package that matters")
+    threads: int = _later(description="threads of torch")
+    cores: int | None = _later(description="processor cores, or null")
+
+
+def _scores_block(name: str, sentence: str, of_class: bool, **more: Any) -> type[Block]:
+    """A block with a number for each score, null where it is undefined."""
+    fields: dict[str, Any] = {}
+    for score in all_scores():
+        unit = f", {score.unit}" if score.unit else ""
+        field = _later if score.added else Field
+        key = score.name if of_class else score.mean_name
+        fields[key] = float | None, field(description=f"{score.sentence}{unit}")
+    return create_model(name, __base__=Block, __doc__=sentence, **fields, **more)
+
+
+ClassScores = _scores_block(
+    "ClassScores",
+    "Means of one class over cases.",
+    True,
+    cases=(Count, Field(description="number of cases in which it is scored")),
+)
+ScoresBlock = _scores_block(
+    "ScoresBlock",
+    "Macro means: over the classes within a case, then over cases.",
+    False,
+    cases=(Count, Field(description="number of cases with at least one scored class")),
+    unscored=(Count, Field(description="number of pairs of case and class without a DSC")),
+    classes=(dict[str, ClassScores], Field(description="the means of each class over cases")),  # type: ignore[valid-type]
+)
+
+
+class ResultFile(Block):
+    """The content of a result.json: one cell of the benchmark, what it was computed from, and its scores."""
+
+    model_config = ConfigDict(title="result.json")
+
+    schema_version: int = Field(
+        alias="schema", ge=SCHEMA_VERSION, le=SCHEMA_VERSION, description="version of this layout"
+    )
+    usbench: str = Field(description="version of usbench")
+    cell: CellBlock = Field(description="which cell of the benchmark it is")
+    task: TaskBlock = Field(description="the task")
+    data: DataBlock = Field(description="the data")
+    split: SplitBlock = Field(description="who was trained on and who was scored")
+    preset: str = Field(description="the preset that the configuration started from")
+    config: ConfigBlock = Field(description="the effective configuration: data, train, fusion, method")
+    method: MethodBlock = Field(description="the method")
+    fusion: FusionBlock = _later(description="the fusion")
+    remarks: list[str] = _later(description="what of frozen features fell back or was cut, a line each")
+    scores: ScoresBlock = Field(  # type: ignore[valid-type]
+        description="means over the classes of a case, then over cases; what is undefined is left out"
+    )
+    paper_style: PaperStyle = Field(
+        description="slice-wise numbers as the Zeus paper prints them; never ranked"
+    )
+    cost: CostBlock = Field(description="what the cell cost")
+    provenance: Provenance = Field(description="when, where and with what it was computed")
+    protocol: str = Field(description="digest of all that two rows must share to be compared")
+    protocol_version: int = _later(
+        ge=3, description="version of the protocol, by which digests are taken; 2 where it is absent"
+    )
+    files: dict[str, str] = Field(description="SHA-256 of each file beside this one")
+    digest: str = Field(description="digest of all the above")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.cell.fold >= self.split.folds:
+            raise PydanticCustomError(
+                "fold",
+                "cell.fold is {fold} of {folds} folds",
+                {"fold": self.cell.fold, "folds": self.split.folds},
+            )
+        blocks: dict[str, Any] = {"": self, "task": self.task, "scores": self.scores, "fusion": self.fusion}
+        # A block is None where a result lacks it.
+        there = {name: block.model_fields_set if block else () for name, block in blocks.items()}
+        for keys in _PLACES:
+            found = [name in there[block] for block, name in keys]
+            if any(found) and not all(found):
+                key = ".".join(part for part in keys[found.index(False)] if part)
+                raise PydanticCustomError("together", "lacks '{key}'", {"key": key})
+        return self
+
+
+def _together() -> tuple[tuple[str, ...], ...]:
+    added = sorted((s for s in all_scores() if s.added), key=lambda score: score.added)
+    return (
+        ("task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"),
+        ("protocol_version", "fusion.label", "fusion.colour"),
+        *(tuple(f"scores.{s.mean_name}" for s in some) for _, some in groupby(added, lambda s: s.added)),
+    )
+
+
+TOGETHER: tuple[tuple[str, ...], ...] = _together()
+"""Keys that came when results without them were there, each line together."""
+
+_PLACES = [[(key.rpartition(".")[0], key.rpartition(".")[2]) for key in keys] for keys in TOGETHER]
+
+_SHOULD_BE = {
+    "string_type": "not text",
+    "int_type": "not a whole number",
+    "int_from_float": "not a whole number",
+    "float_type": "not a number",
+    "finite_number": "not a finite number",
+    "list_type": "not a list",
+    "too_short": "empty",
+    "dict_type": "not a mapping",
+    "model_type": "not a mapping",
+    "model_attributes_type": "not a mapping",
+}
+
+
+class _Documented(GenerateJsonSchema):
+    """The JSON schema without the defaults of keys that may be absent: they are values in Python alone."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a result.json (draft 2020-12), as `docs/result.schema.json` holds it."""
+    found = ResultFile.model_json_schema(schema_generator=_Documented)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def typed(data: Mapping[str, Any], where: str, remedy: str) -> ResultFile:
+    """The content of a result.json, held against the model.
+
+    Args:
+        data: What JSON gives.
+        where: The file, for the error.
+        remedy: What to do about it, for the error.
+
+    Returns:
+        The same values with their types.
+
+    Raises:
+        UsbenchError: For the first key that is absent, unknown, or has a value that it cannot have.
+    """
+    try:
+        return ResultFile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsbenchError(f"{where}: {what_is_wrong(first)}; {remedy}") from error
+
+
+def what_is_wrong(error: ErrorDetails) -> str:
+    """One error of pydantic in words, with the key and the value: "'cost.epochs' is 'x', not a whole number".
+
+    Args:
+        error: One of `ValidationError.errors()`.
+
+    Returns:
+        Part of a line, without the file and the remedy.
+    """
+    key = ".".join(str(part)[:60] for part in error["loc"])
+    kind, value, more = error["type"], error["input"], error.get("ctx", {})
+    if kind == "missing":
+        return f"lacks '{key}'"
+    if kind == "extra_forbidden":
+        return f"has the key '{key}', which results do not have"
+    if not key:
+        return error["msg"]
+    shown = ascii(value) if isinstance(value, str) else repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    if kind in _SHOULD_BE:
+        return f"'{key}' is {shown}, {_SHOULD_BE[kind]}"
+    if kind == "literal_error":
+        return f"'{key}' is {shown}, not {more['expected']}"
+    if kind == "greater_than_equal":
+        return f"'{key}' is {shown}, less than {more['ge']}"
+    return f"'{key}' is {shown}: {error['msg']}"
