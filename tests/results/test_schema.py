@@ -18,7 +18,7 @@ import usbench
 from usbench.errors import UsbenchError
 from usbench.leaderboards import build
 from usbench.results.io import write_result
-from usbench.results.schema import ResultFile, json_schema
+from usbench.results.schema import json_schema, result_model
 from usbench.submissions.archive import opened
 from usbench.submissions.content import read_submission
 
@@ -66,7 +66,7 @@ def verdict(data: Any) -> str:
     from pydantic import ValidationError
 
     try:
-        ResultFile.model_validate(data)
+        result_model().model_validate(data)
         return ""
     except ValidationError as error:
         return error.errors()[0]["type"]

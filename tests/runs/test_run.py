@@ -19,7 +19,7 @@ from kit.places import ROOT
 
 import usbench
 from usbench.results.io import load_result
-from usbench.results.schema import Block, ResultFile
+from usbench.results.schema import Block, result_model
 
 SMALL = {"train.epochs": 1, "data.size": 32}
 
@@ -78,7 +78,7 @@ def check_keys(block: dict[str, Any], model: type[Block]) -> None:
 
 def test_result_has_exactly_the_keys_of_the_schema(finished: Any) -> None:
     written = json.loads((finished.path / "result.json").read_text())
-    check_keys(written, ResultFile)
+    check_keys(written, result_model())
     assert written["data"]["kind"] == "phantom"
     assert written["cost"]["parameters"] == written["cost"]["trainable"] > 14_000_000
     assert written["cost"]["gflops_per_slice"] > 0.1

@@ -1,20 +1,22 @@
 """The content of a result.json as one typed model, by which it is read, checked and documented.
 
 Types are strict: a number as text, or yes and no for a number, is an error. Keys that came when results
-without them were there may be absent; what came together is there together (`TOGETHER`).
+without them were there may be absent; what came together is there together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import groupby
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import WithDefaultSchema
 
+from usbench.contracts.score import Score
 from usbench.errors import UsbenchError
 from usbench.scores.registry import all_scores
 
@@ -179,10 +181,12 @@ class Provenance(Block):
     cores: int | None = _later(description="processor cores, or null")
 
 
-def _scores_block(name: str, sentence: str, of_class: bool, **more: Any) -> type[Block]:
+def _scores_block(
+    scores: Sequence[Score], name: str, sentence: str, of_class: bool, **more: Any
+) -> type[Block]:
     """A block with a number for each score, null where it is undefined."""
     fields: dict[str, Any] = {}
-    for score in all_scores():
+    for score in scores:
         unit = f", {score.unit}" if score.unit else ""
         field = _later if score.added else Field
         key = score.name if of_class else score.mean_name
@@ -190,26 +194,18 @@ def _scores_block(name: str, sentence: str, of_class: bool, **more: Any) -> type
     return create_model(name, __base__=Block, __doc__=sentence, **fields, **more)
 
 
-ClassScores = _scores_block(
-    "ClassScores",
-    "Means of one class over cases.",
-    True,
-    cases=(Count, Field(description="number of cases in which it is scored")),
-)
-ScoresBlock = _scores_block(
-    "ScoresBlock",
-    "Macro means: over the classes within a case, then over cases.",
-    False,
-    cases=(Count, Field(description="number of cases with at least one scored class")),
-    unscored=(Count, Field(description="number of pairs of case and class without a DSC")),
-    classes=(dict[str, ClassScores], Field(description="the means of each class over cases")),  # type: ignore[valid-type]
-)
+_MEANS = "means over the classes of a case, then over cases; what is undefined is left out"
 
 
 class ResultFile(Block):
-    """The content of a result.json: one cell of the benchmark, what it was computed from, and its scores."""
+    """The content of a result.json: one cell of the benchmark, what it was computed from, and its scores.
+
+    The keys of `scores` are those of the scores that there are: `result_model` gives the model with them.
+    """
 
     model_config = ConfigDict(title="result.json")
+    together: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Keys that came when results without them were there, each line together."""
 
     schema_version: int = Field(
         alias="schema", ge=SCHEMA_VERSION, le=SCHEMA_VERSION, description="version of this layout"
@@ -224,9 +220,7 @@ class ResultFile(Block):
     method: MethodBlock = Field(description="the method")
     fusion: FusionBlock = _later(description="the fusion")
     remarks: list[str] = _later(description="what of frozen features fell back or was cut, a line each")
-    scores: ScoresBlock = Field(  # type: ignore[valid-type]
-        description="means over the classes of a case, then over cases; what is undefined is left out"
-    )
+    scores: Block = Field(description=_MEANS)
     paper_style: PaperStyle = Field(
         description="slice-wise numbers as the Zeus paper prints them; never ranked"
     )
@@ -250,27 +244,50 @@ class ResultFile(Block):
         blocks: dict[str, Any] = {"": self, "task": self.task, "scores": self.scores, "fusion": self.fusion}
         # A block is None where a result lacks it.
         there = {name: block.model_fields_set if block else () for name, block in blocks.items()}
-        for keys in _PLACES:
-            found = [name in there[block] for block, name in keys]
+        for keys in self.together:
+            found = [name in there[block] for block, _, name in (key.rpartition(".") for key in keys)]
             if any(found) and not all(found):
-                key = ".".join(part for part in keys[found.index(False)] if part)
-                raise PydanticCustomError("together", "lacks '{key}'", {"key": key})
+                raise PydanticCustomError("together", "lacks '{key}'", {"key": keys[found.index(False)]})
         return self
 
 
-def _together() -> tuple[tuple[str, ...], ...]:
-    added = sorted((s for s in all_scores() if s.added), key=lambda score: score.added)
-    return (
+def result_model() -> type[ResultFile]:
+    """The model of a result.json with a key for each score that there is."""
+    return _model_of(all_scores())
+
+
+@cache
+def _model_of(scores: tuple[Score, ...]) -> type[ResultFile]:
+    of_class = _scores_block(
+        scores,
+        "ClassScores",
+        "Means of one class over cases.",
+        True,
+        cases=(Count, Field(description="number of cases in which it is scored")),
+    )
+    of_all = _scores_block(
+        scores,
+        "ScoresBlock",
+        "Means over the classes of a case, then over cases.",
+        False,
+        cases=(Count, Field(description="number of cases with at least one scored class")),
+        unscored=(Count, Field(description="number of pairs of case and class without a DSC")),
+        classes=(dict[str, of_class], Field(description="the means of each class over cases")),  # type: ignore[valid-type]
+    )
+    model = create_model(
+        "ResultFile",
+        __base__=ResultFile,
+        __doc__="One cell of the benchmark, what it was computed from, and its scores.",
+        scores=(of_all, Field(description=_MEANS)),
+    )
+    added = sorted((score for score in scores if score.added), key=lambda score: score.added)
+    model.together = (
         ("task.words", "task.nsd_tolerance_mm", "task.origin", "task.version"),
         ("protocol_version", "fusion.label", "fusion.colour"),
         *(tuple(f"scores.{s.mean_name}" for s in some) for _, some in groupby(added, lambda s: s.added)),
     )
+    return model
 
-
-TOGETHER: tuple[tuple[str, ...], ...] = _together()
-"""Keys that came when results without them were there, each line together."""
-
-_PLACES = [[(key.rpartition(".")[0], key.rpartition(".")[2]) for key in keys] for keys in TOGETHER]
 
 _SHOULD_BE = {
     "string_type": "not text",
@@ -295,7 +312,7 @@ class _Documented(GenerateJsonSchema):
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a result.json (draft 2020-12), as `docs/result.schema.json` holds it."""
-    found = ResultFile.model_json_schema(schema_generator=_Documented)
+    found = result_model().model_json_schema(schema_generator=_Documented)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
@@ -314,7 +331,7 @@ def typed(data: Mapping[str, Any], where: str, remedy: str) -> ResultFile:
         UsbenchError: For the first key that is absent, unknown, or has a value that it cannot have.
     """
     try:
-        return ResultFile.model_validate(data)
+        return result_model().model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsbenchError(f"{where}: {what_is_wrong(first)}; {remedy}") from error
