@@ -31,6 +31,7 @@ from usbench.leaderboards.board import build
 from usbench.methods.registry import all_problems
 from usbench.storage.files import digest_of
 from usbench.submissions.card import dump_card
+from usbench.results.schema import typed
 from usbench.submissions.checks import result_problems
 from usbench.submissions.pack import submit
 from usbench.submissions.verify import verify
@@ -168,11 +169,15 @@ def test_a_submission_on_it_under_a_fusion_of_a_plugin_verifies(data: Path, tmp_
         (lambda result: result["fusion"].update(source_hash="0" * 64), "its hash is not the digest"),
         (lambda result: result["task"].update(nsd_tolerance_mm=50), "its protocol is not the digest"),
         (lambda result: result["fusion"].update(origin="built in"), "unknown fusion 'gated-late'"),
-        (lambda result: result["task"].pop("words"), "lacks 'task.words'"),
     ):
         result = json.loads(json.dumps(results[0].data))
         change(result)
         assert any(message in problem for problem in result_problems(result)), message
+    # What has not even the keys does not come so far.
+    result = json.loads(json.dumps(results[0].data))
+    del result["task"]["words"]
+    with pytest.raises(UsbenchError, match=r"result\.json: lacks 'task\.words'; compute it again"):
+        typed(result, "result.json", "compute it again")
 
 
 def _but(name: str, words: dict[str, Any]) -> dict[str, Any]:
