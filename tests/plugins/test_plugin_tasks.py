@@ -29,9 +29,9 @@ from usbench.datasets.tasks import get_task, search_tasks, task_from_folder
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import build
 from usbench.methods.registry import all_problems
+from usbench.results.schema import typed
 from usbench.storage.files import digest_of
 from usbench.submissions.card import dump_card
-from usbench.results.schema import typed
 from usbench.submissions.checks import result_problems
 from usbench.submissions.pack import submit
 from usbench.submissions.verify import verify
