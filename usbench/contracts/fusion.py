@@ -74,6 +74,16 @@ class Fusion:
     def network(
         self, method: Method, task: Task, settings: Mapping[str, Any], own: Mapping[str, Any]
     ) -> nn.Module:
-        """What `build` makes of an encoder and a decoder; own: the settings of the fusion."""
+        """What `build` makes of an encoder and a decoder.
+
+        Args:
+            method: The method that gives the encoder and the decoder.
+            task: Its M modalities and K classes.
+            settings: The settings of the method.
+            own: The settings of the fusion.
+
+        Returns:
+            A network from images [B, M, H, W] to logits [B, K, H, W].
+        """
         words = (dict(own),) if self.settings else ()
         return self.build(method, task, dict(settings), *words)

@@ -58,7 +58,13 @@ KINDS = (METHOD, TASK, FUSION)
 class Found:
     """Something that can be asked for by name; `load` imports it.
 
-    origin: "built in", "package NAME VERSION", or "file PATH". version: of the package, or "".
+    Attributes:
+        name: Its name.
+        origin: "built in", "package NAME VERSION", or "file PATH".
+        version: Of the package, or "".
+        entry: How it is loaded.
+        path: The plugin file, if it is in one.
+        kind: What kind of thing it is.
     """
 
     name: str
