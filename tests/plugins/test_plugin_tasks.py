@@ -15,11 +15,11 @@ import nibabel
 import numpy as np
 import pytest
 from kit.built_in_cell import built_in_cell
-from kit.places import ROOT, TINY
+from kit.own_task import CASES, MSD_TASK, OWN, SHAPE, SMALL, cell_words, changed, save, volumes, write
+from kit.places import TINY
 from kit.tampering import CARD
 
 import usbench
-from usbench.contracts.settings import DataSettings
 from usbench.datasets.check import check
 from usbench.datasets.readers.layouts import open_reader
 from usbench.datasets.resolve import find_data
@@ -35,32 +35,6 @@ from usbench.submissions.card import dump_card
 from usbench.submissions.checks import result_problems
 from usbench.submissions.pack import submit
 from usbench.submissions.verify import verify
-
-OWN = ROOT / "examples" / "own_task.py"
-CASES = ("patient-01", "patient-02", "patient-03", "patient-10")
-SHAPE = (20, 18, 6)
-SMALL = DataSettings(size=32)
-
-MSD_TASK = """
-from usbench import Modality, Structure, Task
-TASK = Task(name="two-msd", title="Liver", folder="Task99_Liver",
-    modalities=(Modality("t1", "T1", aliases=("T1w",)), Modality("t2", "T2")),
-    classes=(Structure("liver", "liver", labels=(1,)), Structure("lesion", "lesion", labels=(2,))),
-    nsd_tolerance_mm=2.0, licence="none", citation="nobody")
-"""
-
-
-def volumes(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Two scans and a mask with values 0, 1, 2 of one patient, and an oblique affine."""
-    rng = np.random.default_rng(number)
-    mask = np.zeros(SHAPE, dtype=np.uint8)
-    mask[4:14, 5:13, 1:5] = 1
-    mask[6 : 9 + number % 3, 7:10, 2:4] = 2
-    scans = {}
-    for name, contrast in (("t1", 3.0), ("t2", -2.0)):
-        scans[name] = (mask * contrast + rng.normal(5, 1, SHAPE)).astype(np.float32)
-    affine = np.array([[-1.5, 0.1, 0, 20], [0.1, 1.5, 0, -30], [0, 0, 4, 5 + number], [0, 0, 0, 1]])
-    return {**scans, "mask": mask}, affine
 
 
 @pytest.fixture(scope="module")
@@ -83,36 +57,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (msd / "dataset.json").write_text(json.dumps(described))
     return root
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(array, affine), path)
-
-
-def write(folder: Path, text: str, name: str = "plugin.py") -> Path:
-    (folder / name).write_text(text)
-    return folder / name
-
-
-def changed(folder: Path, *pairs: tuple[str, str]) -> Path:
-    """The example's file with some of its text replaced."""
-    text = OWN.read_text()
-    for old, new in pairs:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return write(folder, text)
-
-
-def cell_words(data: Path, runs: Path, *plugins: Path) -> dict[str, Any]:
-    return {
-        "task": "two-scans",
-        "data_dir": data,
-        "plugins": [*(plugins or (OWN,)), TINY],
-        "preset": "smoke",
-        "device": "cpu",
-        "runs_dir": runs,
-    }
 
 
 def test_an_own_reader_gives_what_the_decathlon_reader_gives(data: Path, tmp_path: Path) -> None:
