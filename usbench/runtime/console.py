@@ -21,7 +21,7 @@ def console() -> Console:
 
     from rich.console import Console
 
-    # Without ipywidgets rich shows no bar in a notebook and warns of each: a notebook is then no terminal.
+    # Without ipywidgets rich shows no bar in a notebook and warns of each; this way it redraws a line.
     notebook = None if find_spec("ipywidgets") else False
     return Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=notebook)
 
