@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from usbench.contracts.method import EncoderDecoder, Feature, Method
     from usbench.contracts.problem import DataProblem
     from usbench.contracts.request import Request
+    from usbench.contracts.watcher import Watcher
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
     from usbench.results.io import load_result
@@ -58,6 +59,7 @@ __all__ = [
     "Structure",
     "Task",
     "UsbenchError",
+    "Watcher",
     "__version__",
     "check",
     "leaderboard",
@@ -84,6 +86,7 @@ _LAZY = {
     "Request": ("usbench.contracts.request", "Request"),
     "Structure": ("usbench.contracts.data", "Structure"),
     "Task": ("usbench.contracts.data", "Task"),
+    "Watcher": ("usbench.contracts.watcher", "Watcher"),
     "leaderboard": ("usbench.leaderboards.board", "build"),
     "load_network": ("usbench.runs.network", "load_network"),
     "load_result": ("usbench.results.io", "load_result"),

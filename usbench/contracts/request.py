@@ -11,6 +11,9 @@ from typing import Any, Literal
 from usbench.contracts.options import Option, Options, command_words, option, options_of
 from usbench.runtime.devices import DEVICES, PRECISIONS
 
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
+"""The experiment trackers, see `usbench.runs.watchers.loggers`."""
+
 CACHE_GB = 50.0
 """Default bound on stored features of frozen parts, in GB."""
 
@@ -82,6 +85,13 @@ class Request(Options):
     overwrite: bool = option(False, "Compute finished cells again.", kind="switch", commands=("run",))
     keep_weights: bool = option(
         False, "Keep the trained weights beside the result.", kind="switch", commands=("run",)
+    )
+    loggers: tuple[str, ...] = option(
+        (),
+        "Follow the run with tensorboard, csv, wandb or mlflow; may be repeated.",
+        flag="logger",
+        repeated=True,
+        choices=LOGGERS,
     )
     cache_gb: float = option(
         CACHE_GB,

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from usbench.runtime.console import duration
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
@@ -21,13 +23,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 16
 _EVERY = 1.0  # seconds between two looks at the folders
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that fits: 34 s, 14 min, 2.3 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class View:

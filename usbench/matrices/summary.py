@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from usbench.matrices.failures import NAME, Failures
-from usbench.matrices.live import duration
+from usbench.runtime.console import duration
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Table

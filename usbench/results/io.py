@@ -21,6 +21,12 @@ from usbench.storage.files import digest_of, read_json, sha256_file, write_json,
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
 PROTOCOL_VERSION = 3
 
+LOG = "log.txt"
+LOGS = "logs"
+"""The log of a run and the folder of its trackers: they grow after the result is written."""
+
+_NO_DIGEST = ("result.json", "checkpoint.pt", "report.html", LOG)
+
 
 def run_folder(
     runs_dir: Path, task: str, kind: str, method: str, fusion: str, fold: int, seed: int, key: str
@@ -171,8 +177,8 @@ def write_result(folder: Path, data: dict[str, Any]) -> Result:
     data["files"] = {
         name: sha256_file(folder / name)
         for name in names
-        if name not in ("result.json", "checkpoint.pt")
-        and not any(part.startswith(".") for part in Path(name).parts)
+        if name not in _NO_DIGEST
+        and not any(part.startswith(".") or part == LOGS for part in Path(name).parts)
     }
     data.pop("digest", None)
     data["digest"] = digest_of(data)

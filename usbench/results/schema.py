@@ -230,7 +230,9 @@ class ResultFile(Block):
     protocol_version: int = _later(
         ge=3, description="version of the protocol, by which digests are taken; 2 where it is absent"
     )
-    files: dict[str, str] = Field(description="SHA-256 of each file beside this one")
+    files: dict[str, str] = Field(
+        description="SHA-256 of each file beside this one, but for logs and pages, which come later"
+    )
     digest: str = Field(description="digest of all the above")
 
     @model_validator(mode="after")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from usbench.contracts.request import CACHE_GB
+from usbench.contracts.watcher import CellFacts, Watcher
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
@@ -24,8 +24,14 @@ from usbench.runs.predict import predict_cases
 from usbench.runs.record import record
 from usbench.runs.score import score_cases
 from usbench.runs.train import History, fit
+from usbench.runs.watchers.group import Watchers
+from usbench.runs.watchers.log_file import LogFile
+from usbench.runs.watchers.loggers import make_loggers
+from usbench.runs.watchers.terminal import terminal_watcher
 from usbench.runtime.console import say
+from usbench.runtime.devices import device_name
 from usbench.runtime.memory import forget_peak
+from usbench.scores.case import ClassScore
 from usbench.storage.files import locked, os_errors, write_text
 
 if TYPE_CHECKING:
@@ -61,16 +67,32 @@ def compute(
     overwrite: bool = False,
     keep_weights: bool = False,
     cache_gb: float = CACHE_GB,
+    watchers: Sequence[Watcher] = (),
 ) -> tuple[Result, bool]:
-    """The cell's result, and whether it was computed now (else it was there).
+    """Compute a cell, unless it was computed before.
 
-    A cell that was stopped goes on from its last finished epoch. With several devices every
-    process calls this; the first one writes. cache_gb: bound on stored features of frozen parts.
+    A cell that was stopped goes on from its last finished epoch. With several devices every process calls
+    this; the first one writes and speaks.
+
+    Args:
+        cell: the cell; its request names the loggers.
+        fabric: the device and the numerical precision.
+        overwrite: compute it again where it is finished.
+        keep_weights: write the trained network too.
+        cache_gb: bound on stored features of frozen parts, in GB (10^9 bytes).
+        watchers: of the user, beside what a terminal shows, `log.txt` and the loggers.
+
+    Returns:
+        The result, and whether it was computed now.
+
+    Raises:
+        CellBusy: where another process computes the cell.
+        UsbenchError: for what goes wrong, in one line.
     """
     if not fabric.is_global_zero:
         if overwrite or cell.finished() is None:
             fabric.barrier()  # The first process computes the features, the others read them.
-            _train(cell, fabric, frozen_of(cell, fabric.device, cache_gb))
+            _train(cell, fabric, frozen_of(cell, fabric.device, cache_gb), Watchers([]))
             fabric.barrier()
         return load_result(cell.folder), True
     with _locked(cell.folder):
@@ -83,14 +105,37 @@ def compute(
             (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
             return done, False
         _sweep(cell.folder)
-        frozen = frozen_of(cell, fabric.device, cache_gb)
-        fabric.barrier()
-        since = forget_peak(fabric.device)
-        network, history = _train(cell, fabric, frozen)
-        result = _evaluate(cell, fabric, network, history, frozen, keep_weights, since)
+        own = [LogFile(), terminal_watcher(), *make_loggers(cell.request.loggers)]
+        with Watchers([*own, *watchers]) as watching:
+            watching.on_start(_facts(cell, fabric), cell.config.train.epochs)
+            frozen = frozen_of(cell, fabric.device, cache_gb)
+            fabric.barrier()
+            since = forget_peak(fabric.device)
+            network, history = _train(cell, fabric, frozen, watching)
+            result = _evaluate(cell, fabric, network, history, frozen, keep_weights, since, watching)
+            watching.on_result(result)
         (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
         fabric.barrier()
         return result, True
+
+
+def _facts(cell: Cell, fabric: Fabric) -> CellFacts:
+    """What watchers are told of a cell."""
+    return CellFacts(
+        task=cell.task.name,
+        method=cell.method.name,
+        fusion=cell.fusion,
+        fold=cell.fold,
+        seed=cell.seed,
+        hash=cell.key,
+        folder=cell.folder,
+        device=device_name(fabric.device),
+        modalities=cell.task.modality_names,
+        classes=cell.task.class_names,
+        train=tuple(cell.split.train(cell.fold)),
+        test=tuple(cell.split.test(cell.fold)),
+        settings=cell.config.as_dict(),
+    )
 
 
 def _sweep(folder: Path) -> None:
@@ -99,7 +144,7 @@ def _sweep(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _train(cell: Cell, fabric: Fabric, frozen: Frozen) -> tuple[nn.Module, History]:
+def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tuple[nn.Module, History]:
     torch.manual_seed(cell.seed * 7919 + cell.fold)
     network = build_model(cell.method, cell.task, cell.found_fusion.fusion, cell.config)
     train_ids = cell.split.train(cell.fold)
@@ -118,37 +163,20 @@ def _train(cell: Cell, fabric: Fabric, frozen: Frozen) -> tuple[nn.Module, Histo
             "check the masks of " + ", ".join(train_ids)
         )
     checkpoint = cell.folder / "checkpoint.pt"
-    title = f"{cell.task.name} {cell.method.name} {cell.fusion} fold {cell.fold} seed {cell.seed}"
-    with _epoch_bar(title, cell.config.train.epochs, fabric.is_global_zero) as on_epoch:
 
-        def after_epoch(history: History) -> None:
-            if fabric.is_global_zero:
-                write_text(cell.folder / "history.csv", history_csv(history.rows))
-            on_epoch(history)
-
-        if checkpoint.exists() and fabric.is_global_zero:
+    def before(history: History) -> None:
+        if history.rows and fabric.is_global_zero:
             say(f"{checkpoint}: going on from the last finished epoch")
-        history = fit(
-            network, slices, cell.config.train, fabric, cell.seed, checkpoint, cell.key, after_epoch
-        )
+        watching.on_training(history.rows)
+
+    def after_epoch(history: History) -> None:
+        if fabric.is_global_zero:
+            write_text(cell.folder / "history.csv", history_csv(history.rows))
+        watching.on_epoch(history.rows[-1])
+
+    settings = cell.config.train
+    history = fit(network, slices, settings, fabric, cell.seed, checkpoint, cell.key, after_epoch, before)
     return network, history
-
-
-@contextlib.contextmanager
-def _epoch_bar(title: str, epochs: int, shown: bool) -> Iterator[Any]:
-    if not shown:
-        yield lambda history: None
-        return
-    from usbench.runtime.console import progress
-
-    with progress() as bar:
-        task = bar.add_task(f"{title}: training", total=epochs)
-
-        def on_epoch(history: History) -> None:
-            loss = history.rows[-1]["loss"]
-            bar.update(task, completed=history.epochs, description=f"{title}: training, loss {loss:.3f}")
-
-        yield on_epoch
 
 
 def _evaluate(
@@ -159,10 +187,9 @@ def _evaluate(
     frozen: Frozen,
     keep_weights: bool,
     memory_since: str,
+    watching: Watchers,
 ) -> Result:
     """Predict the test cases, score their masks, and record both; every case is opened once."""
-    from usbench.runtime.console import track
-
     start = time.perf_counter()
     test_ids = cell.split.test(cell.fold)
     predicted = predict_cases(
@@ -175,7 +202,11 @@ def _evaluate(
         fabric,
         cell.folder / "predictions",
     )
-    evaluated = score_cases(track(predicted, "predicting and scoring", len(test_ids)), cell.task)
+
+    def on_case(case_id: str, scores: list[ClassScore]) -> None:
+        watching.on_case(case_id, {score.name: score.scores for score in scores})
+
+    evaluated = score_cases(predicted, cell.task, on_case)
     return record(
         cell,
         fabric,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.request import CACHE_GB, Request
 from usbench.results.result import Results
 from usbench.runs.plan import make_cells, make_plan
+from usbench.runs.watchers.group import require_watchers
+from usbench.runs.watchers.loggers import make_loggers
 from usbench.runtime.console import say
 from usbench.runtime.devices import is_first_process, make_fabric, require_devices
 from usbench.storage.files import require_writable
+
+if TYPE_CHECKING:
+    from usbench.contracts.watcher import Watcher
 
 
 def run(
@@ -38,7 +43,9 @@ def run(
     limit: int | None = None,
     overwrite: bool = False,
     keep_weights: bool = False,
+    loggers: Sequence[str] = (),
     cache_gb: float = CACHE_GB,
+    watchers: Sequence[Watcher] = (),
 ) -> Results:
     """Compute cells of the benchmark, one for each fold.
 
@@ -68,7 +75,9 @@ def run(
         limit: use the first so many cases only; such a run is never ranked.
         overwrite: compute finished cells again.
         keep_weights: keep the trained weights beside the result.
+        loggers: experiment trackers: "tensorboard", "csv", "wandb", "mlflow".
         cache_gb: bound on stored features of frozen parts, in GB.
+        watchers: your own, see `usbench.Watcher`.
 
     Returns:
         The results, in order of fold: a list, and with `to_frame()` a table.
@@ -77,14 +86,16 @@ def run(
         UsbenchError: one line that names what is wrong and the remedy.
     """
     # Before any other name is bound: the arguments are the options of a request, under their own names.
-    return run_request(Request(**locals()))
+    asked = {name: value for name, value in locals().items() if name != "watchers"}
+    return run_request(Request(**asked), watchers)
 
 
-def run_request(request: Request) -> Results:
+def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     """Compute the cells that a request asks for.
 
     Args:
         request: one method under one fusion on one task.
+        watchers: of the user; they see what is computed, one cell after the other.
 
     Returns:
         The results, one for each fold, in order of fold.
@@ -92,6 +103,8 @@ def run_request(request: Request) -> Results:
     Raises:
         UsbenchError: one line that names what is wrong and the remedy.
     """
+    require_watchers(watchers)
+    make_loggers(request.loggers)
     plan = make_plan(request)
     require_devices(plan.device, request.devices, request.nodes)
     require_writable(request.runs_dir)
@@ -104,7 +117,9 @@ def run_request(request: Request) -> Results:
     fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
     results = Results()
     for cell in cells:
-        result, new = compute(cell, fabric, request.overwrite, request.keep_weights, request.cache_gb)
+        result, new = compute(
+            cell, fabric, request.overwrite, request.keep_weights, request.cache_gb, watchers
+        )
         if not new and fabric.is_global_zero:
             say(f"{result.path}: finished before, not computed again (--overwrite does)")
         results.append(result)

@@ -121,12 +121,14 @@ def fit(
     checkpoint: Path | None = None,
     key: str = "",
     on_epoch: Callable[[History], None] | None = None,
+    on_training: Callable[[History], None] | None = None,
 ) -> History:
     """Train `network` in place and return what happened.
 
     Every random draw is a function of seed and epoch, so that a run taken up again from its
     checkpoint ends like one that was never stopped. `checkpoint` is written after every epoch;
-    one made under another `key` is refused. `on_epoch` is called after each, on every process.
+    one made under another `key` is refused. `on_epoch` is called after each, on every process; `on_training`
+    once before the first, with what a checkpoint says of earlier ones.
     Raises `UsbenchError` on a loss that is not finite, on logits of a wrong shape, and on a
     checkpoint that cannot be used.
     """
@@ -141,6 +143,8 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, key, network, optimizer)
     model, adam = fabric.setup(network, optimizer)
+    if on_training is not None:
+        on_training(history)
     while history.epochs < settings.epochs and history.stale < settings.patience:
         history.rows.append(_epoch(model, adam, slices, settings, fabric, seed, history.epochs))
         loss = history.rows[-1]["loss"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
+
+_listeners: ContextVar[tuple[Callable[[str], None], ...]] = ContextVar("listeners", default=())
 
 
 @cache
@@ -27,8 +30,35 @@ def console() -> Console:
 
 
 def say(message: str) -> None:
-    """Print one plain line on standard error (no markup is interpreted)."""
+    """Print one plain line on standard error (no markup is interpreted), and tell who is `listening`."""
     console().print(message, markup=False)
+    for hear in _listeners.get():
+        hear(message)
+
+
+@contextmanager
+def listening(hear: Callable[[str], None]) -> Iterator[None]:
+    """Call `hear` with every message that this thread says, whether it is shown or not."""
+    token = _listeners.set((*_listeners.get(), hear))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits: 34 s, 14 min, 2.3 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def shows_bars() -> bool:
+    """Whether a progress bar can move where messages go: on a terminal, or in a notebook."""
+    from importlib.util import find_spec
+
+    here = console()
+    return here.is_terminal or (here.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 @contextmanager
@@ -45,6 +75,12 @@ def muted() -> Iterator[None]:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A progress display; add tasks with `add_task(description, total=n)`."""
+    with progress_bar() as bar:
+        yield bar
+
+
+def progress_bar() -> Progress:
+    """A progress display that is not shown yet; `start` and `stop` do that."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -61,8 +97,7 @@ def progress() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console()) as bar:
-        yield bar
+    return Progress(*columns, console=console())
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
