@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kit.browsing import browser, reader  # noqa: F401
+from kit.commands import Command
 from kit.made_pages import pages  # noqa: F401
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -43,9 +43,6 @@ def small_prostate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prostate")
     make_phantom(get_task("msd-prostate"), folder, cases=4, seed=3)
     return folder
-
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

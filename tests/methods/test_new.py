@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from kit.commands import Command
 from kit.installing import pip_install, with_path
 from kit.places import ROOT
 

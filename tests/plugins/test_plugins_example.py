@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from kit.commands import Command
 from kit.installing import pip_install, with_path
 from kit.places import ROOT
 
