@@ -106,23 +106,18 @@ def add_tasks(
             add_row(runs, method, [value - 0.05, value + 0.05], fusion, cell__task=task, **changes)
 
 
-def write_run(
-    folder: Path,
+def result_data(
     dsc: Mapping[str, Mapping[str, float]],
-    method: str = "unet",
-    fusion: str = "early",
-    fold: int = 0,
-    folds: int = 1,
-    train: Sequence[str] = (),
-    files: Mapping[str, bytes] | None = None,
-    **changes: Any,
-) -> Path:
-    """Write a finished run: `dsc` by case and class, `files` by name, `changes` as part__key."""
+    scores: Mapping[str, Sequence[ClassScore]],
+    method: str,
+    fusion: str,
+    fold: int,
+    folds: int,
+    train: Sequence[str],
+) -> dict[str, Any]:
+    """A result.json before anything is changed in it."""
     classes = list(next(iter(dsc.values())))
-    scores = {
-        case: [class_score(name, value) for name, value in values.items()] for case, values in dsc.items()
-    }
-    data: dict[str, Any] = {
+    return {
         "schema": 1,
         "usbench": "0.1.0",
         "cell": {
@@ -185,6 +180,24 @@ def write_run(
         "provenance": {"finished": "2026-01-01T00:00:00Z", "commit": "c0ffee" + "0" * 34, "threads": 1},
         "protocol": "cafe00112233",
     }
+
+
+def write_run(
+    folder: Path,
+    dsc: Mapping[str, Mapping[str, float]],
+    method: str = "unet",
+    fusion: str = "early",
+    fold: int = 0,
+    folds: int = 1,
+    train: Sequence[str] = (),
+    files: Mapping[str, bytes] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write a finished run: `dsc` by case and class, `files` by name, `changes` as part__key."""
+    scores = {
+        case: [class_score(name, value) for name, value in values.items()] for case, values in dsc.items()
+    }
+    data = result_data(dsc, scores, method, fusion, fold, folds, train)
     data["data"]["agreement"] = {}
     for name, value in changes.items():
         *path, last = name.split("__")

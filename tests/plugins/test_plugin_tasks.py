@@ -388,14 +388,6 @@ def test_the_commands_of_data_take_a_plugin(data: Path, command: Any, tmp_path: 
     assert "different grids" in bad.stdout or "the mask is empty" in bad.stdout
 
 
-def test_public_names_come_lazily() -> None:
-    code = (
-        "import sys, usbench; names = ('Task', 'Modality', 'Structure', 'Case', 'Reader'); "
-        "[getattr(usbench, name) for name in names]; assert 'torch' not in sys.modules; usbench.Fusion"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
 def test_open_reader_names_what_it_looks_for(tmp_path: Path) -> None:
     with pytest.raises(UsbenchError, match="its folder liver must hold what its own reader reads"):
         open_reader(get_task("two-scans", [OWN]), tmp_path)

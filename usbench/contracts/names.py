@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Literal, get_args
 
 # Beside `contract.FUSIONS`, which comes with torch.
 PROTOCOLS = ("early", "hybrid", "late")
+
+DataKind = Literal["real", "sample", "phantom"]
+"""What a score on data is worth: the full data set, less of it or a user's own, or simulated patients."""
+
+DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
+
+DATA_MODES = ("auto", "real", "phantom")
+"""The data that a user may ask for; "auto" takes what is there."""
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from usbench.contracts.names import DATA_MODES
 from usbench.contracts.options import Option, Options, command_words, option, options_of
 from usbench.runtime.devices import DEVICES, PRECISIONS
 
@@ -45,7 +46,7 @@ class Request(Options):
     data: Literal["auto", "real", "phantom"] = option(
         "auto",
         "auto: real data where it is found, else the phantom. real: absence is an error. phantom: always.",
-        choices=("auto", "real", "phantom"),
+        choices=DATA_MODES,
     )
     modalities: tuple[str, ...] | None = option(None, "Use only these, comma-separated.", kind="names")
     merge_labels: str | None = option(

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from usbench.contracts.data import Task
+from usbench.contracts.names import DATA_MODES, DataKind
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import at_home
 
 ENVIRONMENT = "USBENCH_DATA"
-DataKind = Literal["phantom", "sample", "real"]
-_MODES = ("auto", "real", "phantom")
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def find_data(
     """
     from usbench.datasets.readers.layouts import locate
 
-    if mode not in _MODES:
-        raise unknown("kind of data", mode, _MODES)
+    if mode not in DATA_MODES:
+        raise unknown("kind of data", mode, DATA_MODES)
     if task_dir is not None:
         return _own_folder(task, at_home(task_dir), mode)
     if mode == "phantom":

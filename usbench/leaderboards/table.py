@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.leaderboards.compare import FusionEffect, Tests, compare
 from usbench.leaderboards.rows import Row, differences, make_rows
 from usbench.results.usable import Run, table_key
@@ -24,7 +25,7 @@ class Table:
 
     title: str
     task: str
-    kind: str
+    kind: DataKind
     preset: str
     modalities: tuple[str, ...]
     classes: tuple[str, ...]
@@ -63,12 +64,7 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     members = list(groups.values())
     titles = _titles([group[0].data for group in members])
     tables = [_make_table(title, group) for title, group in zip(titles, members, strict=True)]
-    kinds = ("real", "sample", "phantom")
-    return tuple(
-        sorted(
-            tables, key=lambda t: (t.task, kinds.index(t.kind) if t.kind in kinds else 3, t.title, t.protocol)
-        )
-    )
+    return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
 
 def _make_table(title: str, runs: Sequence[Run]) -> Table:

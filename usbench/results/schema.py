@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import WithDefaultSchema
 
+from usbench.contracts.names import DataKind
 from usbench.contracts.score import Score
 from usbench.errors import UsbenchError
 from usbench.scores.registry import all_scores
@@ -77,7 +78,7 @@ class TaskBlock(Block):
 class DataBlock(Block):
     """The data."""
 
-    kind: Literal["phantom", "sample", "real"] = Field(
+    kind: DataKind = Field(
         description="phantom, sample (less than the full data set, or a user's own) or real (all of it)"
     )
     fingerprint: str = Field(description="SHA-256 over the content of all cases")
