@@ -120,7 +120,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "name no text": (lambda d: d["task"].update(classes=["liver", 3]), "'task.classes.1' is 3, not text"),
     "no classes": (lambda d: d["task"].update(classes=[]), "'task.classes' is [], empty"),
-    "other kind": (lambda d: d["data"].update(kind="fake"), "'data.kind' is 'fake', not 'phantom', 'sample'"),
+    "other kind": (lambda d: d["data"].update(kind="fake"), "'data.kind' is 'fake', not 'real', 'sample'"),
     "no mapping": (lambda d: d.update(method="unet"), "'method' is 'unet', not a mapping"),
     "fold beyond": (lambda d: d["cell"].update(fold=2), "cell.fold is 2 of 2 folds"),
     "large seed": (lambda d: d["cell"].update(seed=2**31), "'cell.seed' is 2147483648"),
