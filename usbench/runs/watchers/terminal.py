@@ -83,6 +83,10 @@ class Bar(Watcher):
     def on_case(self, case_id: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         assert self._bar is not None
         if self._scoring is None:
+            # One bar after the other: where the cursor does not go up, two at once would flood the output.
+            self._bar.stop()
+            self._bar = progress_bar()
+            self._bar.start()
             self._scoring = self._bar.add_task("predicting and scoring", total=len(self._facts.test))
         self._cases += 1
         self._bar.update(self._scoring, completed=self._cases)
