@@ -14,6 +14,7 @@ import torch
 from kit.built_in_cell import built_in_cell
 from kit.handmade import add_row, write_run
 from kit.installing import PLUGIN as TINY
+from kit.installing import install
 from kit.places import ROOT
 
 import usbench
@@ -93,14 +94,6 @@ def words(files: dict[str, Path], small_prostate: Path, tmp_path: Path) -> dict[
         "plugins": [files["mean"], files["tiny"]],
         "runs_dir": tmp_path / "runs",
     }
-
-
-def install(folder: Path, name: str, code: str, entry: str) -> None:
-    (folder / f"{name}.py").write_text(code)
-    info = folder / f"{name}-1.2.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[usbench.fusions]\n{entry} = {name}:FUSION\n")
 
 
 def state_fusion(folder: Path, block: dict[str, str]) -> None:
@@ -284,10 +277,10 @@ def test_a_fusion_that_does_not_build(
 
 def test_packages_and_their_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is installed is found; broken ones and thieves of names break nothing but themselves."""
-    install(tmp_path, "goodfusion", MEAN, "mean-image")
-    install(tmp_path, "badfusion", "raise OSError('no licence')", "broken")
-    install(tmp_path, "thieffusion", MEAN, "late")
-    install(tmp_path, "liarfusion", MEAN, "other-name")
+    install(tmp_path, "goodfusion", MEAN, "mean-image", "fusion")
+    install(tmp_path, "badfusion", "raise OSError('no licence')", "broken", "fusion")
+    install(tmp_path, "thieffusion", MEAN, "late", "fusion")
+    install(tmp_path, "liarfusion", MEAN, "other-name", "fusion")
     monkeypatch.syspath_prepend(tmp_path)
     brought = get_fusion("mean-image")
     assert (brought.found.origin, brought.found.version) == ("package goodfusion 1.2", "1.2")

@@ -52,10 +52,10 @@ METHOD = Method("tiny", "nobody", build_network=build, settings={"width": 4}, si
 """
 
 
-def install(folder: Path, name: str, code: str, method: str) -> None:
+def install(folder: Path, name: str, code: str, entry: str, kind: str = "method") -> None:
     """What pip leaves of a package with an entry point: its module and its metadata."""
     (folder / f"{name}.py").write_text(code)
     info = folder / f"{name}-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[usbench.methods]\n{method} = {name}:METHOD\n")
+    (info / "entry_points.txt").write_text(f"[usbench.{kind}s]\n{entry} = {name}:{kind.upper()}\n")

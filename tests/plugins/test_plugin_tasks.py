@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 from kit.built_in_cell import built_in_cell
+from kit.installing import install
 from kit.own_task import CASES, MSD_TASK, OWN, SHAPE, SMALL, cell_words, changed, save, volumes, write
 from kit.places import TINY
 from kit.tampering import CARD
@@ -285,24 +286,16 @@ def test_a_missing_word_of_a_task_names_the_file(tmp_path: Path) -> None:
     assert get_task("chaos", [file]).name == "chaos"
 
 
-def install(folder: Path, name: str, code: str, entry: str) -> None:
-    (folder / f"{name}.py").write_text(code)
-    info = folder / f"{name}-1.2.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(f"[usbench.tasks]\n{entry} = {name}:TASK\n")
-
-
 def test_packages_and_their_faults(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Installed tasks are listed with their data; broken ones and thieves of names break nothing else."""
     from usbench.cli.data import list_tasks
 
-    install(tmp_path, "goodtask", OWN.read_text(), "two-scans")
-    install(tmp_path, "badtask", "raise OSError('no licence')", "broken")
-    install(tmp_path, "thieftask", OWN.read_text(), "chaos")
-    install(tmp_path, "secondtask", OWN.read_text(), "two-scans")
+    install(tmp_path, "goodtask", OWN.read_text(), "two-scans", "task")
+    install(tmp_path, "badtask", "raise OSError('no licence')", "broken", "task")
+    install(tmp_path, "thieftask", OWN.read_text(), "chaos", "task")
+    install(tmp_path, "secondtask", OWN.read_text(), "two-scans", "task")
     monkeypatch.syspath_prepend(tmp_path)
     task = get_task("two-scans")
     assert task.found is not None
