@@ -70,11 +70,9 @@ def test_one_line_and_nothing_half_written(
     after = snapshot(place.root)
     assert {k: v for k, v in after.items() if k in before} == before, "what was there is untouched"
     # The log of a run stays: it has the traceback of the error.
-    left = [name for name in after if name not in before and not name.endswith("/log.txt")]
-    assert not left, "nothing was left behind"
-    for name in after:
-        if name.endswith("/log.txt"):
-            assert "Traceback" in (place.root / name).read_text()
+    left = [name for name in after if name not in before]
+    assert all(name.endswith("/log.txt") for name in left), "nothing was left behind"
+    assert all("Traceback" in (place.root / name).read_text() for name in left)
 
 
 @contextmanager
