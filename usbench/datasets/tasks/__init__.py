@@ -52,7 +52,7 @@ def task_from_folder(path: Path) -> Task:
     `UsbenchError` naming the file and the entry that is missing or wrong.
     """
     from usbench.contracts.names import safe_name
-    from usbench.datasets.readers.msd import load_description
+    from usbench.datasets.readers.description import load_description
 
     path = Path(path)
     if not path.is_dir():
