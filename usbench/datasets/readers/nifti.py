@@ -20,15 +20,21 @@ _BROKEN = (EOFError, zlib.error, OSError, ValueError, OverflowError, MemoryError
 
 
 def absent(case_id: str, path: Path) -> DataProblem:
+    """The problem of a file that dataset.json lists and that is not there."""
     what = "the file is absent, though dataset.json lists it"
     return DataProblem(case_id, path, what, f"{_AGAIN}, or take the case off the list")
 
 
 @contextmanager
 def open_nifti(path: Path) -> Iterator[tuple[Any, np.ndarray]]:
-    """The lazily read voxels [X, Y, Z] or [X, Y, Z, M] of a NIfTI file and its affine [4, 4], voxel index to mm.
+    """Open a NIfTI file; at the end, the check sum of a compressed one is tested.
 
-    At the end, the check sum of a .gz is tested.
+    Yields:
+        Its voxels, [X, Y, Z] or [X, Y, Z, M], read when they are sliced, and its affine: float64 [4, 4],
+        voxel index to RAS+ mm.
+
+    Raises:
+        ValueError: where the affine does not place the voxels in space.
     """
     import nibabel
 
