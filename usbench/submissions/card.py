@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import os_errors, write_text
+from usbench.storage.texts import load_yaml
 
 CARD_VERSION = 1
 LARGEST = 16 << 10
@@ -113,13 +114,15 @@ def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
         # Aliases let a short text stand for an endless one.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise UsbenchError(f"{where}: uses an alias (*name), which a card may not; write it out")
-        card = yaml.safe_load(text)
+        card = load_yaml(text)
     except UnicodeDecodeError as error:
         raise UsbenchError(f"{where}: is not UTF-8 text ({error.reason}); {remedy}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        raise UsbenchError(f"{where}: is not plain YAML{line}; {remedy}") from error
+        twice = getattr(error, "problem", None) or ""
+        why = f": {twice}" if twice.endswith("is there twice") else ""
+        raise UsbenchError(f"{where}: is not plain YAML{line}{why}; {remedy}") from error
     if not isinstance(card, dict):
         raise UsbenchError(f"{where}: holds a {type(card).__name__}, not a card; {remedy}")
     return card, _problems(card, where)

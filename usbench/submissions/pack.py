@@ -13,7 +13,7 @@ from usbench.results.io import load_result
 from usbench.results.result import Result
 from usbench.results.usable import run_folders
 from usbench.storage.files import os_errors
-from usbench.submissions.archive import CARD, is_member_name, largest, set_problem, write_archive
+from usbench.submissions.archive import CARD, is_member_name, largest, member_name, set_problem, write_archive
 from usbench.submissions.card import dump_card, load_card
 from usbench.submissions.checks import (
     Submitted,
@@ -129,11 +129,11 @@ def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, byte
     with os_errors(path / "result.json", "read"):
         contents["result.json"] = (path / "result.json").read_bytes()
     for name, content in contents.items():
-        member = f"{folder}/{name}"
+        member = member_name(f"{folder}/{name}")
         if not is_member_name(member):
             wrong.append(
-                f"{path}: {member} cannot be a name in a submission; use letters, digits, . _ - + = for the "
-                "names of tasks, methods and cases"
+                f"{path}: {name} has a name too long for a submission; use shorter names of tasks, methods "
+                "and cases"
             )
         elif len(content) > largest(member):
             wrong.append(f"{path}: {name} has {len(content):,} bytes, at most {largest(member):,} are taken")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
-from usbench.contracts.names import natural_key
+from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataError, DataProblem, Report, fail, plugin_raised
 from usbench.errors import UsbenchError
 
@@ -47,16 +47,17 @@ class OwnReader(ExaminingReader):
         if not ids:
             raise self._error(f"its reader finds no case in {self.root}", "check the folder")
         for case_id in ids:
-            if (
-                not isinstance(case_id, str)
-                or not case_id.strip()
-                or case_id in (".", "..")
-                or "/" in case_id
-            ):
-                raise self._error(f"its reader names a case {case_id!r}", "give file names without folders")
+            if fault := case_id_fault(case_id):
+                what = f"its reader names a case {case_id!r}, which {fault}"
+                raise self._error(what, "give plain names of files, without folders")
         twice = [case_id for case_id, count in Counter(ids).items() if count > 1]
         if twice:
             raise self._error(f"its reader names case {twice[0]} twice", _MEND)
+        if alike := twins(ids):
+            what = (
+                f"its reader names the cases {alike[0]!r} and {alike[1]!r}, which some systems take for one"
+            )
+            raise self._error(what, "rename one of the two")
         return sorted(ids, key=natural_key)
 
     def files(self, case_id: str) -> list[Path]:
