@@ -93,12 +93,19 @@ def is_member_name(name: str) -> bool:
 
 
 def largest(name: str) -> int:
-    """How many bytes a file of this name may have."""
+    """How many bytes a file of this name may have; `name` is one that `is_member_name` accepts."""
     return next(size for end, size in _LARGEST.items() if name.endswith(end))
 
 
 def set_problem(sizes: Mapping[str, int]) -> str:
-    """Why files of these names and sizes are no submission together, or ""."""
+    """Why some files cannot be one submission: too many, too large, or names that clash.
+
+    Args:
+        sizes: Bytes of each file, by its name in the archive.
+
+    Returns:
+        The end of a sentence about the archive; "" where nothing is wrong.
+    """
     text = sum(size for name, size in sizes.items() if not name.endswith(".nii.gz"))
     if len(sizes) >= MAX_MEMBERS:
         return f"has {len(sizes):,} files, at most {MAX_MEMBERS:,} are read"
@@ -115,11 +122,14 @@ def set_problem(sizes: Mapping[str, int]) -> str:
 
 
 def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write files and their manifest to the zip `path`, atomically; equal files make equal bytes.
+    """Write files and their manifest to a zip, atomically; equal files make equal bytes.
 
     Args:
-        path: of the archive.
-        members: what it holds, by the names outside of it (`member_name` gives those inside).
+        path: The zip.
+        members: Content by name outside the archive (`member_name` gives those inside), without the manifest.
+
+    Raises:
+        UsbenchError: Where the zip cannot be written.
     """
     members = {member_name(name): content for name, content in members.items()}
     files = {
@@ -139,7 +149,13 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
 class Archive:
     """An open submission of which every name, size and digest has been checked; `read` gives a member.
 
-    sha256: of the whole archive.
+    Args:
+        path: Of the archive, for messages.
+        sha256: Of the whole archive, hex.
+        archive: The open zip.
+
+    Raises:
+        UsbenchError: Where the manifest is absent or does not fit the members.
     """
 
     def __init__(self, path: Path, sha256: str, archive: zipfile.ZipFile) -> None:
@@ -155,11 +171,15 @@ class Archive:
         return tuple(sorted(map(name_of_member, self._digests)))
 
     def digest(self, name: str) -> str:
-        """The SHA-256 of a file, as the manifest has it and its content was found to have."""
+        """The SHA-256 (hex) of a file, as the manifest has it and its content was found to have."""
         return self._digests[member_name(name)]
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises `UsbenchError` where it is not as it was when opened."""
+        """The content of a file.
+
+        Raises:
+            UsbenchError: Where it cannot be read or is not as it was when the archive was opened.
+        """
         content = self._content(member_name(name))
         if hashlib.sha256(content).hexdigest() != self.digest(name):
             raise refused(self.path, f"{name} is not what the manifest says (SHA-256)")
@@ -208,10 +228,19 @@ class Archive:
 def opened(path: str | Path) -> Iterator[Archive]:
     """Open a submission and check its container, its manifest and the digest of every member.
 
-    Nothing is extracted. Raises `UsbenchError`, one line that names the archive and what is wrong: a
-    file that is cut off or no zip; encryption, compression, links, folders, executable files, names that
-    repeat or that a submission does not have; more or larger files than it may have; bytes that belong to
-    no member; a manifest that does not fit.
+    Nothing is extracted.
+
+    Args:
+        path: The archive.
+
+    Yields:
+        The archive, which is closed in the end.
+
+    Raises:
+        UsbenchError: One line that names the archive and what is wrong: a file that is cut off or no zip;
+            encryption, compression, links, folders, executable files, names that repeat or that a submission
+            does not have; more or larger files than it may have; bytes that belong to no member; a manifest
+            that does not fit.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -243,7 +272,13 @@ def _opened(path: Path) -> Iterator[Archive]:
 
 
 def refused(path: Path, why: str, remedy: str = _AGAIN) -> UsbenchError:
-    """The error for a submission that is not accepted."""
+    """The error for a submission that is not accepted.
+
+    Args:
+        path: The archive.
+        why: What is wrong, as the end of a sentence about the archive.
+        remedy: What to do about it.
+    """
     return UsbenchError(f"{path}: {why}; {remedy}")
 
 
@@ -254,7 +289,16 @@ def shown(value: Any) -> str:
 
 
 def read_json(content: bytes, path: Path, name: str) -> Any:
-    """JSON of a member of a submission; NaN and infinity are refused, as the writer does."""
+    """JSON of a member of a submission.
+
+    Args:
+        content: The member's bytes.
+        path: The archive, for messages.
+        name: The member, for messages.
+
+    Raises:
+        UsbenchError: Where it is not JSON in UTF-8, or holds NaN or infinity, which usbench never writes.
+    """
 
     def no_number(text: str) -> Any:
         raise ValueError(f"{text} is not a number")

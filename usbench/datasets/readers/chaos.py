@@ -168,10 +168,20 @@ class ChaosReader(ExaminingReader):
 
 
 def read_ground(folder: Path, series: Series, task: Task, case_id: str, report: Report) -> np.ndarray | None:
-    """The PNG annotation of `series` as class indices, uint8 [X, Y, Z] on the grid of the series.
+    """The PNG annotation of a series as class indices, on the grid of the series.
 
-    A PNG belongs to the slice of the same name; where names differ (one stack serves both phases of
-    T1-DUAL) the n-th PNG belongs to the n-th DICOM file. Problems go to `report`.
+    A PNG belongs to the slice of the same name; where names differ (one stack serves both phases of T1-DUAL)
+    the n-th PNG belongs to the n-th DICOM file.
+
+    Args:
+        folder: Holds the PNG files.
+        series: The series.
+        task: Says which grey values make up which class.
+        case_id: The case, for messages.
+        report: Takes each problem; it may raise it.
+
+    Returns:
+        Labels uint8 [X, Y, Z], None where there is a problem.
     """
     pictures = slice_files(folder, ".png")
     pairs = _pair(pictures, series, folder, case_id, report)
