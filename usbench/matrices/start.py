@@ -127,7 +127,7 @@ def matrix(
         precision: "32", "bf16" or "16".
         runs_dir: where results are written.
         limit: use the first so many cases only.
-        loggers: experiment trackers, "tensorboard", "csv", "wandb" or "mlflow", which follow every cell.
+        loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`, which follow every cell.
         cache_gb: bound on stored features of frozen parts, in GB.
         address: of a Ray cluster.
         workers: how many cells at once, by default as many as fit; with one, or without Ray, cells are

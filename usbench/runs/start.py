@@ -75,7 +75,7 @@ def run(
         limit: use the first so many cases only; such a run is never ranked.
         overwrite: compute finished cells again.
         keep_weights: keep the trained weights beside the result.
-        loggers: experiment trackers: "tensorboard", "csv", "wandb", "mlflow".
+        loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`.
         cache_gb: bound on stored features of frozen parts, in GB.
         watchers: your own, see `usbench.Watcher`.
 
