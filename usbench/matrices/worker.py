@@ -111,7 +111,7 @@ def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
     request = job.cell.request
     fabric = make_fabric(request.device, 1, request.precision)
     try:
-        _, new = compute(job.cell, fabric, cache_gb=request.cache_gb)
+        _, new = compute(job.cell, fabric)
     except CellBusy:
         return "elsewhere"
     return "computed" if new else "before"

@@ -117,9 +117,7 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
     results = Results()
     for cell in cells:
-        result, new = compute(
-            cell, fabric, request.overwrite, request.keep_weights, request.cache_gb, watchers
-        )
+        result, new = compute(cell, fabric, watchers)
         if not new and fabric.is_global_zero:
             say(f"{result.path}: finished before, not computed again (--overwrite does)")
         results.append(result)
