@@ -54,6 +54,16 @@ READ = {
     "metre": {"pixdim": np.divide(SIZE, 1000), **_by_sform(TILTED / 1000), "xyzt_units": 1},
     "metre, qform": {**_by_qform(TILTED), "pixdim": (0.02, 0.03, 0.04), "xyzt_units": 1 | 8},
     "micrometre": {"pixdim": np.multiply(SIZE, 1000), **_by_sform(TILTED * 1000), "xyzt_units": 3},
+    "metre, forms that nearly agree": {
+        **_by_qform(TILTED / [[1000], [1000], [1000], [1]], 2),
+        **_by_sform((TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 0.04]) / 1000, 2),
+        "pixdim": np.divide(SIZE, 1000),
+        "xyzt_units": 1,
+    },
+    "forms that nearly agree": {
+        **_by_qform(TILTED, 2),
+        **_by_sform(TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 0.04], 2),
+    },
     "no unit": {**_by_sform(TILTED), "xyzt_units": 0},
     "qfac 0": {**_by_qform(TILTED), "qfac": 0},
     "qfac -3": {**_by_qform(TILTED), "qfac": -3},

@@ -42,10 +42,15 @@ class DrawnHeader:
         return UNITS.get(self.fields["xyzt_units"] & 7, 1.0)
 
     @property
+    def placed(self) -> bool:
+        """Whether a form has a code; without one, every file lies at the same place."""
+        return bool(self.fields["qcode"] or self.fields["scode"])
+
+    @property
     def itk_alone_is_right(self) -> bool:
         """No form has a code, or two forms of different codes may name two spaces: nibabel differs there."""
         qcode, scode = self.fields["qcode"], self.fields["scode"]
-        return not (qcode or scode) or bool(qcode and scode > 1 and qcode != scode)
+        return not self.placed or bool(qcode and scode > 1 and qcode != scode)
 
 
 @dataclass
@@ -132,13 +137,15 @@ def _headers(draw: Any, affine: np.ndarray, size: list[float]) -> DrawnHeader:
     unit = UNITS[code]
     forms = draw(st.sampled_from(("sform", "qform", "both") * 4 + ("none",)))
     numbers, qfac = quaternion(affine)
+    qcode = draw(st.integers(1, 5))
+    scode = draw(st.just(qcode) | st.integers(1, 5))
     fields = {
         "pixdim": np.array(size) / unit,
         "qform": [*numbers[:3], *(np.array(numbers[3:]) / unit)],
         "qfac": qfac,
-        "qcode": draw(st.integers(1, 5)) if forms in ("qform", "both") else 0,
+        "qcode": qcode if forms in ("qform", "both") else 0,
         "sform": affine[:3] / unit,
-        "scode": draw(st.integers(1, 5)) if forms in ("sform", "both") else 0,
+        "scode": scode if forms in ("sform", "both") else 0,
         "xyzt_units": code | draw(st.sampled_from((0, 8, 16))),
         "kind": draw(st.sampled_from((nibabel.Nifti1Header,) * 3 + (nibabel.Nifti2Header,))),
         "endian": draw(st.sampled_from("<<>")),
@@ -202,7 +209,7 @@ def drawn_sets(draw: Any) -> DrawnSet:
     far = draw(st.sampled_from((False,) * 9 + (True,)))
     beside = affine + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 2 * max(size)] if far else affine
     _change_some(draw, image)
-    if draw(st.integers(0, 14)) == 0:
+    if draw(st.sampled_from((False,) * 11 + (True,))):
         image.changed.add("scale")
         image.fields["scl_slope"], image.fields["scl_inter"] = draw(st.sampled_from(UNSOUND_SCALES))
     if far or draw(st.booleans()):
@@ -226,7 +233,7 @@ def drawn_sets(draw: Any) -> DrawnSet:
         channels=channels,
         folded=(draw(st.sampled_from(("modality", "channel_names"))), draw(st.booleans())),
         suffix=draw(st.sampled_from((".nii", ".nii.gz"))),
-        misnamed=draw(st.integers(0, 19)) == 0,
+        misnamed=draw(st.sampled_from((False,) * 24 + (True,))),
         far=far,
         good_mask=good_mask,
     )

@@ -43,7 +43,7 @@ _SAME_SIZE = 1e-3
 # ITK reads an sform whose axes are perpendicular up to this, and refuses others (as cosine of the angle).
 _PERPENDICULAR = 1e-4
 
-# ITK takes the sform for the qform in another spelling where no number differs by more.
+# ITK takes the sform for the qform in other words where no number differs by more, offsets as in the file.
 _SAME_FORM = 1e-4
 
 # Two forms of one code mean the same place. A quaternion holds angles to about 7e-4 only where it turns by
@@ -162,7 +162,7 @@ def header_affine(header: Any) -> np.ndarray:
             raise HeaderError(f"its {name}_code is {code}, 0 to {_CODES[-1]} have a meaning")
     qform = _qform(header, codes["qform"], unit) if codes["qform"] else None
     sform = _sform(header, codes["sform"], size, unit) if codes["sform"] else None
-    form = _choose(qform, sform, size) or _Form("none", 0, np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
+    form = _choose(qform, sform, size, unit) or _Form("none", 0, np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
     affine = np.eye(4)
     affine[:3, :3] = form.axes * size
     affine[:3, 3] = form.offset
@@ -227,7 +227,7 @@ def _sform(header: Any, code: int, size: np.ndarray, unit: float) -> _Form:
     return _Form("sform", code, axes, offset)
 
 
-def _choose(qform: _Form | None, sform: _Form | None, size: np.ndarray) -> _Form | None:
+def _choose(qform: _Form | None, sform: _Form | None, size: np.ndarray, unit: float) -> _Form | None:
     """The form that ITK takes, where both can be right."""
     if qform is None or sform is None:
         return sform or qform
@@ -240,7 +240,7 @@ def _choose(qform: _Form | None, sform: _Form | None, size: np.ndarray) -> _Form
         angle = np.degrees(np.arccos(np.clip((np.trace(qform.axes.T @ sform.axes) - 1) / 2, -1, 1)))
         what = f"it contradicts itself: its {codes} name one space and differ by {angle:.3g} degrees"
         raise HeaderError(f"{what} and {moved:.3g} mm")
-    similar = turned <= _SAME_FORM and np.abs(sform.offset - qform.offset).max() <= _SAME_FORM
+    similar = max(turned, float(np.abs(sform.offset - qform.offset).max()) / unit) <= _SAME_FORM
     return sform if sform.code == 1 or similar else qform
 
 
