@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 from pathlib import Path
 
 import nibabel
@@ -99,7 +100,7 @@ def _huge(file: Path) -> None:
     """A header that promises 30000 x 30000 x 30000 voxels."""
     image = nibabel.load(file)
     header = image.header.copy()
-    header["dim"][1:4] = 30000
+    header["dim"][1:4], header["vox_offset"] = 30000, 352
     file.write_bytes(gzip.compress(header.binaryblock + bytes(4) + bytes(100)))
 
 
@@ -183,3 +184,40 @@ def test_listed_but_absent_files_are_named(tmp_path):
         open_reader(PROSTATE, tmp_path).case_ids()
     with pytest.raises(UsbenchError, match="no case case_3; there are case_2, case_10"):
         open_reader(PROSTATE, tmp_path).read("case_3")
+
+
+def test_mask_values_are_integers_to_within_rounding(tmp_path):
+    """0 and 255 scaled by 1/255, and floats a little off, as registration and other tools leave them."""
+    root = write_msd(tmp_path / "set", modality={"0": "T2"})
+    task = task_from_folder(root)
+    expected = open_reader(task, root).read("case_2").mask
+    file = root / "labelsTr/case_2.nii.gz"
+    for gain in (0.9999999, 1.0000000591, 1.00045, 1.0):
+        for dtype in (np.float32, np.float64):
+            _rewrite(file, lambda d, a, g=gain, t=dtype: ((np.round(d) * g).astype(t), a))
+            assert np.array_equal(open_reader(task, root).read("case_2").mask, expected)
+    image = nibabel.load(file)
+    scaled = nibabel.Nifti1Image((127 * np.round(image.get_fdata())).astype(np.uint8), image.affine)
+    scaled.header.set_slope_inter(1 / 127, 0)
+    nibabel.save(scaled, file)
+    assert not np.array_equal(np.unique(nibabel.load(file).dataobj), [0, 1, 2])
+    assert np.array_equal(open_reader(task, root).read("case_2").mask, expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.002, "1.002"), (0.9989999, "0.9989999"), (1e30, "1000000015047466219876688855040"), (-1, "-1")],
+)
+def test_a_mask_value_that_is_no_label_is_shown_as_it_is(tmp_path, value, shown):
+    root = write_msd(tmp_path / "set", modality={"0": "T2"})
+    _rewrite(root / "labelsTr/case_2.nii.gz", _put(value))
+    allowed = r"are unknown, allowed are 0, 1, 2, each to within 0\.001; correct the mask"
+    with pytest.raises(UsbenchError, match=rf"mask values {re.escape(shown)} {allowed}"):
+        open_reader(task_from_folder(root), root).read("case_2")
+
+
+def test_a_mask_of_fractions_lists_some_of_them(tmp_path):
+    root = write_msd(tmp_path / "set", modality={"0": "T2"})
+    _rewrite(root / "labelsTr/case_2.nii.gz", lambda d, a: (np.random.default_rng(0).random(d.shape), a))
+    with pytest.raises(UsbenchError, match=r"mask values (0\.[0-9e-]+, ){8}\.\.\. are unknown"):
+        open_reader(task_from_folder(root), root).read("case_2")

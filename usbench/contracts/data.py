@@ -81,6 +81,7 @@ class Case:
         mask: uint8 [X, Y, Z], 0 for background and i + 1 for the task's i-th class.
         affine: float64 [4, 4], voxel index to RAS+ millimetres.
         agreement: Dice between two annotations of the same patient, by class, where there are two.
+        notices: what is no fault and yet worth a look, each a line; `usbench data check` says them.
     """
 
     case_id: str
@@ -88,6 +89,7 @@ class Case:
     mask: np.ndarray
     affine: np.ndarray
     agreement: dict[str, float] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 class ThreeMethods(Protocol):

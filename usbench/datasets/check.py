@@ -61,23 +61,25 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
     threads = (workers or min(_MOST_THREADS, os.cpu_count() or 1)) if reader.thread_safe else 1
     with ThreadPoolExecutor(threads) as pool:
         looked = pool.map(lambda case_id: _look(reader, case_id), names)
-        for case_id, (found, digests) in zip(
+        for case_id, (found, digests, notices) in zip(
             names, track(looked, f"checking {task.name}", len(names)), strict=True
         ):
             problems += found
+            for notice in notices:
+                say(notice)
             problems += _twins(case_id, digests, seen)
     return sorted(dict.fromkeys(problems), key=lambda p: natural_key(p.case_id or ""))
 
 
-def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, str]]:
-    """The problems of one case, and the digest of each of its images and of its mask."""
+def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, str], tuple[str, ...]]:
+    """The problems of one case, the digest of each of its images and of its mask, and its notices."""
     found: list[DataProblem] = []
     try:
         case = reader.examine(case_id, found.append)
     except UsbenchError as error:
-        return [*found, _as_problem(error, case_id)], {}
+        return [*found, _as_problem(error, case_id)], {}, ()
     if case is None:
-        return found, {}
+        return found, {}, ()
     if not case.mask.any():
         what = "the mask is empty, no voxel belongs to a class"
         remedy = "drop the case, or correct its mask"
@@ -87,7 +89,7 @@ def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, st
         digests[_MASK] = hashlib.sha256(repr(case.mask.shape).encode() + case.mask.tobytes()).hexdigest()
     for name, image in zip(reader.task.modality_names, case.images, strict=True):
         digests[name] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-    return found, digests
+    return found, digests, case.notices
 
 
 def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str]]) -> list[DataProblem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from usbench.contracts.data import Case, ExaminingReader, Layout, Task
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataProblem, Report
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
+from usbench.datasets.readers.pictures import PictureError, read_indices
 from usbench.datasets.voxel_grid import grid_difference, resample
 from usbench.errors import UsbenchError
 from usbench.storage.files import os_errors
@@ -26,6 +28,9 @@ _AGAIN = "extract CHAOS_Train_Sets.zip again"
 
 # Phases of one acquisition: the same grid, up to the rounding of the headers.
 _SAME_GRID = 0.1
+
+# Series with scanner coordinates in common have these in common, where the files say so.
+_SHARED = ("StudyInstanceUID", "FrameOfReferenceUID")
 
 # Less of the reference grid than this inside another scan, and the two do not show the same region.
 _LEAST_OVERLAP = 0.25
@@ -118,6 +123,7 @@ class ChaosReader(ExaminingReader):
         if not names:
             return None
         series = {m: read_series(folder / SERIES[m][0], case_id, note) for m in names}
+        notices = _one_patient({m: s for m, s in series.items() if s}, folder, case_id, note)
         reference = names[0]
         base = series[reference]
         ground = folder / SERIES[reference][1]
@@ -135,7 +141,8 @@ class ChaosReader(ExaminingReader):
                 agreement = _dice_by_class(mask, moved, self.task)
         if found or base is None or mask is None:
             return None
-        return Case(case_id, np.stack([i for i in images if i is not None]), mask, base.affine, agreement)
+        stacked = np.stack([i for i in images if i is not None])
+        return Case(case_id, stacked, mask, base.affine, agreement, notices)
 
     def _folder(self, case_id: str) -> Path:
         folder = self.root / case_id
@@ -159,10 +166,12 @@ class ChaosReader(ExaminingReader):
         volume, share = resample(other.volume, other.affine, base.volume.shape, base.affine, order=1)
         if share < _LEAST_OVERLAP:
             what = f"covers only {share:.0%} of {base.files[0].parent} in scanner coordinates"
-            report(DataProblem(case_id, folder, what, f"{_AGAIN}, the series may belong to another patient"))
+            remedy = "see whether both are of one patient and visit, or restrict the task with --modalities"
+            report(DataProblem(case_id, folder, what, remedy))
             return None
         if volume.min() == volume.max():
-            report(DataProblem(case_id, folder, "constant image on the grid of the reference scan", _AGAIN))
+            what = "constant image on the grid of the reference scan"
+            report(DataProblem(case_id, folder, what, "drop the case, or the modality (--modalities)"))
             return None
         return volume
 
@@ -191,7 +200,7 @@ def read_ground(folder: Path, series: Series, task: Task, case_id: str, report: 
     mask = np.zeros(series.volume.shape, dtype=np.uint8)
     whole = True
     for z, picture in enumerate(pairs):
-        classes = _read_png(picture, (rows, columns), task, case_id, report)
+        classes = _read_classes(picture, (rows, columns), task, case_id, report)
         if classes is None:
             whole = False
         else:
@@ -218,37 +227,50 @@ def _pair(
     for stem in stems:
         if stem in by_stem and by_order[stem] != by_stem[stem]:
             what = f"the names of the PNG files fit some slices only ({stem} but not all)"
-            report(DataProblem(case_id, folder, what, _AGAIN))
+            report(DataProblem(case_id, folder, what, "name every picture as its slice, or none"))
             return None
     return [by_order[s] for s in stems]
 
 
-def _read_png(
+def _one_patient(series: dict[str, Series], folder: Path, case_id: str, report: Report) -> tuple[str, ...]:
+    """Hand it to `report` where the series of a case name two patients; else the notices to say."""
+    apart = []
+    for (name, one), (other_name, other) in itertools.combinations(series.items(), 2):
+        pairs = {key: (one.identity[key], other.identity[key]) for key in one.identity}
+        differs = [key for key, (a, b) in pairs.items() if a and b and a != b]
+        if "PatientID" in differs:
+            a, b = pairs["PatientID"]
+            what = (
+                f"series of two patients: PatientID {a} in {SERIES[name][0]}, {b} in {SERIES[other_name][0]}"
+            )
+            report(DataProblem(case_id, folder, what, "give every patient a folder of their own"))
+            return ()
+        if shared := [key for key in _SHARED if key in differs]:
+            apart.append(f"{name} and {other_name} differ in {' and '.join(shared)}")
+    if not apart:
+        return ()
+    trust = "usbench places them by their scanner coordinates, see in a viewer whether they fit"
+    return (f"case {case_id}: not one scan session by the headers ({'; '.join(apart)}); {trust}",)
+
+
+def _read_classes(
     picture: Path, shape: tuple[int, int], task: Task, case_id: str, report: Report
 ) -> np.ndarray | None:
     """Class indices, uint8 [rows, columns], of an annotation that must have this `shape`."""
-    from PIL import Image
-
-    def bad(what: str) -> np.ndarray | None:
-        report(DataProblem(case_id, picture, what, _AGAIN))
-        return None
-
     try:
-        with Image.open(picture) as image:
-            if image.mode not in ("L", "P", "I", "I;16"):
-                return bad(f"a picture of mode {image.mode}, grey values are expected")
-            grey = np.asarray(image.convert("L") if image.mode == "P" else image).astype(np.int64)
-    except (OSError, SyntaxError, ValueError) as error:
-        return bad(f"truncated or invalid PNG file ({error})")
-    if grey.shape != shape:
-        return bad(f"{grey.shape[0]} rows x {grey.shape[1]} columns, its slice has {shape[0]} x {shape[1]}")
-    table = _class_table(task)
-    unknown = [v for v in np.unique(grey).tolist() if v >= table.size or table[v] == 255]
-    if unknown:
-        allowed = ", ".join(f"{low}-{high}" for c in task.classes for low, high in c.ranges)
-        shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
-        return bad(f"grey values {shown} are unknown, allowed are 0, {allowed}")
-    return table[grey]
+        values, called = read_indices(picture, shape)
+        table = _class_table(task)
+        unknown = [v for v in np.unique(values).tolist() if v >= table.size or table[v] == 255]
+        if unknown:
+            allowed = ", ".join(f"{low}-{high}" for c in task.classes for low, high in c.ranges)
+            shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+            what = f"{called} {shown} are unknown, allowed are 0, {allowed}"
+            raise PictureError(what, "correct the annotation, or take that of CHAOS_Train_Sets.zip")
+    except PictureError as error:
+        report(DataProblem(case_id, picture, str(error), error.remedy))
+        return None
+    classes: np.ndarray = table[values]
+    return classes
 
 
 def _class_table(task: Task) -> np.ndarray:

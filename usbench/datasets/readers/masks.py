@@ -6,25 +6,51 @@ import numpy as np
 
 from usbench.contracts.data import Task
 
+# A value this close to an integer is that integer: what scaling and floats make of it.
+_WITHIN = 1e-3
+
+_SHOWN = 8
+
 
 def class_mask(raw: np.ndarray, task: Task) -> tuple[np.ndarray | None, str]:
     """The classes of a task in a raw mask.
 
     Args:
-        raw: the values of the file, [X, Y, Z], numbers of any type.
+        raw: the values of the file, [X, Y, Z], numbers of any type. One that lies within 0.001 of an integer
+            is that integer; any other is refused.
         task: its classes name the values that make them up.
 
     Returns:
         uint8 [X, Y, Z], i + 1 for the i-th class and 0 for background, and ""; or None and what is wrong.
     """
-    allowed = {0, *(value for c in task.classes for value in c.labels)}
-    if sum(int(np.count_nonzero(raw == v)) for v in allowed) != raw.size:
-        unknown = [v for v in np.unique(raw).tolist() if v not in allowed]
-        shown = ", ".join(f"{v:g}" for v in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
-        known = ", ".join(str(v) for v in sorted(allowed))
-        return None, f"mask values {shown} are unknown, allowed are {known}"
-    mask = np.zeros_like(raw, dtype=np.uint8)
+    indices = {0: 0}
     for index, structure in enumerate(task.classes, start=1):
-        for value in structure.labels:
-            np.copyto(mask, index, where=raw == value)
-    return mask, ""
+        indices |= dict.fromkeys(structure.labels, index)
+    whole = raw.dtype.kind in "iub"
+    mask = np.zeros_like(raw, dtype=np.uint8)
+    unknown: dict[str, float] = {}
+    for k in range(raw.shape[-1]):  # a slice at a time, so that a large mask of floats is not held twice
+        values = raw[..., k] if whole else np.rint(raw[..., k])
+        known = np.zeros(values.shape, dtype=bool)
+        for value, index in indices.items():
+            here = values == value
+            known |= here
+            if index:
+                np.copyto(mask[..., k], index, where=here)
+        if not whole:
+            known &= np.abs(raw[..., k] - np.where(known, values, 0)) <= _WITHIN
+        if not known.all():
+            found = np.unique(raw[..., k][~known])
+            unknown |= {_shown(v): float(v) for v in (*found[: _SHOWN + 1], found[-1])}
+    if not unknown:
+        return mask, ""
+    listed = sorted(unknown, key=lambda shown: (np.isnan(unknown[shown]), unknown[shown]))
+    shown = ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
+    allowed = ", ".join(str(v) for v in sorted(indices))
+    nearly = "" if whole else f", each to within {_WITHIN:g}"
+    return None, f"mask values {shown} are unknown, allowed are {allowed}{nearly}"
+
+
+def _shown(value: np.generic) -> str:
+    """The value with all the digits that its type holds; integers without a point."""
+    return str(int(value)) if np.isfinite(value) and value == np.rint(value) else str(value)  # type: ignore[call-overload]

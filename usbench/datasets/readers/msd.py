@@ -16,7 +16,7 @@ from usbench.datasets.readers.nifti import absent, nifti_errors, open_nifti
 from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError
 
-_AGAIN = "extract or download the data set again"
+_PLAIN = "save it as plain numbers, integers or floats"
 
 # A mask displaced by less than half a voxel still belongs to the image voxel by voxel.
 _SAME_GRID = 0.5
@@ -93,7 +93,7 @@ class MsdReader(ExaminingReader):
     def _image(self, entry: ListedCase, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """The modalities of the task, float32 [M, X, Y, Z], and the affine."""
 
-        def bad(what: str, remedy: str = _AGAIN) -> tuple[np.ndarray, np.ndarray] | None:
+        def bad(what: str, remedy: str) -> tuple[np.ndarray, np.ndarray] | None:
             report(DataProblem(entry.case_id, entry.image, what, remedy))
             return None
 
@@ -113,8 +113,9 @@ class MsdReader(ExaminingReader):
                 where = (..., self._channels[row]) if len(proxy.shape) == 4 else (...,)
                 values = np.asarray(proxy[where])
                 if values.dtype.kind not in "iufb":
-                    return bad(f"voxels of type {values.dtype}, plain numbers are expected")
-                images[row] = values
+                    return bad(f"voxels of type {values.dtype}, plain numbers are expected", _PLAIN)
+                with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
+                    images[row] = values
             whole = True
             for modality, volume in zip(self.task.modalities, images, strict=True):
                 broken = volume.size - int(np.isfinite(volume).sum())
@@ -136,18 +137,19 @@ class MsdReader(ExaminingReader):
     def _mask(self, entry: ListedCase, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """The mask, uint8 [X, Y, Z] with classes as the task counts them, and its affine."""
 
-        def bad(what: str, remedy: str = _AGAIN) -> tuple[np.ndarray, np.ndarray] | None:
+        def bad(what: str, remedy: str) -> tuple[np.ndarray, np.ndarray] | None:
             report(DataProblem(entry.case_id, entry.label, what, remedy))
             return None
 
         with nifti_errors(entry.case_id, entry.label, report), open_nifti(entry.label) as (proxy, affine):
             raw = np.asarray(proxy[...])
             if raw.dtype.kind not in "iufb":
-                return bad(f"voxels of type {raw.dtype}, plain numbers are expected")
+                return bad(f"voxels of type {raw.dtype}, plain numbers are expected", _PLAIN)
             if raw.ndim == 4 and raw.shape[3] == 1:
                 raw = raw[..., 0]
             if raw.ndim != 3:
-                return bad(f"a mask of shape {raw.shape}, three axes are expected")
+                what = f"a mask of shape {raw.shape}, three axes are expected"
+                return bad(what, "save one mask of three axes, in which each class has a value")
             mask, fault = class_mask(raw, self.task)
             if mask is None:
                 return bad(fault, "correct the mask")
