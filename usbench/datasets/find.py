@@ -21,13 +21,15 @@ def find_store(
     case_ids: Sequence[str],
     fingerprint: str,
     cache: Path | None = None,
+    regions: bool = False,
 ) -> Store | None:
     """The prepared store that a run used, None where this machine has it no more.
 
     task, modalities, classes, settings, case_ids, fingerprint: as in result.json ("task", "config.data",
-    all of "split", "data.fingerprint"). A store is taken only if what its cases hold has that very
-    fingerprint, so a picture never shows other images under the same name. Nothing is prepared or
-    written. The store's task has names alone: raw data cannot be read with it.
+    all of "split", "data.fingerprint"). regions: whether the classes are regions ("task.regions"). A store is
+    taken only if what its cases hold has that very fingerprint, so a picture never shows other images under
+    the same name. Nothing is prepared or written. The store's task has names alone: raw data cannot be read
+    with it.
     """
     wanted = {
         "version": STORE_VERSION,
@@ -35,6 +37,7 @@ def find_store(
         "modalities": list(modalities),
         "classes": list(classes),
         "settings": dict(settings),
+        "regions": True if regions else None,
     }
     for index in sorted(Path(cache or cache_dir() / "prepared").glob("*/index.json")):
         try:
@@ -44,7 +47,7 @@ def find_store(
             contents = {case_id: _content(index.parent, case_id) for case_id in case_ids}
             if digest_of(contents) == fingerprint:
                 known = DataSettings(**settings)
-                return Store(index.parent, _named(task, modalities, classes), known, contents)
+                return Store(index.parent, _named(task, modalities, classes, regions), known, contents)
         except UsbenchError:
             continue
     return None
@@ -59,7 +62,7 @@ def _content(store: Path, case_id: str) -> str:
     return str(meta.get("content")) if isinstance(meta, dict) else ""
 
 
-def _named(task: str, modalities: Sequence[str], classes: Sequence[str]) -> Task:
+def _named(task: str, modalities: Sequence[str], classes: Sequence[str], regions: bool) -> Task:
     return Task(
         name=task,
         title=task,
@@ -69,6 +72,7 @@ def _named(task: str, modalities: Sequence[str], classes: Sequence[str]) -> Task
         nsd_tolerance_mm=0.0,
         licence="",
         citation="",
+        regions=regions,
     )
 
 

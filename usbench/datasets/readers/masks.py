@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from usbench.contracts.classes import add_class
 from usbench.contracts.data import Task
 
 
@@ -15,7 +16,7 @@ def class_mask(raw: np.ndarray, task: Task) -> tuple[np.ndarray | None, str]:
         task: its classes name the values that make them up.
 
     Returns:
-        uint8 [X, Y, Z], i + 1 for the i-th class and 0 for background, and ""; or None and what is wrong.
+        uint8 [X, Y, Z], with classes or regions as `Case.mask` has them, and ""; or None and what is wrong.
     """
     allowed = {0, *(value for c in task.classes for value in c.labels)}
     if sum(int(np.count_nonzero(raw == v)) for v in allowed) != raw.size:
@@ -24,7 +25,7 @@ def class_mask(raw: np.ndarray, task: Task) -> tuple[np.ndarray | None, str]:
         known = ", ".join(str(v) for v in sorted(allowed))
         return None, f"mask values {shown} are unknown, allowed are {known}"
     mask = np.zeros_like(raw, dtype=np.uint8)
-    for index, structure in enumerate(task.classes, start=1):
+    for index, structure in enumerate(task.classes):
         for value in structure.labels:
-            np.copyto(mask, index, where=raw == value)
+            add_class(mask, index, raw == value, task.regions)
     return mask, ""
