@@ -278,7 +278,7 @@ def test_regions_of_real_gliomas_score_as_monai_scores_them(real_data: Path, tmp
         "TASK = " + repr(GLIOMA).replace("found=None, ", "").replace(", found=None", "") + "\n"
     )
     (result,) = usbench.run(
-        "unet", "early", task="glioma", plugins=[plugin], data_dir=real_data / "msd", preset="smoke",
+        "unext-small", "early", task="glioma", plugins=[plugin], data_dir=real_data / "msd", preset="smoke",
         folds="0", device="cpu", runs_dir=tmp_path / "runs", settings={"train.epochs": 6, "data.size": 64},
     )  # fmt: skip
     assert result.data["task"]["regions"] == GLIOMA.thresholds
@@ -295,7 +295,10 @@ def test_regions_of_real_gliomas_score_as_monai_scores_them(real_data: Path, tmp
             if not one.any():
                 assert row["edge"] == "prediction-empty"
                 continue
-            pair = [torch.from_numpy(m[None, None].astype(np.float32)) for m in (one, other)]
+            # Background beyond the masks changes no score, and costs MONAI minutes.
+            places = np.argwhere(one | other)
+            box = tuple(map(slice, np.maximum(places.min(0) - 2, 0), places.max(0) + 3))
+            pair = [torch.from_numpy(m[box][None, None].astype(np.float32)) for m in (one, other)]
             theirs = [
                 DiceMetric()(*pair),
                 MeanIoU()(*pair),
@@ -305,4 +308,4 @@ def test_regions_of_real_gliomas_score_as_monai_scores_them(real_data: Path, tmp
             ours = [row[name] for name in ("dsc", "iou", "hd95", "nsd")]
             np.testing.assert_allclose(ours, [float(v) for v in theirs], rtol=1e-6, atol=1e-5)
             compared += 1
-    assert compared >= 1
+    assert compared >= 3
