@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from usbench.contracts.classes import Structure as Structure
 from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.errors import UsbenchError, unknown
 
@@ -37,24 +38,6 @@ class Modality:
 
 
 @dataclass(frozen=True)
-class Structure:
-    """One foreground class, such as the liver.
-
-    Attributes:
-        name: as in tables: lower-case letters, digits and hyphens.
-        words: as in prompts and pictures.
-        labels: the values in raw masks that make it up.
-        ranges: used instead where a data set gives ranges of grey values (CHAOS): pairs of the lowest and
-            the highest value, both included.
-    """
-
-    name: str
-    words: str
-    labels: tuple[int, ...] = ()
-    ranges: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True)
 class Download:
     """An archive of the full data set: where it is, how large, and how it is known to be whole.
 
@@ -78,7 +61,8 @@ class Case:
     Attributes:
         case_id: the patient's name in the data set.
         images: float32 [M, X, Y, Z] in the task's order of modalities, raw intensities.
-        mask: uint8 [X, Y, Z], 0 for background and i + 1 for the task's i-th class.
+        mask: uint8 [X, Y, Z], 0 for background and i + 1 for the task's i-th class (i from 0); where the
+            classes are regions, bit i, of value 2**i, is set in each voxel of the i-th.
         affine: float64 [4, 4], voxel index to RAS+ millimetres.
         agreement: Dice between two annotations of the same patient, by class, where there are two.
         notices: what is no fault and yet worth a look, each a line; `usbench data check` says them.
@@ -298,7 +282,9 @@ class Task:
         title: one line for lists.
         folder: where the cases lie below a data folder; "." for the data folder itself.
         modalities: the M kinds of scan, in the order of the images.
-        classes: the K foreground classes, in the order of the mask's values from 1.
+        classes: the K foreground classes, in the order of the mask's values from 1, or of its bits.
+        regions: whether the classes are regions that may overlap: their `labels` may share values, each has a
+            target, a sigmoid, a threshold and scores of its own, and there are at most eight.
         case_ids: the cases of the full data set; data that holds fewer is a sample. Empty where that is not
             known, as for a user's own folder: then all data is a sample. A case id is a patient.
         nsd_tolerance_mm: tolerance of the normalised surface distance, in mm.
@@ -334,6 +320,7 @@ class Task:
     phantom: Phantom | None = None
     published: str = ""
     folds: tuple[tuple[str, ...], ...] = ()
+    regions: bool = False
     found: Found | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -357,6 +344,11 @@ class Task:
         return tuple(c.name for c in self.classes)
 
     @property
+    def thresholds(self) -> dict[str, float] | None:
+        """Of regions, by name in order, the threshold of each; None where classes exclude each other."""
+        return {c.name: float(c.threshold) for c in self.classes} if self.regions else None
+
+    @property
     def words(self) -> dict[str, list[str]]:
         """The words of its modalities and classes, of which prompts are made."""
         return {
@@ -378,7 +370,7 @@ class Task:
         return replace(self, modalities=tuple(m for m in self.modalities if m.name in set(names)))
 
     def merged(self, name: str | None) -> Task:
-        """This task with all foreground classes merged into one called `name`; as it is for None.
+        """This task with all foreground classes, or regions, merged into one called `name`; itself for None.
 
         Raises:
             UsbenchError: for a name that is no plain word.
@@ -390,7 +382,7 @@ class Task:
         whole = Structure(
             name,
             name,
-            labels=tuple(v for c in self.classes for v in c.labels),
+            labels=tuple(dict.fromkeys(v for c in self.classes for v in c.labels)),
             ranges=tuple(r for c in self.classes for r in c.ranges),
         )
-        return replace(self, classes=(whole,))
+        return replace(self, classes=(whole,), regions=False)

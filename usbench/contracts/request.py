@@ -37,7 +37,9 @@ class Request(Options):
     method: str = option("unet", "Name of a method.", commands=("run",), always=True)
     fusion: str = option("late", "early, hybrid, late, or one of a plugin.", commands=("run",), always=True)
     task: str | None = option(
-        None, "Name of a task: chaos, msd-prostate, msd-brain, or one of a plugin.", commands=("run",)
+        None,
+        "Name of a task: chaos, msd-prostate, msd-brain, msd-brain-regions, or of a plugin.",
+        commands=("run",),
     )
     task_dir: Path | None = option(
         None, "A folder in MSD layout, instead of a task.", kind="path", commands=("run",)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usbench.contracts.classes import is_class
+
 if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase
 
@@ -60,6 +62,7 @@ class Slices:
         resident: Whether slices stay on the device; by default, if they fit.
         views: Changed slices with foreground and their features, all cases in their order for one view after
             the other; they are reached through `variant`.
+        regions: Whether the classes are regions, which may overlap.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Slices:
         fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         resident: bool | None = None,
         views: Sequence[tuple[View, Mapping[str, np.ndarray | None]]] = (),
+        regions: bool = False,
     ) -> None:
         self.classes = classes
+        self.regions = regions
         self.device = device
         self.foreground = np.concatenate([np.asarray(case.foreground) for case in cases])
         self.views = len(views) // len(cases)
@@ -179,6 +184,5 @@ class Slices:
         return complete
 
     def _finish(self, images: Tensor, masks: Tensor, extras: dict[str, Tensor]) -> Batch:
-        labels = torch.arange(1, self.classes + 1, device=masks.device, dtype=masks.dtype)
-        target = masks[:, None] == labels[None, :, None, None]
+        target = torch.stack([is_class(masks, index, self.regions) for index in range(self.classes)], dim=1)
         return images, target.float(), extras

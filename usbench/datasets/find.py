@@ -21,6 +21,7 @@ def find_store(
     case_ids: Sequence[str],
     fingerprint: str,
     cache: Path | None = None,
+    regions: bool = False,
 ) -> Store | None:
     """The prepared store that a run used, found by what its result.json says.
 
@@ -36,6 +37,7 @@ def find_store(
         case_ids: All cases of "split", training and test.
         fingerprint: SHA-256 (hex) of "data".
         cache: The folder of the stores (default: "prepared" in the user's cache folder).
+        regions: Whether the classes are regions ("task.regions").
 
     Returns:
         The store, None where this machine does not have it any more.
@@ -46,6 +48,7 @@ def find_store(
         "modalities": list(modalities),
         "classes": list(classes),
         "settings": dict(settings),
+        "regions": True if regions else None,
     }
     for index in sorted(Path(cache or cache_dir() / "prepared").glob("*/index.json")):
         try:
@@ -55,7 +58,7 @@ def find_store(
             contents = {case_id: _content(index.parent, case_id) for case_id in case_ids}
             if digest_of(contents) == fingerprint:
                 known = DataSettings(**settings)
-                return Store(index.parent, _named(task, modalities, classes), known, contents)
+                return Store(index.parent, _named(task, modalities, classes, regions), known, contents)
         except UsbenchError:
             continue
     return None
@@ -70,7 +73,7 @@ def _content(store: Path, case_id: str) -> str:
     return str(meta.get("content")) if isinstance(meta, dict) else ""
 
 
-def _named(task: str, modalities: Sequence[str], classes: Sequence[str]) -> Task:
+def _named(task: str, modalities: Sequence[str], classes: Sequence[str], regions: bool) -> Task:
     return Task(
         name=task,
         title=task,
@@ -80,6 +83,7 @@ def _named(task: str, modalities: Sequence[str], classes: Sequence[str]) -> Task
         nsd_tolerance_mm=0.0,
         licence="",
         citation="",
+        regions=regions,
     )
 
 

@@ -11,12 +11,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from usbench.contracts.classes import mask_key, value_fault
 from usbench.contracts.data import Case, Reader, Task
 from usbench.contracts.settings import DataSettings
 from usbench.datasets.geometry import SliceGeometry
@@ -50,7 +51,7 @@ class PreparedCase:
     """One prepared patient.
 
     images: float16 [Z, M, S, S], normalised, read-only, memory-mapped.
-    mask: uint8 [Z, S, S], 0 for background and i + 1 for class i, read-only, memory-mapped.
+    mask: uint8 [Z, S, S], with classes or regions as `Case.mask` has them, read-only, memory-mapped.
     affine: float64 [4, 4], native voxel index to RAS+ mm. spacing: mm along the native axes.
     geometry: the way between slices and the native grid.
     agreement: Dice between two annotations of this patient, by class, where there are two.
@@ -221,7 +222,7 @@ def _key(reader: Reader, settings: DataSettings) -> str:
         "version": STORE_VERSION,
         "task": task.name,
         "modalities": task.modality_names,
-        "classes": [asdict(c) for c in task.classes],
+        "classes": mask_key(task.classes, task.regions),
         "settings": settings.to_json(),
         "root": str(reader.root.resolve()),
     }
@@ -240,6 +241,7 @@ def _write_index(path: Path, task: Task, settings: DataSettings, root: Path) -> 
         "classes": list(task.class_names),
         "settings": settings.to_json(),
         "root": str(root.resolve()),
+        **({"regions": True} if task.regions else {}),
     }
     write_json(path / "index.json", index)
 
@@ -362,11 +364,8 @@ def _check(task: Task, case: Case) -> None:
             f"case {case.case_id}: the reader gave images {case.images.dtype} {case.images.shape} and mask "
             f"{case.mask.dtype} {case.mask.shape}, not float32 {shape} and uint8 {shape[1:]}; mend the reader"
         )
-    if int(case.mask.max()) > len(task.classes):
-        raise UsbenchError(
-            f"case {case.case_id}: the mask holds {int(case.mask.max())}, but {task.name} has "
-            f"{len(task.classes)} classes; check its labels"
-        )
+    if fault := value_fault(case.mask, task.class_names, task.regions):
+        raise UsbenchError(f"case {case.case_id} of {task.name}: {fault}; check its labels")
 
 
 def _content(case: Case) -> str:

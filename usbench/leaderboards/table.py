@@ -121,6 +121,8 @@ def _titles(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         flat["protocol version"] = str(data.get("protocol_version", 2))
         flat["modalities"] = "+".join(data["task"]["modalities"])
         flat["classes"] = "+".join(data["task"]["classes"])
+        regions = data["task"].get("regions", {})
+        flat["thresholds"] = " ".join(f"{name}={value:g}" for name, value in regions.items()) or "none"
         flat["precision"] = data["cost"].get("precision", "")
         flat["split"] = str(data["split"]["digest"])[:10]
         flat["content"] = str(data["data"]["fingerprint"])[:10]

@@ -290,10 +290,12 @@ def _not_applicable(method: Method, fusion: Fusion) -> str:
 
 def _tasks(request: MatrixRequest, matrix: PlannedMatrix) -> list[tuple[Task, TaskData, Request]]:
     """The tasks with their data, and the request that all their cells share."""
-    from usbench.datasets.tasks import search_tasks, task_names
+    from usbench.datasets.tasks import benchmark_tasks, search_tasks
 
     shared, every = request.shared, request.every_task
-    there = [*task_names(), *sorted(search_tasks(shared.plugins).found)] if every else request.tasks or ()
+    there = request.tasks or ()
+    if every:
+        there = (*benchmark_tasks(), *sorted(search_tasks(shared.plugins).found))
     asked = [
         *(shared.with_(task=name) for name in there),
         *(shared.with_(task_dir=folder) for folder in request.task_dirs),

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from usbench.contracts.classes import is_class
 from usbench.errors import UsbenchError
-from usbench.pages.figures import COLOURS, PICTURED_CASES, pick_slice, view_around
+from usbench.pages.figures import COLOURS, PICTURED_CASES, drawing_order, pick_slice, view_around
 from usbench.pages.shell import data_uri
 from usbench.results.io import load_result
 from usbench.results.result import Result
@@ -119,6 +120,7 @@ def _store_of(result: Result) -> Store | None:
         data["config"]["data"],
         cases,
         data["data"]["fingerprint"],
+        regions="regions" in data["task"],
     )
 
 
@@ -174,16 +176,21 @@ def _from_store(
     for left, (which, case_id, mean, count) in zip(range(len(chosen), 0, -1), chosen, strict=True):
         case = store.case(case_id)
         stack = case.geometry.to_slices(case.truth())
-        z = pick_slice(stack)
+        regions = store.task.regions
+        z = pick_slice(stack, regions)
         truth, images = stack[z], np.asarray(case.images[z], dtype=np.float32)
         panels = [
-            _panel(_draw(image, truth, None), f"{name}, truth", f"{case_id}: {name} with the truth outlined")
+            _panel(
+                _draw(image, truth, None, regions),
+                f"{name}, truth",
+                f"{case_id}: {name} with the truth outlined",
+            )
             for name, image in zip(table["modalities"], images, strict=True)
         ]
 
         share = budget // left - sum(len(panel["src"]) for panel in panels)
         candidates = [
-            partial(_method_panel, row, results, case, truth, z)
+            partial(_method_panel, row, results, case, truth, z, regions)
             for row, results in zip(table["rows"], runs, strict=True)
         ]
         found, absent, left_out = _fill(candidates, share)
@@ -195,14 +202,14 @@ def _from_store(
 
 
 def _method_panel(
-    row: Row, results: Sequence[Result], case: PreparedCase, truth: np.ndarray, z: int
+    row: Row, results: Sequence[Result], case: PreparedCase, truth: np.ndarray, z: int, regions: bool
 ) -> Panel | None:
     mask = _mask(results, case)
     if mask is None:
         return None
     dsc = (row.get("patients") or {}).get(case.case_id)
     score = "not scored" if dsc is None or math.isnan(dsc) else f"{dsc:.3f}"
-    picture = _draw(np.asarray(case.images[z, 0], dtype=np.float32), truth, mask[z])
+    picture = _draw(np.asarray(case.images[z, 0], dtype=np.float32), truth, mask[z], regions)
     name = f"{row['label']}, {row['fusion']}"
     return _panel(picture, f"{name}: DSC {score}", f"{case.case_id}: mask of {name}, and the truth")
 
@@ -294,10 +301,11 @@ def _panel(content: bytes, title: str, text: str) -> Panel:
     return {"src": src, "width": _PANEL, "height": _PANEL, "title": title, "text": text}
 
 
-def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None) -> bytes:
+def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, regions: bool = False) -> bytes:
     """One panel as JPEG: image [S, S] around the truth [side, side], and outlines of truth and mask.
 
-    Without a mask the truth has the classes' colours; with one the mask has them and the truth is white.
+    Without a mask the truth has the classes' colours; with one the mask has them and the truth is white. Of
+    regions, the smaller ones are drawn above the larger, whose lines are wider on the outside.
     """
     from PIL import Image
 
@@ -313,9 +321,10 @@ def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None) -> byte
     def outline(labels: np.ndarray, width: int, white: bool) -> None:
         part = Image.fromarray(np.ascontiguousarray(labels[top:bottom, left:right]).astype(np.uint8))
         large = np.asarray(part.resize(size, Image.Resampling.NEAREST))
-        for label in np.unique(large[large > 0]):
-            colour = "#FFFFFF" if white else COLOURS[(int(label) - 1) % len(COLOURS)]
-            picture[_border(large == label, width)] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        for index, above in drawing_order([large], regions):
+            colour = "#FFFFFF" if white else COLOURS[index % len(COLOURS)]
+            border = _border(is_class(large, index, regions), width, 0 if white else above)
+            picture[border] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 
     if mask is None:
         outline(truth, 2, white=False)
@@ -328,7 +337,10 @@ def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None) -> byte
     return out.getvalue()
 
 
-def _border(mask: np.ndarray, width: int) -> np.ndarray:
-    from scipy.ndimage import binary_erosion
+def _border(mask: np.ndarray, width: int, beyond: int = 0) -> np.ndarray:
+    """The outermost pixels of a mask, `width` of them, and the next ones outside, `beyond` of them."""
+    from scipy.ndimage import binary_dilation, binary_erosion
 
-    return np.asarray(mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width, border_value=1))
+    box = np.ones((3, 3))
+    inside = binary_erosion(mask, box, iterations=width, border_value=1)
+    return np.asarray((binary_dilation(mask, box, iterations=beyond) if beyond else mask) & ~inside)

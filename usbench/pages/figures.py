@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from usbench.contracts.classes import is_class
 from usbench.errors import UsbenchError
 from usbench.storage.files import atomic_path
 
@@ -21,6 +22,7 @@ COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0
 
 _DPI = 150
 _PANEL = 2.3  # inches a side
+_RIM = 1.2  # points by which the line of a region is wider than that of the next one above it
 
 PICTURED_CASES = 4
 """So many test cases of a run, the first ones, are in its figures/cases.png."""
@@ -29,17 +31,44 @@ CasePicture = tuple[str, np.ndarray, np.ndarray, np.ndarray, Mapping[str, float]
 """A case to draw: id, images [M, H, W], truth [H, W], prediction [H, W], DSC by class."""
 
 
-def pick_slice(truth: np.ndarray) -> int:
+def pick_slice(truth: np.ndarray, regions: bool = False) -> int:
     """The slice of `truth` [Z, H, W] that shows most of all classes; the middle one without foreground.
 
     Each class counts by its area as a share of its largest one, so that a large organ does not hide
-    the small ones.
+    the small ones. regions: whether the classes are regions, which may overlap.
     """
     shown = np.zeros(len(truth))
-    for label in np.unique(truth[truth > 0]):
-        area = np.count_nonzero(truth == label, axis=(1, 2))
-        shown += area / area.max()
+    for index in range(_classes_in(truth, regions)):
+        area = np.count_nonzero(is_class(truth, index, regions), axis=(1, 2))
+        shown += area / max(area.max(), 1)
     return int(shown.argmax()) if shown.any() else len(truth) // 2
+
+
+def _classes_in(mask: np.ndarray, regions: bool) -> int:
+    """A number of classes that covers all that a mask shows."""
+    most = int(mask.max()) if mask.size else 0
+    return most.bit_length() if regions else most
+
+
+def drawing_order(masks: Sequence[np.ndarray], regions: bool) -> list[tuple[int, int]]:
+    """In which order the classes of some masks are outlined, so that none hides another.
+
+    Regions lie within each other: the largest is drawn first, and with the widest line, of which a rim stays
+    visible where a smaller one has the same outline.
+
+    Args:
+        masks: Of one slice, [H, W] each, such as truth and prediction.
+        regions: Whether the classes are regions. Others cannot hide each other and keep their order.
+
+    Returns:
+        For each class (from 0) that a mask may show, how many regions are drawn above it; 0 for classes.
+    """
+    count = max(_classes_in(mask, regions) for mask in masks)
+    if not regions:
+        return [(index, 0) for index in range(count)]
+    areas = [sum(int(np.count_nonzero(is_class(mask, i, True))) for mask in masks) for i in range(count)]
+    there = sorted((i for i in range(count) if areas[i]), key=lambda i: -areas[i])
+    return [(index, len(there) - 1 - place) for place, index in enumerate(there)]
 
 
 def history_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -80,11 +109,16 @@ def history_figure(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def cases_figure(
-    path: Path, cases: Sequence[CasePicture], modality_names: Sequence[str], class_names: Sequence[str]
+    path: Path,
+    cases: Sequence[CasePicture],
+    modality_names: Sequence[str],
+    class_names: Sequence[str],
+    regions: bool = False,
 ) -> None:
     """Draw cases into the PNG `path`: a row a case, a column a modality, truth and prediction outlined.
 
-    Every picture shows the part of the slice around the outlines, in square pixels. Raises
+    Every picture shows the part of the slice around the outlines, in square pixels. Of regions, which may
+    overlap, the smaller ones are drawn above the larger, and with thinner lines. Raises
     `UsbenchError` where there is no case, or a case does not fit the names.
     """
     if not cases:
@@ -103,10 +137,10 @@ def cases_figure(
         view = view_around(truth, prediction)
         for axes, image in zip(line, images, strict=True):
             _draw_slice(axes, image, view)
-            for label in range(1, len(class_names) + 1):
-                colour = COLOURS[(label - 1) % len(COLOURS)]
-                _outline(axes, truth == label, colour, dashed=False)
-                _outline(axes, prediction == label, colour, dashed=True)
+            for index, above in drawing_order((truth, prediction), regions):
+                colour, wider = COLOURS[index % len(COLOURS)], _RIM * above
+                _outline(axes, is_class(truth, index, regions), colour, False, wider)
+                _outline(axes, is_class(prediction, index, regions), colour, True, wider)
         line[0].set_ylabel(f"case {case_id}\n{_dsc_words(dsc)}", fontsize=8.5)
     for axes, name in zip(grid[0], modality_names, strict=True):
         axes.set_title(name, fontsize=9)
@@ -163,19 +197,22 @@ def _draw_slice(axes: Axes, image: np.ndarray, view: tuple[int, int, int, int]) 
     axes.spines[:].set_visible(False)
 
 
-def _outline(axes: Axes, mask: np.ndarray, colour: str, dashed: bool) -> None:
-    """Outline a mask: the truth solid; the prediction dashed, on a dark line that lifts it off the truth."""
+def _outline(axes: Axes, mask: np.ndarray, colour: str, dashed: bool, wider: float) -> None:
+    """Outline a mask: the truth solid; the prediction dashed, on a dark line that lifts it off the truth.
+
+    wider: points that are added to the width of the lines.
+    """
     if not mask.any():
         return
     # One pixel of outside all around closes outlines at the border of the slice.
     padded = np.pad(mask, 1).astype(np.float32)
     rows, columns = np.arange(padded.shape[0]) - 1, np.arange(padded.shape[1]) - 1
     if dashed:
-        axes.contour(columns, rows, padded, [0.5], colors="black", linewidths=1.7, alpha=0.7)
-        lines = axes.contour(columns, rows, padded, [0.5], colors=colour, linewidths=1.3)
+        axes.contour(columns, rows, padded, [0.5], colors="black", linewidths=1.7 + wider, alpha=0.7)
+        lines = axes.contour(columns, rows, padded, [0.5], colors=colour, linewidths=1.3 + wider)
         lines.set_linestyle((0, (2.5, 1.8)))
     else:
-        axes.contour(columns, rows, padded, [0.5], colors=colour, linewidths=1.1)
+        axes.contour(columns, rows, padded, [0.5], colors=colour, linewidths=1.1 + wider)
 
 
 def _legend(figure: Figure, class_names: Sequence[str], per_row: int) -> None:

@@ -75,6 +75,7 @@ def protocol_of(
     precision: str,
     nsd_tolerance_mm: float | None = None,
     version: int = PROTOCOL_VERSION,
+    regions: Mapping[str, float] | None = None,
 ) -> str:
     """Digest of all that two rows must share to be compared.
 
@@ -88,6 +89,7 @@ def protocol_of(
         precision: Of the training.
         nsd_tolerance_mm: Of the task of a plugin, None for other tasks.
         version: Of the protocol that the cell was computed by.
+        regions: The threshold of each class where they are regions, None where they exclude each other.
 
     Returns:
         Twelve hexadecimal digits.
@@ -105,6 +107,8 @@ def protocol_of(
     }
     if nsd_tolerance_mm is not None:
         shared["nsd_tolerance_mm"] = nsd_tolerance_mm
+    if regions is not None:
+        shared["regions"] = dict(regions)
     return digest_of(shared)[:12]
 
 

@@ -63,7 +63,13 @@ class TaskBlock(Block):
     name: str = Field(description="name of the task")
     title: str = Field(description="name for people")
     modalities: Names = Field(description="the modalities used, in the task's order")
-    classes: Names = Field(description="the foreground classes, in the order of mask values from 1")
+    classes: Names = Field(
+        description="the foreground classes, in the order of mask values from 1, or of bits of the values"
+    )
+    regions: dict[str, Annotated[float, Field(gt=0, lt=1)]] = _later(
+        description="where the classes are regions that may overlap: class -> threshold of its sigmoid; "
+        "absent where they exclude each other"
+    )
     merge_labels: str | None = Field(
         description="name of the class that all labels were merged into, or null"
     )
@@ -244,6 +250,9 @@ class ResultFile(Block):
                 "cell.fold is {fold} of {folds} folds",
                 {"fold": self.cell.fold, "folds": self.split.folds},
             )
+        regions = self.task.regions
+        if regions is not None and set(regions) != set(self.task.classes):
+            raise PydanticCustomError("regions", "task.regions has other names than task.classes")
         blocks: dict[str, Any] = {"": self, "task": self.task, "scores": self.scores, "fusion": self.fusion}
         # A block is None where a result lacks it.
         there = {name: block.model_fields_set if block else () for name, block in blocks.items()}

@@ -101,6 +101,7 @@ class Cell:
             self.precision,
             # Those of built-in tasks are fixed, and those of folders are all the same.
             None if self.task.found is None else self.task.nsd_tolerance_mm,
+            regions=self.task.thresholds,
         )
 
     @property

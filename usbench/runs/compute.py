@@ -151,6 +151,7 @@ def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tu
         frozen.rows(train_ids),
         frozen.fresh,
         views=frozen.views,
+        regions=cell.task.regions,
     )
     if not slices.foreground.any():
         raise UsbenchError(
@@ -195,6 +196,7 @@ def _evaluate(
         frozen,
         fabric,
         cell.folder / "predictions",
+        cell.task.thresholds,
     )
 
     def on_case(case_id: str, scores: list[ClassScore]) -> None:

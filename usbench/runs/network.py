@@ -90,8 +90,17 @@ class TrainedNetwork:
         frozen = frozen_features(
             self.method, task, self.config, self.source_hash, store, device, cache_gb, case_ids
         )
-        classes = len(task.classes)
-        yield from predict_cases(self.network, store, case_ids, classes, device, frozen, self.fabric, folder)
+        yield from predict_cases(
+            self.network,
+            store,
+            case_ids,
+            len(task.classes),
+            device,
+            frozen,
+            self.fabric,
+            folder,
+            task.thresholds,
+        )
 
 
 def write_network(network: nn.Module, path: Path) -> None:
@@ -227,11 +236,16 @@ def _task_of(data: Mapping[str, Any], plugins: Sequence[Path]) -> Task:
 
     said = data["task"]
     words = said.get("words") or {"modalities": said["modalities"], "classes": said["classes"]}
+    thresholds = said.get("regions")
     task = Task(
         name=said["name"],
         title=said["title"],
         modalities=tuple(map(Modality, said["modalities"], words["modalities"])),
-        classes=tuple(map(Structure, said["classes"], words["classes"])),
+        classes=tuple(
+            Structure(name, word, threshold=thresholds[name] if thresholds else 0.5)
+            for name, word in zip(said["classes"], words["classes"], strict=True)
+        ),
+        regions=thresholds is not None,
         nsd_tolerance_mm=said.get("nsd_tolerance_mm") or 0.0,
         licence="not stated",
         citation="not stated",
@@ -244,18 +258,22 @@ def _task_of(data: Mapping[str, Any], plugins: Sequence[Path]) -> Task:
         return task  # of a folder, or of a plugin that is not here
     if known.modality_names != task.modality_names or known.class_names != task.class_names:
         return task
+    if known.regions != task.regions:
+        return task
     if "words" not in said:
         return known
     return replace(
         known,
         nsd_tolerance_mm=said["nsd_tolerance_mm"],
-        modalities=tuple(map(_with_words, known.modalities, words["modalities"])),
-        classes=tuple(map(_with_words, known.classes, words["classes"])),
+        modalities=tuple(
+            replace(one, words=then.words)
+            for one, then in zip(known.modalities, task.modalities, strict=True)
+        ),
+        classes=tuple(
+            replace(one, words=then.words, threshold=then.threshold)
+            for one, then in zip(known.classes, task.classes, strict=True)
+        ),
     )
-
-
-def _with_words(thing: Any, words: str) -> Any:
-    return replace(thing, words=words)
 
 
 def _config_of(result: Result) -> Config:

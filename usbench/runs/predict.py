@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench.contracts.classes import value_of
 from usbench.datasets.batches import Slices
 from usbench.storage.files import atomic_path
 
@@ -30,8 +32,8 @@ class Prediction:
 
     Attributes:
         case_id: The patient.
-        volume: uint8 [X, Y, Z] on the native grid.
-        slices: uint8 [Z, S, S] at the network's size.
+        volume: uint8 [X, Y, Z] on the native grid, with classes or regions as `Case.mask` has them.
+        slices: uint8 [Z, S, S] at the network's size, likewise.
         ms_per_slice: Milliseconds of the network's forward pass, the first batch left out.
     """
 
@@ -71,6 +73,7 @@ def predict_cases(
     frozen: Frozen,
     fabric: Fabric | None = None,
     folder: Path | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Iterator[Predicted]:
     """Predict some cases of a store, one whenever the next is asked for.
 
@@ -83,6 +86,7 @@ def predict_cases(
         frozen: the features of these cases.
         fabric: gives the numerical precision; None for single precision.
         folder: where the masks are written as CASE.nii.gz; None for nowhere.
+        thresholds: of regions, `Task.thresholds`; None where classes exclude each other.
 
     Yields:
         Each case with its mask.
@@ -97,16 +101,33 @@ def predict_cases(
             extras=frozen.rows([case_id]),
             fresh=frozen.fresh,
             fabric=fabric,
+            thresholds=thresholds,
         )
         if folder is not None:
             write_mask(prediction.volume, case.affine, folder / f"{case_id}.nii.gz")
         yield Predicted(case, prediction, classes, device, frozen)
 
 
-def to_labels(logits: Tensor) -> Tensor:
-    """Logits [B, K, H, W] -> labels uint8 [B, H, W]: the most probable class above 0.5, else 0."""
-    highest, label = logits.max(dim=1)
-    return ((label + 1) * (highest > 0)).to(torch.uint8)
+def to_labels(logits: Tensor, thresholds: Mapping[str, float] | None = None) -> Tensor:
+    """The mask that logits decide on.
+
+    Args:
+        logits: [B, K, H, W].
+        thresholds: Of regions, in the order of the logits; None where classes exclude each other.
+
+    Returns:
+        uint8 [B, H, W]. Of classes that exclude each other the most probable one whose sigmoid is above 0.5,
+        else background; of regions all whose sigmoid is above their threshold.
+    """
+    if thresholds is None:
+        highest, label = logits.max(dim=1)
+        return ((label + 1) * (highest > 0)).to(torch.uint8)
+    mask = torch.zeros_like(logits[:, 0], dtype=torch.uint8)
+    for index, threshold in enumerate(thresholds.values()):
+        # Held against the logit, so that a sigmoid which rounds to 0 or 1 is not needed.
+        above = logits[:, index] > math.log(threshold / (1 - threshold))
+        mask += above.to(torch.uint8) * value_of(index, regions=True)
+    return mask
 
 
 def predict(
@@ -118,6 +139,7 @@ def predict(
     extras: Sequence[Mapping[str, np.ndarray | None]] = (),
     fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     fabric: Fabric | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Prediction:
     """Predict one patient, slice by slice.
 
@@ -133,6 +155,7 @@ def predict(
         extras: Stored features of the case, arrays [Z, ...] by name; see `usbench.datasets.batches.Slices`.
         fresh: Features that are computed in every batch: images [B, M, S, S] -> rows [B, ...].
         fabric: Gives the numerical precision; None for single precision.
+        thresholds: Of regions, as `to_labels` takes them.
 
     Returns:
         The mask on the native grid and on the prepared one, and the time of a slice in milliseconds.
@@ -154,9 +177,9 @@ def predict(
             _wait(device)
             times.append((time.perf_counter() - start, len(images)))
             logits = logits.float()
-            small.append(to_labels(logits).cpu().numpy())
+            small.append(to_labels(logits, thresholds).cpu().numpy())
             large = functional.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
-            native.append(to_labels(large).cpu().numpy())
+            native.append(to_labels(large, thresholds).cpu().numpy())
     network.train(was_training)
     counted = times[1:] if len(times) > 1 else times
     milliseconds = 1000 * sum(t for t, _ in counted) / sum(n for _, n in counted)

@@ -79,7 +79,7 @@ def _draw(cell: Cell, history: History, evaluated: Evaluated) -> None:
     figures = cell.folder / "figures"
     history_figure(history.rows, figures / "history.png")
     names = cell.task.modality_names, cell.task.class_names
-    cases_figure(figures / "cases.png", evaluated.pictures, *names)
+    cases_figure(figures / "cases.png", evaluated.pictures, *names, regions=cell.task.regions)
 
 
 def describe(
@@ -120,6 +120,7 @@ def describe(
             "title": cell.task.title,
             "modalities": list(cell.task.modality_names),
             "classes": list(cell.task.class_names),
+            **({} if cell.task.thresholds is None else {"regions": cell.task.thresholds}),
             "merge_labels": cell.merge_labels,
             "words": cell.task.words,
             "nsd_tolerance_mm": cell.task.nsd_tolerance_mm,

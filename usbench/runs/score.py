@@ -59,24 +59,25 @@ def score_cases(
 
     Args:
         predicted: cases with their masks; each is let go before the next is taken.
-        task: names of the classes and the tolerance of the normalised surface distance.
+        task: names of the classes, whether they are regions, and the tolerance of the normalised surface
+            distance.
         on_case: called with the id and the scores of every case.
 
     Returns:
         The scores, and what else is kept of the cases.
     """
-    names = task.class_names
+    names, regions = task.class_names, task.regions
     kept = Evaluated()
     for one in predicted:
         case, mask = one.case, one.prediction
-        scores = score_case(mask.volume, case.truth(), names, case.spacing, task.nsd_tolerance_mm)
+        scores = score_case(mask.volume, case.truth(), names, case.spacing, task.nsd_tolerance_mm, regions)
         kept.scores[case.case_id] = scores
-        kept.paper.append(paper_style(mask.slices, np.asarray(case.mask), len(names)))
+        kept.paper.append(paper_style(mask.slices, np.asarray(case.mask), len(names), regions))
         kept.milliseconds.append(mask.ms_per_slice)
         if case.agreement:
             kept.agreement[case.case_id] = dict(case.agreement)
         if len(kept.pictures) < PICTURED_CASES:
-            kept.pictures.append(_picture(one, scores))
+            kept.pictures.append(_picture(one, scores, regions))
         if kept.example is None:
             kept.example = one.example()
         if on_case is not None:
@@ -84,10 +85,10 @@ def score_cases(
     return kept
 
 
-def _picture(one: Predicted, scores: list[ClassScore]) -> CasePicture:
+def _picture(one: Predicted, scores: list[ClassScore], regions: bool) -> CasePicture:
     """The slice of a case that shows most, with its truth, its mask and the DSC of each class."""
     case = one.case
-    z = pick_slice(np.asarray(case.mask))
+    z = pick_slice(np.asarray(case.mask), regions)
     images = np.asarray(case.images[z], dtype=np.float32)
     dsc: Mapping[str, float] = {score.name: score.scores["dsc"] for score in scores}
     return case.case_id, images, np.asarray(case.mask[z]), one.prediction.slices[z], dsc

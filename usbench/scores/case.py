@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from usbench.contracts.classes import is_class, largest_value
 from usbench.contracts.score import MeasuredClass
 from usbench.errors import UsbenchError
 from usbench.scores.labels import as_labels, confusion_of, union_box
@@ -49,23 +50,26 @@ def score_case(
     class_names: Sequence[str],
     spacing: Sequence[float],
     tolerance_mm: float,
+    regions: bool = False,
 ) -> list[ClassScore]:
-    """Score a predicted label map against the true one.
+    """Score a predicted mask against the true one.
 
     Args:
-        prediction: Integers [X, Y, Z], 0 for background and i + 1 for `class_names[i]`; None where the
-            prediction is missing. That gets the worst score there is, whatever the truth, and its voxels
-            are counted as if nothing had been predicted.
+        prediction: Integers [X, Y, Z], 0 for background and i + 1 for `class_names[i]`, or of regions the
+            sum of 2**i over those that a voxel is in; None where the prediction is missing. That gets the
+            worst score there is, whatever the truth, and its voxels are counted as if nothing had been
+            predicted.
         truth: Integers [X, Y, Z], as `prediction`.
         class_names: The foreground classes, K names.
         spacing: Voxel size along X, Y, Z in mm.
         tolerance_mm: The largest distance in mm at which a surface voxel still counts as found (NSD).
+        regions: Whether the classes are regions, which may overlap. Each is scored as a binary mask.
 
     Returns:
         One `ClassScore` a class, in order.
 
     Raises:
-        UsbenchError: For unlike shapes, labels that are not integers in 0..K, or a spacing or tolerance
+        UsbenchError: For unlike shapes, values that no mask of these classes has, or a spacing or tolerance
             that is not usable.
     """
     truth = np.asarray(truth)
@@ -77,6 +81,14 @@ def score_case(
             f"prediction: its shape {prediction.shape} is not the truth's {truth.shape}; "
             "write predictions on the grid of the case's mask"
         )
+    if regions:
+        most = largest_value(len(class_names), True)
+        maps = as_labels(prediction, most, "prediction", True), as_labels(truth, most, "truth", True)
+        rows = []
+        for index, name in enumerate(class_names):
+            one, other = (is_class(values, index, True) for values in maps)
+            rows += score_case(None if missing else one, other, [name], spacing, tolerance_mm)
+        return rows
     diagonal = float(np.linalg.norm(np.asarray(truth.shape) * size))
     voxels = truth.size
     x, y, z = (float(length) for length in size)

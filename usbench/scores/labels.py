@@ -30,26 +30,27 @@ def union_box(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def as_labels(values: np.ndarray, classes: int, what: str) -> np.ndarray:
+def as_labels(values: np.ndarray, most: int, what: str, regions: bool = False) -> np.ndarray:
     """Values in the smallest integer type, once they are known to be labels.
 
     Args:
         values: An array of any shape.
-        classes: The largest label.
+        most: The largest value that a mask of these classes has.
         what: Names the array in errors.
+        regions: Whether the classes are regions, for errors.
 
     Raises:
-        UsbenchError: For values that are no whole numbers from 0 to `classes`.
+        UsbenchError: For values that are no whole numbers from 0 to `most`.
     """
     if values.dtype.kind not in "bui":
         raise UsbenchError(f"{what}: its values are {values.dtype}, not integer labels; save it as uint8")
-    if values.size and (int(values.min()) < 0 or int(values.max()) > classes):
-        wrong = int(values.max()) if int(values.max()) > classes else int(values.min())
-        raise UsbenchError(
-            f"{what}: label {wrong} is outside 0..{classes}; use 0 for background and 1..{classes} "
-            "for the task's classes in their order"
-        )
-    return values.astype(np.min_scalar_type(classes), copy=False)
+    if values.size and (int(values.min()) < 0 or int(values.max()) > most):
+        wrong = int(values.max()) if int(values.max()) > most else int(values.min())
+        remedy = f"use 0 for background and 1..{most} for the task's classes in their order"
+        if regions:
+            remedy = "use 0 for background, and the sum of 2**i over the regions i that a voxel is in"
+        raise UsbenchError(f"{what}: label {wrong} is outside 0..{most}; {remedy}")
+    return values.astype(np.min_scalar_type(most), copy=False)
 
 
 def confusion_of(predicted: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:

@@ -39,7 +39,14 @@ class Submitted:
     def reference(self) -> tuple[Any, ...]:
         """What runs share whose predictions have the same reference masks."""
         task = self.data["task"]
-        return task["name"], tuple(task["modalities"]), task["merge_labels"], self.data["data"]["kind"]
+        regions = tuple(sorted(task.get("regions", {}).items()))
+        return (
+            task["name"],
+            tuple(task["modalities"]),
+            task["merge_labels"],
+            regions,
+            self.data["data"]["kind"],
+        )
 
 
 def archive_folder(data: Mapping[str, Any]) -> str:
@@ -139,6 +146,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         cost["precision"],
         task["nsd_tolerance_mm"] if plugin_task else None,
         version,
+        task.get("regions"),
     )
     if data["protocol"] != protocol:
         yield (

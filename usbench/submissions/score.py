@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from usbench.contracts.classes import largest_value
 from usbench.contracts.data import Task
 from usbench.contracts.score import Score
 from usbench.datasets.store import Store
@@ -49,20 +50,21 @@ def rescore(
 
     Raises:
         UsbenchError: One line that names the case, for a mask that is no NIfTI volume on the grid of its
-            case with labels 0..K, and for a claim that is off by more than `TOLERANCE`.
+            case with values of the task's classes, and for a claim that is off by more than `TOLERANCE`.
     """
     known = scores_of(one.data)
     claimed = {(row["case"], row["class"]): row for row in one.rows}
     scores: list[list[ClassScore]] = []
     largest = 0.0
+    most, regions = largest_value(len(task.classes), task.regions), task.regions
     for case_id in one.data["split"]["test"]:
         case = store.case(case_id)
         truth = case.truth()
         try:
-            mask = read_mask(read(prediction_name(case_id)), truth.shape, case.affine, len(task.classes))
+            mask = read_mask(read(prediction_name(case_id)), truth.shape, case.affine, most)
         except ValueError as error:
             raise UsbenchError(f"{one.folder}: the mask of case {case_id} {error}") from error
-        found = score_case(mask, truth, task.class_names, case.spacing, task.nsd_tolerance_mm)
+        found = score_case(mask, truth, task.class_names, case.spacing, task.nsd_tolerance_mm, regions)
         for score in found:
             row = claimed[case_id, score.name]
             for column, value in _values(score, row, known).items():
@@ -77,7 +79,7 @@ def rescore(
     return len(scores), max(largest, difference)
 
 
-def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, classes: int) -> np.ndarray:
+def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, most: int) -> np.ndarray:
     """The labels of a mask as `usbench.runs.predict.write_mask` writes it.
 
     No more is unpacked than the case has voxels, whatever the header promises.
@@ -86,7 +88,7 @@ def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, classes:
         content: A gzipped NIfTI-1 file.
         shape: Of the case, voxels along X, Y, Z.
         affine: Of the case, float [4, 4], voxel index to RAS+ mm.
-        classes: The largest label that the mask may have.
+        most: The largest value that it may hold.
 
     Returns:
         Labels uint8 [X, Y, Z].
@@ -110,8 +112,8 @@ def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, classes:
     if not unpacker.eof or unpacker.unused_data:
         raise ValueError("is cut off, or has bytes after its end")
     mask = np.frombuffer(labels, dtype=np.uint8).reshape(tuple(shape), order="F")
-    if (most := int(mask.max())) > classes:
-        raise ValueError(f"holds label {most}, the task has 0..{classes}")
+    if (largest := int(mask.max())) > most:
+        raise ValueError(f"holds label {largest}, the task has 0..{most}")
     return mask
 
 

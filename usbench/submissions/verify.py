@@ -269,6 +269,12 @@ def _located(
                 f"{one.folder}: its {name} are {', '.join(said[name])}, those of the task {', '.join(found)}",
                 "not accepted",
             )
+    if said.get("regions") != task.thresholds:
+        raise refused(
+            path,
+            f"{one.folder}: whether its classes are regions, or their thresholds, is not as in the task",
+            "not accepted",
+        )
     if task.found is not None and said.get("words") != task.words:
         raise refused(path, f"{one.folder}: its words for prompts are not those of the task", "not accepted")
     task_data = _task_data(path, task, kind, data_dir, folder)

@@ -307,6 +307,8 @@ def _faults(task: Task) -> Iterator[str]:
     for modality in task.modalities:
         if modality.name not in SERIES:
             yield f"modality {modality.name} is none of CHAOS; choose from {', '.join(SERIES)}"
+    if task.regions:
+        yield "its classes are regions, but grey values of CHAOS exclude each other; leave out regions=True"
     for structure in task.classes:
         if not structure.ranges or not all(0 < low <= high < 256 for low, high in structure.ranges):
             yield f"class {structure.name} has ranges {structure.ranges}; give grey values, from 1 to 255"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from usbench.contracts.classes import add_class
 from usbench.contracts.data import Task
 
 # A value this close to an integer is that integer: what scaling and floats make of it.
@@ -21,22 +22,23 @@ def class_mask(raw: np.ndarray, task: Task) -> tuple[np.ndarray | None, str]:
         task: its classes name the values that make them up.
 
     Returns:
-        uint8 [X, Y, Z], i + 1 for the i-th class and 0 for background, and ""; or None and what is wrong.
+        uint8 [X, Y, Z], with classes or regions as `Case.mask` has them, and ""; or None and what is wrong.
     """
-    indices = {0: 0}
-    for index, structure in enumerate(task.classes, start=1):
-        indices |= dict.fromkeys(structure.labels, index)
+    of_class: dict[int, list[int]] = {0: []}
+    for index, structure in enumerate(task.classes):
+        for value in structure.labels:
+            of_class.setdefault(value, []).append(index)
     whole = raw.dtype.kind in "iub"
     mask = np.zeros_like(raw, dtype=np.uint8)
     unknown: dict[str, float] = {}
     for k in range(raw.shape[-1]):  # a slice at a time, so that a large mask of floats is not held twice
         values = raw[..., k] if whole else np.rint(raw[..., k])
         known = np.zeros(values.shape, dtype=bool)
-        for value, index in indices.items():
+        for value, indices in of_class.items():
             here = values == value
             known |= here
-            if index:
-                np.copyto(mask[..., k], index, where=here)
+            for index in indices:
+                add_class(mask[..., k], index, here, task.regions)
         if not whole:
             known &= np.abs(raw[..., k] - np.where(known, values, 0)) <= _WITHIN
         if not known.all():
@@ -46,7 +48,7 @@ def class_mask(raw: np.ndarray, task: Task) -> tuple[np.ndarray | None, str]:
         return mask, ""
     listed = sorted(unknown, key=lambda shown: (np.isnan(unknown[shown]), unknown[shown]))
     shown = ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
-    allowed = ", ".join(str(v) for v in sorted(indices))
+    allowed = ", ".join(str(v) for v in sorted(of_class))
     nearly = "" if whole else f", each to within {_WITHIN:g}"
     return None, f"mask values {shown} are unknown, allowed are {allowed}{nearly}"
 

@@ -172,8 +172,11 @@ def _faults(task: Task) -> Iterator[str]:
         if not structure.labels or not all(0 < value < 2**31 for value in structure.labels):
             yield f"class {structure.name} has labels {structure.labels}; give the mask values, from 1"
         for value in structure.labels:
-            if value in seen:
-                yield f"the mask value {value} belongs to two classes; make them disjoint"
+            if value in seen and not task.regions:
+                yield (
+                    f"the mask value {value} belongs to two classes; make them disjoint, or regions that may "
+                    "overlap (regions=True)"
+                )
             seen.add(value)
 
 

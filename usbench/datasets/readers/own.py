@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from usbench.contracts.classes import value_fault
 from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataError, DataProblem, Report, fail, plugin_raised
@@ -188,14 +189,12 @@ class OwnReader(ExaminingReader):
                 )
             elif volume.min() == volume.max():
                 yield f"constant image, every voxel of {modality.name} is {volume.flat[0]:g}", "drop the case"
-        values = [int(value) for value in np.unique(case.mask)]
-        if values[-1] > len(task.classes):
+        if fault := value_fault(case.mask, task.class_names, task.regions):
             yield (
-                (
-                    f"the mask holds {values[-1]}, but the task has {len(task.classes)} "
-                    f"class{'es' * (len(task.classes) > 1)} ({', '.join(task.class_names)})"
-                ),
-                "number the classes of the task that the reader is given from 1",
+                fault,
+                "set bit i, of value 2**i, where region i (from 0) of the task that the reader is given is"
+                if task.regions
+                else "number the classes of the task that the reader is given from 1",
             )
         strange = sorted(set(case.agreement) - set(task.class_names))
         if strange:

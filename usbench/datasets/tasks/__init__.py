@@ -13,7 +13,9 @@ from usbench.plugins import search as brought
 from usbench.plugins.search import Searched
 
 # A task's file is called after it, with _ for -.
-_BUILT_IN = ("chaos", "msd-prostate", "msd-brain")
+_BENCHMARK = ("chaos", "msd-prostate", "msd-brain")
+_VARIANTS = ("msd-brain-regions",)
+_BUILT_IN = (*_BENCHMARK, *_VARIANTS)
 
 _FOLDER_TOLERANCE_MM = 2.0
 
@@ -21,6 +23,11 @@ _FOLDER_TOLERANCE_MM = 2.0
 def task_names() -> list[str]:
     """The names of the built-in tasks."""
     return list(_BUILT_IN)
+
+
+def benchmark_tasks() -> list[str]:
+    """The names of the tasks of the benchmark itself: no variants, whose patients would count twice."""
+    return list(_BENCHMARK)
 
 
 def search_tasks(plugins: Sequence[str | Path] = ()) -> Searched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from usbench.contracts.classes import class_faults
 from usbench.contracts.data import Modality, Phantom, Structure, Task
 from usbench.datasets.readers.layouts import layout_of
 from usbench.errors import UsbenchError
@@ -41,6 +42,7 @@ def _faults(task: Task) -> Iterator[str]:
     except TypeError:
         yield "one of its values is a list or a dict; use tuples throughout"
         return
+    yield from class_faults(task.classes, task.regions)
     try:
         yield from layout_of(task).faults(task)
     except UsbenchError as error:
