@@ -21,7 +21,7 @@ def _chosen_task(request: Request) -> Task:
     from usbench.runs.plan import make_task
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name a task or --task-dir, one of the two")
+        raise UsbenchError("name a task, a task file or --task-dir, one of them")
     return make_task(request)
 
 
@@ -100,7 +100,8 @@ def check_task(request: Request) -> None:
 
     the_task = _chosen_task(request)
     # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
-    root = request.task_dir or data_folder(request.data_dir) or find_data(the_task).root
+    own = the_task.files.folder if the_task.files else request.task_dir
+    root = own or data_folder(request.data_dir) or find_data(the_task).root
     problems = check(the_task, root)
     for problem in problems:
         click.echo(str(problem))

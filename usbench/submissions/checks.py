@@ -140,6 +140,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         task["nsd_tolerance_mm"] if plugin_task else None,
         version,
         task.get("regions"),
+        task.get("definition"),
     )
     if data["protocol"] != protocol:
         yield (
@@ -156,7 +157,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         cell["seed"],
         data["config"],
         cost["devices"],
-        of_plugins(_plugin_fusion(data), task["words"] if plugin_task else None),
+        of_plugins(_plugin_fusion(data), task["words"] if plugin_task else None, task.get("patterns")),
         version,
     )
     if cell["hash"] != key:

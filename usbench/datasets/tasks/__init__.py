@@ -35,9 +35,18 @@ def search_tasks(plugins: Sequence[str | Path] = ()) -> Searched:
     return brought.search(brought.TASK, plugins, taken=_BUILT_IN)
 
 
+def names_file(name: str) -> bool:
+    """Whether what a user gave as a task is a task file, and not the name of a task."""
+    return name.lower().endswith((".yaml", ".yml"))
+
+
 def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
     """The task called `name`. Raises `UsbenchError`, with the nearest name, for one that is not there,
-    and for a task of a plugin that cannot be used."""
+    for a task of a plugin that cannot be used, and for a task file (a name that ends in .yaml) with a fault."""
+    if names_file(name):
+        from usbench.datasets.tasks.task_file import load_task_file
+
+        return load_task_file(name, _BUILT_IN)
     if name in _BUILT_IN:
         if plugins:
             search_tasks(plugins).refuse(name)
