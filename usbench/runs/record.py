@@ -93,8 +93,16 @@ def describe(
 ) -> dict[str, Any]:
     """Everything that result.json says but the scores.
 
-    evaluated: the test cases. memory_since: what `usbench.runtime.memory.forget_peak` said when the training
-    began.
+    Args:
+        cell: the cell.
+        fabric: on what it was computed.
+        network: the trained network.
+        history: of its training.
+        evaluated: the test cases.
+        memory_since: what `usbench.runtime.memory.forget_peak` said when the training began.
+
+    Returns:
+        JSON-like values, by the keys of result.json.
     """
     parameters = count_parameters(network)
     return {
