@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from usbench.cli.imports import data_export, data_import
 from usbench.cli.options import data_dir_option, debug_option, plugin_option, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
@@ -142,7 +143,11 @@ def write_phantom(task: str, folder: Path, cases: int, seed: int, plugins: Seque
 
 @click.group()
 def data() -> None:
-    """The data sets: list, download, check, prepare, and make phantoms."""
+    """The data sets: list, download, check, prepare, import, export, and make phantoms."""
+
+
+data.add_command(data_import)
+data.add_command(data_export)
 
 
 @data.command("list")

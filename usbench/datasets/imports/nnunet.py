@@ -42,7 +42,9 @@ def propose(folder: Path) -> Proposal:
     count = data.get("numTraining")
     labels = [f for f in (folder / "labelsTr").glob(f"[!.]*{ending}")] if not listed else list(listed)
     if isinstance(count, int) and count != len(labels):
-        proposal.notes.append(f"dataset.json says {count} training cases (numTraining), {len(labels)} are here")
+        proposal.notes.append(
+            f"dataset.json says {count} training cases (numTraining), {len(labels)} are here"
+        )
     return proposal
 
 
@@ -64,7 +66,9 @@ def channels_of(file: Path, data: dict[str, Any]) -> list[str]:
     key = "channel_names" if "channel_names" in data else "modality"
     value = data.get(key)
     if not isinstance(value, dict) or sorted(value) != sorted(str(k) for k in range(len(value))) or not value:
-        raise UsbenchError(f'{file}: "{key}" is {value!r}; number the channels from 0, {{"0": "T2", "1": "ADC"}}')
+        raise UsbenchError(
+            f'{file}: "{key}" is {value!r}; number the channels from 0, {{"0": "T2", "1": "ADC"}}'
+        )
     names = [value[str(number)] for number in range(len(value))]
     for name in names:
         if not isinstance(name, str) or not name.strip():
@@ -125,8 +129,14 @@ def _listed(file: Path, data: dict[str, Any], proposal: Proposal) -> dict[str, d
     cases: dict[str, dict[str, str]] = {}
     if isinstance(data.get("dataset"), dict):
         for case, entry in data["dataset"].items():
-            images, label = (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
-            if not isinstance(images, list) or len(images) != len(proposal.scans) or not isinstance(label, str):
+            images, label = (
+                (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
+            )
+            if (
+                not isinstance(images, list)
+                or len(images) != len(proposal.scans)
+                or not isinstance(label, str)
+            ):
                 raise UsbenchError(
                     f'{file}: "dataset" has no {len(proposal.scans)} images and a label for {case}; complete it'
                 )

@@ -86,7 +86,7 @@ def _patterns(paths: list[tuple[str, ...]]) -> tuple[Seen, str]:
 
 def _case_column(paths: list[tuple[str, ...]]) -> int:
     """Which part of the paths is the case: the folder of which there are most, the first of equals."""
-    counts = [len({parts[:column + 1] for parts in paths}) for column in range(len(paths[0]) - 1)]
+    counts = [len({parts[: column + 1] for parts in paths}) for column in range(len(paths[0]) - 1)]
     names = [len({parts[column] for parts in paths}) for column in range(len(paths[0]) - 1)]
     # A folder within each patient ("anat") has one name, although there are as many as patients.
     return max(range(len(counts)), key=lambda column: (names[column], -column))

@@ -271,8 +271,8 @@ def find_files(spec: TaskFiles, root: Path) -> dict[str, dict[str, list[Path]]]:
         By case, then by modality (or `MASK`), the files that are there; excluded cases are left out.
     """
     found: dict[str, dict[str, list[Path]]] = {}
-    for case, files in spec.cases:
-        found[case] = {name: [root / file] for name, file in files if (root / file).is_file()}
+    for case, named in spec.cases:
+        found[case] = {name: [root / file] for name, file in named if (root / file).is_file()}
     patterns = [(scan.name, scan.pattern) for scan in spec.scans] + [(MASK, spec.mask)]
     for name, pattern in patterns:
         for case, files in match(root, pattern).items() if pattern else ():

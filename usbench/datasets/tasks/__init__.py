@@ -69,12 +69,15 @@ def task_from_folder(path: Path) -> Task:
     """
     from usbench.contracts.names import safe_name
     from usbench.datasets.readers.description import load_description
+    from usbench.datasets.readers.recognise import advice
 
     path = Path(path)
     if not path.is_dir():
         raise UsbenchError(
             f"{path}: not a folder; give the folder that holds dataset.json, imagesTr and labelsTr"
         )
+    if other := advice(path):
+        raise UsbenchError(f"{path}: not in the layout of the Decathlon; {other}")
     description = load_description(path)
     name = safe_name(path.resolve().name)
     if not name:

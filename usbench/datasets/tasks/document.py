@@ -127,7 +127,7 @@ def check_document(content: Any, where: str) -> TaskDocument:
         raise UsbenchError(f"{where}: {_words(found[0])}{more}") from error
 
 
-_KEYS = {
+_KEYS: dict[str, type[BaseModel]] = {
     "modalities": Scan,
     "classes": Part,
     "regions": Part,
