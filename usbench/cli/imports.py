@@ -49,10 +49,10 @@ def import_task(
     word = "regions" if task.regions else "classes"
     click.echo(f"  {word}: " + ", ".join(f"{c.name} ({', '.join(map(str, c.labels))})" for c in task.classes))
     if found.values:
-        listed = ", ".join(f"{value} in {count} masks" for value, count in sorted(found.values.items()))
-        click.echo(f"  values found in the masks: {listed}; name the classes in the file, or with --classes")
-    for pattern, count in sorted(proposal.unused.items()):
-        click.echo(f"  not used: {pattern} ({count} cases)")
+        listed = ", ".join(f"{value} in {number} masks" for value, number in sorted(found.values.items()))
+        click.echo(f"  values in the masks: {listed}; name the classes in the file, or with --classes")
+    for pattern, number in sorted(proposal.unused.items()):
+        click.echo(f"  not used: {pattern} ({number} cases)")
     for case, why in found.exclude.items():
         click.echo(f"  left out: {case} ({why})")
     for note in proposal.notes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,24 +79,3 @@ class TaskFiles:
     def group(self, name: str) -> Mapping[str, str]:
         """The value of each case in the group called `name`; empty where there is none of that name."""
         return next((dict(one.values) for one in self.groups if one.name == name), {})
-
-
-@dataclass(frozen=True)
-class FileOrigin:
-    """Where a task was found that a file describes; see `usbench.contracts.data.Found`.
-
-    Attributes:
-        path: of the file, absolute.
-    """
-
-    path: Path
-    version: str = field(default="", init=False)
-
-    @property
-    def origin(self) -> str:
-        """In words."""
-        return f"file {self.path.name}"
-
-    def load(self) -> Any:
-        """Nothing is to be imported: such a task travels whole to other processes."""
-        raise NotImplementedError

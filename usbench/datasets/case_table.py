@@ -28,7 +28,7 @@ class CaseTable:
 
 
 def read_case_table(path: Path, case_column: str = "case") -> CaseTable:
-    """Read a table; columns are separated by commas, semicolons or tabs, whichever the first line has most of.
+    """Read a table. Commas, semicolons or tabs separate columns, whichever the first line has most of.
 
     Args:
         path: of the file, UTF-8 with or without a byte order mark.

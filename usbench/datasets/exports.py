@@ -85,8 +85,8 @@ def _labels(case: Case, values: dict[int, int], task: Task) -> np.ndarray:
     there = {int(value) for value in np.unique(case.mask)} - {0}
     if odd := there - set(values):
         raise UsbenchError(
-            f"case {case.case_id}: its mask holds a combination of regions ({odd.pop():b}) that the labels of task "
-            f"{task.name} do not give; correct them"
+            f"case {case.case_id}: its mask holds a mix of regions ({odd.pop():b}) that the labels of "
+            f"task {task.name} do not give; correct them"
         )
     labels: np.ndarray = table[case.mask]
     return labels
@@ -138,7 +138,7 @@ def _nnunet(task: Task, case_ids: Sequence[str], values: dict[int, int]) -> dict
         one.name: [theirs for ours, theirs in values.items() if ours & value_of(index, True)]
         for index, one in enumerate(task.classes)
     }
-    # nnU-Net paints the regions in this order, each with one value: the larger first, each with what is its own.
+    # nnU-Net paints the regions in this order, each with one value: the larger first, with what is its own.
     order = sorted(parts, key=lambda name: -len(parts[name]))
     painted = []
     for place, name in enumerate(order):

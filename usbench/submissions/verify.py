@@ -255,8 +255,8 @@ def _located(
         raise refused(
             path,
             f"is on task '{said['name']}', which is not built in",
-            "give the folder of its data or its task file with --task-dir, or your plugin that brings it with "
-            "--plugin",
+            "give the folder of its data or its task file with --task-dir, or your plugin that brings it "
+            "with --plugin",
         )
     try:
         task = task.with_modalities(said["modalities"]).merged(said["merge_labels"])
@@ -278,7 +278,7 @@ def _located(
     if said.get("definition") != task.definition:
         raise refused(
             path,
-            f"{one.folder}: the values of its classes, their thresholds or its grid are not as in the task file",
+            f"{one.folder}: the values of its classes, their thresholds or its grid differ from the file",
             "not accepted",
         )
     if task.found is not None and said.get("words") != task.words:

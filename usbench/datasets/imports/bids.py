@@ -18,7 +18,7 @@ _MASKS = ("mask", "dseg", "probseg", "seg", "roi", "label", "lesion")
 
 
 def propose(folder: Path, session: str = "") -> Proposal:
-    """The scans and masks of the subjects; a case is a subject, so that no patient is on both sides of a split.
+    """The scans and masks of the subjects. A case is a subject: no patient is on two sides of a split.
 
     Args:
         folder: that of dataset_description.json.
@@ -72,8 +72,8 @@ def _session(folder: Path, subjects: list[Path], chosen: str) -> str:
     several = [name for name, names in of.items() if len(names) > 1]
     if several:
         raise UsbenchError(
-            f"{folder}: {len(several)} subjects have several sessions ({several[0]}: {', '.join(of[several[0]])}), "
-            "and a case is a patient; choose one of them with --session"
+            f"{folder}: {len(several)} subjects have several sessions ({several[0]}: "
+            f"{', '.join(of[several[0]])}), and a case is a patient; choose one of them with --session"
         )
     return every[0] if len(every) == 1 else "ses-*"
 

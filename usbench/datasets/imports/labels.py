@@ -23,7 +23,7 @@ def values_in(masks: Mapping[str, Path]) -> Counter[int]:
         masks: by case, the file of its mask.
 
     Raises:
-        UsbenchError: naming the file that cannot be read, holds fractions, or has more values than a mask has.
+        UsbenchError: naming the file that cannot be read, holds fractions, or has too many values for a mask.
     """
     import numpy as np
 

@@ -124,7 +124,7 @@ def _proposal(place: Path, asked: Asked) -> Proposal:
     kind = asked.kind or recognise(place)
     if kind is None:
         raise UsbenchError(
-            f"{place}: holds no .nii.gz or .nii file in it or in three levels of folders; convert other formats"
+            f"{place}: neither it nor its folders hold a .nii.gz or .nii file; convert other formats first"
         )
     if kind not in KINDS:
         raise unknown("kind of data", kind, KINDS)
@@ -170,15 +170,16 @@ def _override(proposal: Proposal, asked: Asked) -> None:
     if not proposal.mask and not proposal.cases:
         note = f" ({proposal.notes[0]})" if proposal.notes else ""
         raise UsbenchError(
-            f"{proposal.folder}: which files are the masks is not clear{note}; give --mask PATTERN (seen: {shown})"
+            f"{proposal.folder}: which files are the masks is not clear{note}; give --mask PATTERN "
+            f"(seen: {shown})"
         )
 
 
 def _refuse_named(proposal: Proposal) -> None:
     if proposal.cases:
         raise UsbenchError(
-            f"{proposal.folder}: dataset.json names the files case by case; take --modality and --mask away, or "
-            "read the folder by patterns with --as folders"
+            f"{proposal.folder}: dataset.json names the files case by case; take --modality and --mask away, "
+            "or read the folder by patterns with --as folders"
         )
 
 

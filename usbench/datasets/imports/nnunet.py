@@ -40,7 +40,7 @@ def propose(folder: Path) -> Proposal:
         proposal.mask = ""
         proposal.scans = [ScanFiles(scan.name) for scan in proposal.scans]
     count = data.get("numTraining")
-    labels = [f for f in (folder / "labelsTr").glob(f"[!.]*{ending}")] if not listed else list(listed)
+    labels = list((folder / "labelsTr").glob(f"[!.]*{ending}")) if not listed else list(listed)
     if isinstance(count, int) and count != len(labels):
         proposal.notes.append(
             f"dataset.json says {count} training cases (numTraining), {len(labels)} are here"
@@ -98,7 +98,7 @@ def classes_of(file: Path, data: dict[str, Any]) -> tuple[dict[str, Part], bool]
             continue
         if name.strip().lower() == "ignore":
             raise UsbenchError(
-                f'{file}: "labels" has "ignore" ({given}), which usbench does not support; give those voxels a '
+                f'{file}: "labels" has "ignore" ({given}), which usbench does not take; give those voxels a '
                 "class in a copy of the masks"
             )
         key = safe_part(name, f"{file}: class")
@@ -138,7 +138,7 @@ def _listed(file: Path, data: dict[str, Any], proposal: Proposal) -> dict[str, d
                 or not isinstance(label, str)
             ):
                 raise UsbenchError(
-                    f'{file}: "dataset" has no {len(proposal.scans)} images and a label for {case}; complete it'
+                    f'{file}: "dataset" has no {len(proposal.scans)} images and label for {case}; complete it'
                 )
             cases[case] = {**dict(zip(_names(proposal), map(str, images), strict=True)), MASK: label}
         return cases

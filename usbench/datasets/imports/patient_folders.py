@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -93,7 +92,7 @@ def _case_column(paths: list[tuple[str, ...]]) -> int:
 
 
 def _loosened(seen: Seen, cases: int) -> Seen:
-    """Patterns with names that only one case has, such as a date, made to fit the others by their last word."""
+    """Patterns with names that only one case has, such as a date, made to fit the others."""
     kept: Seen = defaultdict(set)
     for pattern, some in seen.items():
         folder, _, name = pattern.rpartition("/")
@@ -125,8 +124,15 @@ def _by_modality(paths: list[tuple[str, ...]]) -> Seen:
     for top in {parts[0] for parts in paths}:
         stems = [stem_of(parts[1])[0] for parts in paths if parts[0] == top]
         suffix = stem_of(next(parts[1] for parts in paths if parts[0] == top))[1]
-        shared = os.path.commonprefix([stem[::-1] for stem in stems])[::-1] if len(stems) > 1 else ""
+        shared = _shared_end(stems) if len(stems) > 1 else ""
         cut = re.search(r"[_\-. ][A-Za-z].*$", shared)
         end = cut[0] if cut else ""
         seen[f"{top}/{CASE}{end}{suffix}"] = {stem.removesuffix(end) for stem in stems}
     return dict(seen)
+
+
+def _shared_end(stems: list[str]) -> str:
+    """The longest text that all of some texts end with."""
+    shortest = min(stems, key=len)
+    ends = (shortest[start:] for start in range(len(shortest) + 1))
+    return next(end for end in ends if all(stem.endswith(end) for stem in stems))

@@ -159,7 +159,7 @@ class FilesReader(ExaminingReader):
         return self._matched[case_id]
 
     def examine(self, case_id: str, report: Report) -> Case | None:
-        """Read one case on the grid of its reference, handing every problem to `report`; None if there was one."""
+        """Read one case on the grid of its reference, every problem handed to `report`; None if one was."""
         at, found = self._of(case_id), list[DataProblem]()
 
         def note(problem: DataProblem) -> None:

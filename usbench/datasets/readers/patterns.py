@@ -1,4 +1,4 @@
-"""Patterns of file names, such as "{case}/{case}_flair.nii.gz": what they match and what is wrong with them."""
+"""Patterns of file names, such as "{case}/{case}_flair.nii.gz": what they match, and their faults."""
 
 from __future__ import annotations
 

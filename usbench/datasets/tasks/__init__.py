@@ -42,7 +42,7 @@ def names_file(name: str) -> bool:
 
 def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
     """The task called `name`. Raises `UsbenchError`, with the nearest name, for one that is not there,
-    for a task of a plugin that cannot be used, and for a task file (a name that ends in .yaml) with a fault."""
+    for a task of a plugin that cannot be used, and for a task file (its name ends in .yaml) with a fault."""
     if names_file(name):
         from usbench.datasets.tasks.task_file import load_task_file
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from usbench.contracts.data import Modality, Structure, Task
-from usbench.contracts.files import FileOrigin, Group, ScanFiles, TaskFiles
+from usbench.contracts.files import Group, ScanFiles, TaskFiles
 from usbench.contracts.names import case_id_fault
+from usbench.contracts.origins import FileOrigin
 from usbench.datasets.case_table import read_case_table
 from usbench.datasets.tasks.checks import check_task
 from usbench.datasets.tasks.document import GroupTable, Part, TaskDocument, check_document
