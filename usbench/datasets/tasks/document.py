@@ -39,7 +39,7 @@ class Part(_Strict):
     @field_validator("labels", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
-        return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+        return [value] if isinstance(value, int | float | str) else value
 
 
 def _short(key: str) -> Any:
