@@ -129,7 +129,7 @@ def _proposal(place: Path, asked: Asked) -> Proposal:
     if kind not in KINDS:
         raise unknown("kind of data", kind, KINDS)
     if (kind == "csv") != place.is_file():
-        raise UsbenchError(f"{place}: is no {KINDS[kind]}; give another --as")
+        raise UsbenchError(f"{place}: --as {kind} takes {'a CSV file' if kind == 'csv' else 'a folder'}")
     if kind == "csv":
         return table.propose(place, dict(asked.modalities), asked.mask)
     if kind == "bids":
