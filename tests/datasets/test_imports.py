@@ -279,7 +279,7 @@ def test_nothing_is_written_over_without_being_asked(tmp_path):
     patients(tmp_path / "mine")
     out = tmp_path / "task.yaml"
     out.write_text("mine")
-    with pytest.raises(UsbenchError, match="is there already.*--overwrite"):
+    with pytest.raises(UsbenchError, match=r"is there already.*--overwrite"):
         make_task_file(tmp_path / "mine", out, Asked())
     assert out.read_text() == "mine"
     make_task_file(tmp_path / "mine", out, Asked(), overwrite=True)
@@ -333,7 +333,7 @@ def test_folders_of_other_layouts_are_told_of_the_import(tmp_path):
     }
     for words, place in places.items():
         with pytest.raises(
-            UsbenchError, match=f"looks like {words}, of which 'usbench data import .*{place.name}'"
+            UsbenchError, match=rf"looks like {words}, of which 'usbench data import .*{place.name}'"
         ):
             task_from_folder(place)
     assert advice(write_msd(tmp_path / "Task99_Mine")) == ""

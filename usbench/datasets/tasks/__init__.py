@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from usbench.contracts.data import Modality, Structure, Task
+from usbench.datasets.readers.recognise import advice
 from usbench.errors import UsbenchError
 from usbench.plugins import search as brought
 from usbench.plugins.search import Searched
@@ -52,7 +53,11 @@ def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
             search_tasks(plugins).refuse(name)
         task: Task = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").TASK
         return task
-    found = search_tasks(plugins).get(name)
+    searched = search_tasks(plugins)
+    if name not in searched.found and Path(name).is_dir():
+        remedy = advice(Path(name)) or "give it with --task-dir"
+        raise UsbenchError(f"{name}: is a folder, not the name of a task; {remedy}")
+    found = searched.get(name)
     from usbench.datasets.tasks.checks import check_task
 
     task = found.load()
@@ -69,7 +74,6 @@ def task_from_folder(path: Path) -> Task:
     """
     from usbench.contracts.names import safe_name
     from usbench.datasets.readers.description import load_description
-    from usbench.datasets.readers.recognise import advice
 
     path = Path(path)
     if not path.is_dir():
