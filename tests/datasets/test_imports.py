@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from kit.own_folders import bids, nnunet, patients, table
@@ -99,6 +100,66 @@ def test_names_with_a_date_are_matched_by_their_last_word(tmp_path):
             save(tmp_path / f"mine/{case}/2021110{number}_{name}.nii.gz", array, affine)
     found = imported(tmp_path / "mine", tmp_path / "task.yaml")
     assert found.proposal.scans[0].pattern == "{case}/*_t1.nii.gz"
+    assert_same_patients(found)
+
+
+def test_a_stray_file_elsewhere_hides_nothing(tmp_path):
+    patients(tmp_path / "mine")
+    arrays, affine = volumes(0)
+    save(tmp_path / "mine/patient-01/old/deep/t1.nii.gz", arrays["t1"], affine)
+    save(tmp_path / "mine/atlas.nii.gz", arrays["t1"], affine)
+    found = imported(tmp_path / "mine", tmp_path / "task.yaml")
+    assert found.proposal.notes == ["2 files lie in other folders than most, and are not looked at"]
+    assert_same_patients(found)
+
+
+def test_a_mixture_of_endings_is_shown_and_not_read_by_half(tmp_path):
+    patients(tmp_path / "mine")
+    for case in CASES[2:]:
+        for file in (tmp_path / "mine" / case).iterdir():
+            save(file.with_suffix(""), *(lambda i: (np.asarray(i.dataobj), i.affine))(nibabel.load(file)))
+            file.unlink()
+    with pytest.raises(UsbenchError, match="several patterns look like masks"):
+        imported(tmp_path / "mine", tmp_path / "task.yaml")
+    found = imported(tmp_path / "mine", tmp_path / "task.yaml", mask="*_seg.nii")
+    assert set(found.exclude) | set(found.task.files.exclude) == set(found.exclude)
+    assert_same_patients(found, CASES[2:] if len(found.cases) > len(found.exclude) else ())
+
+
+def test_channels_numbered_as_nnunet_does_are_found_without_its_description(tmp_path):
+    nnunet(tmp_path / "mine")
+    (tmp_path / "mine/dataset.json").unlink()
+    found = imported(tmp_path / "mine", tmp_path / "task.yaml")
+    assert [row[1] for row in found.table()][:2] == [
+        "imagesTr/{case}_0000.nii.gz",
+        "imagesTr/{case}_0001.nii.gz",
+    ]
+    assert_same_patients(found)
+
+
+def test_the_modality_that_the_mask_lies_on_becomes_the_reference(tmp_path):
+    for number, case in enumerate(CASES):
+        arrays, affine = volumes(number)
+        coarse = affine @ np.diag([2, 2, 1, 1])
+        save(tmp_path / f"mine/{case}/t1.nii.gz", arrays["t1"][::2, ::2], coarse)
+        save(tmp_path / f"mine/{case}/t2.nii.gz", arrays["t2"], affine)
+        save(tmp_path / f"mine/{case}/seg.nii.gz", arrays["mask"], affine)
+    found = imported(tmp_path / "mine", tmp_path / "task.yaml")
+    assert found.task.files.reference == "t2"
+    case = open_reader(found.task, found.task.files.folder).read("patient-01")
+    assert np.array_equal(case.images[1], volumes(0)[0]["t2"])
+    assert np.array_equal(case.images[0, ::2, ::2], volumes(0)[0]["t1"][::2, ::2])
+
+
+def test_runs_of_one_suffix_are_scans_of_their_own(tmp_path):
+    bids(tmp_path / "study")
+    for file in list((tmp_path / "study").glob("sub-*/anat/*_T2w.nii.gz")):
+        file.rename(file.with_name(file.name.replace("_T2w", "_run-2_T1w")))
+    for file in list((tmp_path / "study").glob("sub-*/anat/*[0-9]_T1w.nii.gz")):
+        if "run-2" not in file.name:
+            file.rename(file.with_name(file.name.replace("_T1w", "_run-1_T1w")))
+    found = imported(tmp_path / "study", tmp_path / "task.yaml")
+    assert found.task.modality_names == ("t1w", "run-2-t1w")
     assert_same_patients(found)
 
 

@@ -173,6 +173,24 @@ def test_a_file_is_one_scan_of_one_case(tmp_path):
     assert any("is the mask of case a and the mask of case b" in p for p in problems(listed))
 
 
+def test_a_mask_is_no_channel_of_a_scan(tmp_path):
+    patients(tmp_path / "patients")
+    path = task_file(
+        tmp_path,
+        TASK,
+        ('t1: "{case}/{case}_t1.nii.gz"', 't1: {pattern: "{case}/*_seg.nii.gz", channel: 0}'),
+    )
+    assert "is the t1 of case patient-01 and the mask of case patient-01" in problems(path)[0]
+
+
+def test_what_is_excluded_or_grouped_is_there(tmp_path):
+    patients(tmp_path / "patients")
+    typo = "name: own\nexclude: [patient-1]\ngroups: {site: {patient_01: Bern}}"
+    found = problems(task_file(tmp_path, TASK, ("name: own", typo)))
+    assert any("'exclude' of task own names case patient-1, of which no file" in line for line in found)
+    assert any("no case of group site" in line for line in found)
+
+
 def test_names_that_are_one_on_some_systems_are_refused(tmp_path):
     patients(tmp_path / "patients", ("Anna", "anna", "bert"))
     assert any("'Anna' and 'anna' are one" in problem for problem in problems(task_file(tmp_path)))

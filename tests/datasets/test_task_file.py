@@ -81,6 +81,7 @@ def test_other_processes_get_it_whole_even_where_the_file_is_gone(own):
         ("lesion: 2", "lesion: 1.5", "not a whole number"),
         ("lesion: 2", "lesion: true", "not a"),
         ("lesion: 2", "lesion: 0", "from 1"),
+        ("lesion: 2", "lesion: [2, 2]", "names a value twice"),
         ("lesion: 2", "no: 2", "the name False, which YAML reads as no text"),
         ("lesion: 2", "lesion: {labels: 2, treshold: 0.4}", "unknown key in 'classes.lesion' 'treshold'"),
         ("lesion: 2", "lesion: {labels: 2, threshold: 1.4}", "below 1"),

@@ -48,6 +48,8 @@ def propose(folder: Path, session: str = "") -> Proposal:
             proposal.unused[pattern] = count
         else:
             name = safe_part(_name(pattern), "scan")
+            if name in proposal.words:  # another run
+                name = safe_part(_name(pattern, runs=True), "scan")
             proposal.scans.append(ScanFiles(name, pattern))
             proposal.words[name] = words_for(suffix) if name == suffix.lower() else name.replace("-", " ")
     most = [pattern for pattern, count in masks.items() if count == max(masks.values())]
@@ -93,10 +95,11 @@ def _seen(folder: Path, session: str) -> dict[str, set[str]]:
     return dict(seen)
 
 
-def _name(pattern: str) -> str:
-    """The suffix of a scan, after its entities besides subject, session and run: "ce-gd-t1w"."""
+def _name(pattern: str, runs: bool = False) -> str:
+    """The suffix of a scan after its entities: "ce-gd-t1w"; without subject, session and, unless `runs`, run."""
+    left = ("ses-",) if runs else ("ses-", "run-")
     stem = pattern.rpartition("/")[2].partition(".")[0].replace(CASE, "").strip("_")
-    return "-".join(part for part in stem.split("_") if not part.startswith(("ses-", "run-"))).lower()
+    return "-".join(part for part in stem.split("_") if not part.startswith(left)).lower()
 
 
 def _describe(proposal: Proposal) -> None:

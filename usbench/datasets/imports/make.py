@@ -10,15 +10,18 @@ from pathlib import Path
 from usbench.contracts.data import Task
 from usbench.contracts.files import MASK, ScanFiles, TaskFiles
 from usbench.contracts.names import natural_key, safe_name
+from usbench.contracts.problem import fail
 from usbench.datasets.imports import bids, msd, nnunet, patient_folders, table
 from usbench.datasets.imports.labels import proposed, values_in
 from usbench.datasets.imports.proposal import Part, Proposal, safe_part, whole_pattern, words_for
 from usbench.datasets.imports.write import task_text
 from usbench.datasets.readers.files import find_files
+from usbench.datasets.readers.nifti import nifti_errors, open_nifti
 from usbench.datasets.readers.patterns import require_pattern
 from usbench.datasets.readers.recognise import KINDS, recognise
 from usbench.datasets.tasks import task_names
 from usbench.datasets.tasks.task_file import load_task_file
+from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import at_home, atomic_path
 
@@ -103,8 +106,9 @@ def make_task_file(place: Path, out: Path, asked: Asked, overwrite: bool = False
     _override(proposal, asked)
     found, exclude = _matched(proposal)
     values: Counter[int] = Counter()
+    whole = [case for case in found if case not in exclude]
+    _choose_reference(proposal, whole[0], {part: files[0] for part, files in found[whole[0]].items()})
     if not proposal.classes:
-        whole = [case for case in found if case not in exclude]
         values = values_in({case: found[case][MASK][0] for case in whole})
         proposal.classes = proposed(values)
     name = _name(place, asked)
@@ -207,6 +211,20 @@ def _matched(proposal: Proposal) -> tuple[dict[str, dict[str, list[Path]]], dict
             f"{proposal.folder}: no case has a file for each of {shown}{why}; give --modality and --mask"
         )
     return found, exclude
+
+
+def _choose_reference(proposal: Proposal, case: str, files: Mapping[str, Path]) -> None:
+    """Let the first modality whose grid is that of the mask be the reference, going by one case."""
+    grids = {}
+    for part, file in files.items():
+        with nifti_errors(case, file, fail), open_nifti(file) as (proxy, affine):
+            grids[part] = tuple(proxy.shape[:3]), affine
+    shape, affine = grids[MASK]
+    for scan in proposal.scans:
+        if grid_difference(*grids[scan.name], shape, affine, 0.5) is None:
+            proposal.reference = scan.name
+            return
+    proposal.notes.append(f"the mask of case {case} lies on the grid of no modality; see usbench data check")
 
 
 def _name(place: Path, asked: Asked) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from usbench.contracts.files import ScanFiles
@@ -42,15 +42,30 @@ def propose(folder: Path) -> Proposal:
     most = [pattern for pattern, count in masks.items() if count == max(masks.values())]
     mask = most[0] if len(most) == 1 else ""
     proposal = Proposal("folders", folder, mask=mask, prefix=prefix)
+    others = sum(len(path) != usual_depth(paths) for path in paths)
+    if others:
+        proposal.notes.append(f"{others} files lie in other folders than most, and are not looked at")
     if len(most) > 1:
         proposal.notes.append(f"several patterns look like masks ({', '.join(most)}); choose with --mask")
     for pattern in sorted(set(taken) - set(masks), key=_name):
         name = safe_part(_name(pattern) or "image", "the pattern")
+        if name in proposal.words:
+            # The same name in another folder, or with another ending: the latter stays unused.
+            folder_name = pattern.rpartition("/")[0].rpartition("/")[2].replace(CASE, "")
+            name = safe_part(f"{folder_name}-{name}", "the pattern")
+        if name in proposal.words:
+            continue
         proposal.scans.append(ScanFiles(name, pattern))
         proposal.words[name] = words_for(name)
     used = {mask, *(scan.pattern for scan in proposal.scans)}
     proposal.unused = {pattern: len(some) for pattern, some in seen.items() if pattern not in used}
     return proposal
+
+
+def usual_depth(paths: list[tuple[str, ...]]) -> int:
+    """How many parts most of the paths have; the smaller number of equals."""
+    counts = Counter(map(len, paths))
+    return min(counts, key=lambda depth: (-counts[depth], depth))
 
 
 def _name(pattern: str) -> str:
@@ -61,7 +76,7 @@ def _name(pattern: str) -> str:
 
 def _patterns(paths: list[tuple[str, ...]]) -> tuple[Seen, str]:
     """The patterns of files given by the parts of their paths, and what stands before a name of a file."""
-    depth = max(map(len, paths))
+    depth = usual_depth(paths)
     deepest = [parts for parts in paths if len(parts) == depth]
     if depth == 1:
         return _flat(deepest), ""
@@ -123,6 +138,12 @@ def _by_modality(paths: list[tuple[str, ...]]) -> Seen:
     seen: Seen = defaultdict(set)
     for top in {parts[0] for parts in paths}:
         stems = [stem_of(parts[1])[0] for parts in paths if parts[0] == top]
+        numbered = [re.search(r"_[0-9]{4}$", stem) for stem in stems]
+        if all(numbered) and not is_mask_name(top):  # as nnU-Net numbers its channels
+            suffix = stem_of(next(parts[1] for parts in paths if parts[0] == top))[1]
+            for stem in stems:
+                seen[f"{top}/{CASE}{stem[-5:]}{suffix}"].add(stem[:-5])
+            continue
         suffix = stem_of(next(parts[1] for parts in paths if parts[0] == top))[1]
         shared = _shared_end(stems) if len(stems) > 1 else ""
         cut = re.search(r"[_\-. ][A-Za-z].*$", shared)

@@ -31,6 +31,7 @@ class Proposal:
         scans: the modalities in order.
         words: for modalities, by name.
         mask: pattern of the masks.
+        reference: the modality whose grid the masks are on, "" where that is not known.
         cases: the files case by case, in place of patterns.
         classes: by name; empty where no names are known.
         regions: whether the classes may overlap.
@@ -46,6 +47,7 @@ class Proposal:
     scans: list[ScanFiles] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
     mask: str = ""
+    reference: str = ""
     cases: dict[str, dict[str, str]] = field(default_factory=dict)
     classes: dict[str, Part] = field(default_factory=dict)
     regions: bool = False

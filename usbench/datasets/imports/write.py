@@ -53,7 +53,7 @@ def _content(proposal: Proposal, name: str, exclude: list[str], out: Path) -> li
     if proposal.mask:
         blocks.append({"mask": proposal.mask})
     blocks.append({"regions" if proposal.regions else "classes": classes})
-    blocks.append({"reference": proposal.scans[0].name, "other-grids": "resample"})
+    blocks.append({"reference": proposal.reference or proposal.scans[0].name, "other-grids": "resample"})
     if exclude:
         blocks.append({"exclude": exclude})
     if proposal.groups:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class FilesReader(ExaminingReader):
         for case_id, at in self._matched.items():
             for problem in self._case_problems(case_id, at):
                 report(problem)
-        for problem in (*self._shared(), *self._folds()):
+        for problem in (*self._shared(), *self._folds(), *self._named_in_vain()):
             report(problem)
         return list(self._matched)
 
@@ -103,14 +104,20 @@ class FilesReader(ExaminingReader):
 
     def _shared(self) -> Iterator[DataProblem]:
         """Files that stand for two things, and names of cases that are one on some systems."""
-        seen: dict[tuple[Path, int | None], tuple[str, str]] = {}
+        seen: dict[Path, list[tuple[str, str, int | None]]] = defaultdict(list)
         for case_id, at in self._matched.items():
             for name, files in at.items():
                 channel = None if name == MASK else self._by_name[name].channel
                 for file in files:
-                    place = (file.resolve(), channel)
-                    first, part = seen.setdefault(place, (case_id, name))
-                    if (first, part) != (case_id, name):
+                    before = seen[file.resolve()]
+                    # Two channels of one file are two scans, but those of one case.
+                    same = [
+                        one
+                        for one in before
+                        if one[0] != case_id or MASK in (name, one[1]) or channel == one[2]
+                    ]
+                    before.append((case_id, name, channel))
+                    for first, part, _ in same[:1]:
                         what = f"is the {part} of case {first} and the {name} of case {case_id}"
                         remedy = "give each its own file or pattern"
                         yield DataProblem(case_id, file, what, remedy)
@@ -127,6 +134,18 @@ class FilesReader(ExaminingReader):
             what = f"case {case} is in no fold of the split of task {self.task.name}"
             remedy = "add it to the split file, or name it under 'exclude' in the task file"
             yield DataProblem(case, self.root, what, remedy)
+
+    def _named_in_vain(self) -> Iterator[DataProblem]:
+        """Excluded cases and groups that fit nothing here: most likely misspelt."""
+        whole = find_files(replace(self._spec, exclude=()), self.root)
+        for case in self._spec.exclude:
+            if case not in whole:
+                what = f"'exclude' of task {self.task.name} names case {case}, of which no file is here"
+                yield DataProblem(None, self.root, what, "correct it, or take it out of the task file")
+        for group in self._spec.groups:
+            if not {case for case, _ in group.values} & set(whole):
+                what = f"no case of group {group.name} of task {self.task.name} is here"
+                yield DataProblem(None, self.root, what, "write the cases as their files have them")
 
     def files(self, case_id: str) -> list[Path]:
         """The scans of a case and, last, its mask."""
@@ -335,6 +354,9 @@ def _faults(task: Task) -> Iterator[str]:
     for structure in task.classes:
         if not structure.labels or not all(0 < value < 2**31 for value in structure.labels):
             yield f"class {structure.name} has labels {list(structure.labels)}; give the mask values, from 1"
+        if len(set(structure.labels)) < len(structure.labels):
+            yield f"class {structure.name} names a value twice; name each once"
+            continue
         for value in structure.labels:
             if value in seen and not task.regions:
                 yield f"the mask value {value} belongs to two classes; make them disjoint, or write 'regions'"
