@@ -45,6 +45,7 @@ class Submitted:
             tuple(task["modalities"]),
             task["merge_labels"],
             regions,
+            task.get("definition"),
             self.data["data"]["kind"],
         )
 

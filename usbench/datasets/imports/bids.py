@@ -96,7 +96,7 @@ def _seen(folder: Path, session: str) -> dict[str, set[str]]:
 
 
 def _name(pattern: str, runs: bool = False) -> str:
-    """The suffix of a scan after its entities: "ce-gd-t1w"; without subject, session and, unless `runs`, run."""
+    """The suffix of a scan after its entities, "ce-gd-t1w": not subject and session; runs on request."""
     left = ("ses-",) if runs else ("ses-", "run-")
     stem = pattern.rpartition("/")[2].partition(".")[0].replace(CASE, "").strip("_")
     return "-".join(part for part in stem.split("_") if not part.startswith(left)).lower()
