@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from usbench.cli.imports import data_export, data_import
 from usbench.cli.options import data_dir_option, debug_option, plugin_option, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
@@ -21,7 +22,7 @@ def _chosen_task(request: Request) -> Task:
     from usbench.runs.plan import make_task
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name a task or --task-dir, one of the two")
+        raise UsbenchError("name a task, a task file or --task-dir, one of them")
     return make_task(request)
 
 
@@ -100,7 +101,8 @@ def check_task(request: Request) -> None:
 
     the_task = _chosen_task(request)
     # A folder that was named is checked as it is: finding out its kind would stop at the first fault.
-    root = request.task_dir or data_folder(request.data_dir) or find_data(the_task).root
+    own = the_task.files.folder if the_task.files else request.task_dir
+    root = own or data_folder(request.data_dir) or find_data(the_task).root
     problems = check(the_task, root)
     for problem in problems:
         click.echo(str(problem))
@@ -141,7 +143,11 @@ def write_phantom(task: str, folder: Path, cases: int, seed: int, plugins: Seque
 
 @click.group()
 def data() -> None:
-    """The data sets: list, download, check, prepare, and make phantoms."""
+    """The data sets: list, download, check, prepare, import, export, and make phantoms."""
+
+
+data.add_command(data_import)
+data.add_command(data_export)
 
 
 @data.command("list")

@@ -62,7 +62,7 @@ def submit(runs: tuple[Path, ...], card: Path | None, out: Path | None, template
     "task_dirs",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A folder in MSD layout, for a task that is not built in; may be repeated.",
+    help="A folder in MSD layout or a task file, for a task that is not built in; may be repeated.",
 )
 @plugin_option
 @click.option("--record", is_flag=True, help="Write FILE.verified.json beside each archive that passes.")

@@ -11,8 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from usbench.contracts.classes import Structure as Structure
+from usbench.contracts.files import TaskFiles
+from usbench.contracts.origins import Download as Download
+from usbench.contracts.origins import Found
 from usbench.contracts.problem import DataError, DataProblem, Report, fail
 from usbench.errors import UsbenchError, unknown
+from usbench.storage.files import digest_of
 
 PHANTOM_MARK = "PHANTOM.txt"
 """The file in the folder of the cases by which a phantom is known wherever someone copies it."""
@@ -35,23 +39,6 @@ class Modality:
     def is_called(self, name: str) -> bool:
         """Whether a data set's `name` means this modality."""
         return name.strip().lower() in {self.name.lower(), *(alias.lower() for alias in self.aliases)}
-
-
-@dataclass(frozen=True)
-class Download:
-    """An archive of the full data set: where it is, how large, and how it is known to be whole.
-
-    Attributes:
-        url: its http or https address.
-        bytes: its size; None where the publisher states none.
-        md5: its MD5 checksum, in hex; None where the publisher states none.
-        sha256: its SHA-256 checksum, in hex, likewise. At least one checksum is there.
-    """
-
-    url: str
-    bytes: int | None
-    md5: str | None = None
-    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -258,21 +245,6 @@ class Phantom:
     write_index: Callable[[Path, Sequence[str]], None] = _no_index
 
 
-class Found(Protocol):
-    """Where a task of a plugin was found, as `usbench.plugins.search.Found` says it."""
-
-    @property
-    def origin(self) -> str:
-        """In words: "package NAME VERSION" or "file PATH"."""
-
-    @property
-    def version(self) -> str:
-        """Of its package, or ""."""
-
-    def load(self) -> Any:
-        """Import it and return the task."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A union-segmentation task: M aligned modalities in, a mask with K foreground classes out.
@@ -294,13 +266,16 @@ class Task:
         homepage: address of the data set, or "".
         download: where the full data set can be downloaded, or None.
         mirrors: whether no class has a side, so that training may exchange left and right.
-        reader: what reads the data: the name of a layout of usbench ("msd", "chaos"), a class or a function
-            `(task, folder of the cases) -> Reader`, or a `Layout`, which also says how such data is found.
+        reader: what reads the data: the name of a layout of usbench ("msd", "chaos", "files"), a class or a
+            function `(task, folder of the cases) -> Reader`, or a `Layout`, which also says how such data is
+            found.
         phantom: what makes its digital patients, or None where there is none.
         published: the name under which published tables list it, or "" where they do not.
         folds: fixed folds, tuples of case ids; without them the folds follow from the case ids.
         found: filled in by usbench for a task of a plugin: where it was found. Other processes load the
-            plugin's reader and phantom by it, since the module of a plugin file has no importable name.
+            plugin's reader and phantom by it, since the module of a plugin file has no importable name. Also
+            of a task that a file describes, which other processes get whole.
+        files: of a task that a file describes (task.yaml): which file is which scan; None for other tasks.
     """
 
     name: str
@@ -322,14 +297,15 @@ class Task:
     folds: tuple[tuple[str, ...], ...] = ()
     regions: bool = False
     found: Found | None = field(default=None, compare=False, repr=False)
+    files: TaskFiles | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        brought = {} if self.found is None else {"reader": None, "phantom": None}
-        return {**self.__dict__, **brought}
+        whole = self.found is None or self.files is not None
+        return {**self.__dict__, **({} if whole else {"reader": None, "phantom": None})}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.found is not None:
+        if self.found is not None and self.files is None:
             task = self.found.load()
             self.__dict__.update(reader=task.reader, phantom=task.phantom)
 
@@ -347,6 +323,23 @@ class Task:
     def thresholds(self) -> dict[str, float] | None:
         """Of regions, by name in order, the threshold of each; None where classes exclude each other."""
         return {c.name: float(c.threshold) for c in self.classes} if self.regions else None
+
+    @property
+    def definition(self) -> str | None:
+        """Of a task that a file describes, the digest (hex) of what its scores mean; None for other tasks.
+
+        That is: the values of each class and its threshold, and the grid that masks and scans are on.
+        """
+        if self.files is None:
+            return None
+        classes = [[c.name, sorted(c.labels), float(c.threshold)] for c in self.classes]
+        grid = [self.files.reference, self.files.resample]
+        return digest_of({"classes": classes, "regions": self.regions, "grid": grid})[:16]
+
+    @property
+    def patterns(self) -> str | None:
+        """Of a task that a file describes, the digest (hex) of which file goes where; None for others."""
+        return None if self.files is None else digest_of(self.files.to_json())[:16]
 
     @property
     def words(self) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ class Request(Options):
     fusion: str = option("late", "early, hybrid, late, or one of a plugin.", commands=("run",), always=True)
     task: str | None = option(
         None,
-        "Name of a task: chaos, msd-prostate, msd-brain, msd-brain-regions, or of a plugin.",
+        "Name of a task: chaos, msd-prostate, msd-brain, msd-brain-regions, of a plugin, or a task file.",
         commands=("run",),
     )
     task_dir: Path | None = option(

@@ -73,6 +73,9 @@ def find_data(
         raise unknown("kind of data", mode, DATA_MODES)
     if task_dir is not None:
         return _own_folder(task, at_home(task_dir), mode)
+    if task.files is not None:
+        # The file names its folder; that of other data sets has nothing to do with it.
+        return _described(task, task.files.folder, mode)
     if mode == "phantom":
         return _phantom(task, "as asked")
     folder = data_folder(data_dir)
@@ -99,6 +102,14 @@ def _own_folder(task: Task, folder: Path, mode: str) -> TaskData:
         raise UsbenchError(f"{folder}: a folder of your own (--task-dir) has no phantom; drop one of the two")
     if not folder.is_dir():
         raise UsbenchError(f"{folder}: there is no such folder (--task-dir); check the path")
+    return _on_disk(task, folder, mode)
+
+
+def _described(task: Task, folder: Path, mode: str) -> TaskData:
+    if mode == "phantom":
+        raise UsbenchError(f"task {task.name} is described by a file and has no phantom; drop --data phantom")
+    if not folder.is_dir():
+        raise UsbenchError(f"{folder}: there is no such folder (task {task.name}); correct its task file")
     return _on_disk(task, folder, mode)
 
 

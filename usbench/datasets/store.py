@@ -226,6 +226,8 @@ def _key(reader: Reader, settings: DataSettings) -> str:
         "settings": settings.to_json(),
         "root": str(reader.root.resolve()),
     }
+    if task.patterns is not None:
+        key["files"] = task.patterns
     read = layout_of(task).open
     if not of_usbench(read):
         # The code of a plugin's reader decides what is in a case; that of usbench has STORE_VERSION.

@@ -190,6 +190,7 @@ def _job(planned: PlannedCell, place: Place) -> Job:
     request = asked.with_(
         plugins=tuple(plugin.absolute() for plugin in asked.plugins),
         task_dir=asked.task_dir.absolute() if asked.task_dir else None,
+        task=str(Path(asked.task).absolute()) if cell.task.files and asked.task else asked.task,
     )
     own = {name: value for name, value in os.environ.items() if name.startswith("USBENCH_")}
     return Job(

@@ -27,6 +27,9 @@ _RIM = 1.2  # points by which the line of a region is wider than that of the nex
 PICTURED_CASES = 4
 """So many test cases of a run, the first ones, are in its figures/cases.png."""
 
+TaskNames = tuple[Sequence[str], Sequence[str]]
+"""The names of the modalities and those of the classes."""
+
 CasePicture = tuple[str, np.ndarray, np.ndarray, np.ndarray, Mapping[str, float]]
 """A case to draw: id, images [M, H, W], truth [H, W], prediction [H, W], DSC by class."""
 
@@ -215,7 +218,7 @@ def _outline(axes: Axes, mask: np.ndarray, colour: str, dashed: bool, wider: flo
         axes.contour(columns, rows, padded, [0.5], colors=colour, linewidths=1.1 + wider)
 
 
-def _legend(figure: Figure, class_names: Sequence[str], per_row: int) -> None:
+def _legend(figure: Figure, class_names: Sequence[str], per_row: int, predicted: bool = True) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -223,10 +226,44 @@ def _legend(figure: Figure, class_names: Sequence[str], per_row: int) -> None:
         Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(class_names)
     ]
     handles.append(Line2D([], [], color="black", linewidth=1.1, label="truth"))
-    handles.append(
-        Line2D([], [], color="black", linewidth=1.3, linestyle=(0, (2.5, 1.8)), label="prediction")
-    )
+    if predicted:
+        handles.append(
+            Line2D([], [], color="black", linewidth=1.3, linestyle=(0, (2.5, 1.8)), label="prediction")
+        )
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(per_row, len(handles)), frameon=False,
         fontsize=8.5, handlelength=1.8, columnspacing=1.4,
     )  # fmt: skip
+
+
+def truth_figure(
+    path: Path, case_id: str, images: np.ndarray, truth: np.ndarray, names: TaskNames, regions: bool = False
+) -> None:
+    """Draw one slice of a case into the PNG `path`: a column a modality, without and with the mask outlined.
+
+    Args:
+        path: The PNG file.
+        case_id: For the label of the row.
+        images: [M, H, W].
+        truth: [H, W], with classes or regions as `Case.mask` has them.
+        names: Those of the modalities and those of the classes.
+        regions: Whether the classes are regions, which may overlap.
+    """
+    modality_names, class_names = names
+    columns = len(modality_names)
+    per_row = max(1, int(columns * _PANEL / 1.15))
+    legend_inches = 0.3 * math.ceil((len(class_names) + 1) / per_row) + 0.15
+    figure = _new_figure(columns * _PANEL + 0.55, 2 * _PANEL + 0.36 + legend_inches)
+    grid = figure.subplots(2, columns, squeeze=False)
+    whole = (0, truth.shape[0], 0, truth.shape[1])
+    for column, (image, name) in enumerate(zip(images, modality_names, strict=True)):
+        for row in (0, 1):
+            _draw_slice(grid[row][column], image, whole)
+        for index, above in drawing_order((truth,), regions):
+            colour = COLOURS[index % len(COLOURS)]
+            _outline(grid[1][column], is_class(truth, index, regions), colour, False, _RIM * above)
+        grid[0][column].set_title(name, fontsize=9)
+    grid[0][0].set_ylabel(f"case {case_id}", fontsize=8.5)
+    grid[1][0].set_ylabel("with its mask", fontsize=8.5)
+    _legend(figure, class_names, per_row, predicted=False)
+    _save(figure, path)

@@ -76,6 +76,7 @@ def protocol_of(
     nsd_tolerance_mm: float | None = None,
     version: int = PROTOCOL_VERSION,
     regions: Mapping[str, float] | None = None,
+    definition: str | None = None,
 ) -> str:
     """Digest of all that two rows must share to be compared.
 
@@ -90,6 +91,7 @@ def protocol_of(
         nsd_tolerance_mm: Of the task of a plugin, None for other tasks.
         version: Of the protocol that the cell was computed by.
         regions: The threshold of each class where they are regions, None where they exclude each other.
+        definition: `Task.definition`, for a task that a file describes.
 
     Returns:
         Twelve hexadecimal digits.
@@ -109,6 +111,8 @@ def protocol_of(
         shared["nsd_tolerance_mm"] = nsd_tolerance_mm
     if regions is not None:
         shared["regions"] = dict(regions)
+    if definition is not None:
+        shared["definition"] = definition
     return digest_of(shared)[:12]
 
 
@@ -168,11 +172,13 @@ def key_of(
     )
 
 
-def of_plugins(fusion: Mapping[str, Any] | None, words: Mapping[str, Any] | None) -> dict[str, Any]:
+def of_plugins(
+    fusion: Mapping[str, Any] | None, words: Mapping[str, Any] | None, patterns: str | None = None
+) -> dict[str, Any]:
     """What changes the outcome of a cell whose fusion or task a plugin brings; for others nothing.
 
     fusion: that of the plugin, as in result.json, None for the three protocols. words: those of the task of
-    the plugin, as in result.json, None for other tasks.
+    the plugin or of the file, as in result.json, None for other tasks. patterns: `Task.patterns`.
     """
     extra: dict[str, Any] = {}
     if fusion is not None:
@@ -180,4 +186,6 @@ def of_plugins(fusion: Mapping[str, Any] | None, words: Mapping[str, Any] | None
         extra["fusion_package"] = fusion["version"]
     if words is not None:
         extra["words"] = [words["modalities"], words["classes"]]
+    if patterns is not None:
+        extra["patterns"] = patterns
     return extra

@@ -79,6 +79,13 @@ class TaskBlock(Block):
     nsd_tolerance_mm: Cost = _later(description="tolerance of the normalised surface distance, mm")
     origin: str = _later(description="built in, folder, package or file")
     version: str = _later(description="version of the package that the task comes from")
+    definition: str = _later(
+        description="of a task that a file describes: digest of its classes' values and thresholds, and of "
+        "the grid; absent for others"
+    )
+    patterns: str = _later(
+        description="of a task that a file describes: digest of which file goes where; absent for others"
+    )
 
 
 class DataBlock(Block):

@@ -102,6 +102,7 @@ class Cell:
             # Those of built-in tasks are fixed, and those of folders are all the same.
             None if self.task.found is None else self.task.nsd_tolerance_mm,
             regions=self.task.thresholds,
+            definition=self.task.definition,
         )
 
     @property
@@ -130,7 +131,8 @@ class Cell:
         fusion = None
         if one.found.origin != "built in":
             fusion = {"source_hash": one.source_hash, "version": one.found.version}
-        return of_plugins(fusion, None if self.task.found is None else self.task.words)
+        words = None if self.task.found is None else self.task.words
+        return of_plugins(fusion, words, self.task.patterns)
 
     @property
     def folder(self) -> Path:

@@ -125,6 +125,7 @@ def describe(
             "words": cell.task.words,
             "nsd_tolerance_mm": cell.task.nsd_tolerance_mm,
             **_origin_of_task(cell),
+            **_digests_of_task(cell),
         },
         "data": {
             "kind": cell.kind,
@@ -184,6 +185,11 @@ def _origin_of_task(cell: Cell) -> dict[str, str]:
     if cell.task.name in task_names():
         return {"origin": "built in", "version": __version__}
     return {"origin": "folder", "version": ""}
+
+
+def _digests_of_task(cell: Cell) -> dict[str, str]:
+    digests = {"definition": cell.task.definition, "patterns": cell.task.patterns}
+    return {name: digest for name, digest in digests.items() if digest is not None}
 
 
 def _fusion(cell: Cell) -> dict[str, str]:

@@ -45,6 +45,7 @@ class Submitted:
             tuple(task["modalities"]),
             task["merge_labels"],
             regions,
+            task.get("definition"),
             self.data["data"]["kind"],
         )
 
@@ -147,6 +148,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         task["nsd_tolerance_mm"] if plugin_task else None,
         version,
         task.get("regions"),
+        task.get("definition"),
     )
     if data["protocol"] != protocol:
         yield (
@@ -163,7 +165,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
         cell["seed"],
         data["config"],
         cost["devices"],
-        of_plugins(_plugin_fusion(data), task["words"] if plugin_task else None),
+        of_plugins(_plugin_fusion(data), task["words"] if plugin_task else None, task.get("patterns")),
         version,
     )
     if cell["hash"] != key:

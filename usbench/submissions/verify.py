@@ -242,21 +242,21 @@ def _located(
     plugins: Sequence[str | Path],
 ) -> tuple[Task, TaskData]:
     """The task of a run and where its data is here."""
-    from usbench.datasets.tasks import get_task, search_tasks, task_from_folder, task_names
+    from usbench.datasets.tasks import get_task, search_tasks, task_names
 
     said, kind = one.data["task"], one.data["data"]["kind"]
-    folders = {task_from_folder(Path(folder)).name: Path(folder) for folder in task_dirs}
+    own = {task.name: (task, folder) for task, folder in map(_task_of_own, task_dirs)}
     folder = None
     if said["name"] in (*task_names(), *search_tasks(plugins).found):
         task = get_task(said["name"], plugins)
-    elif said["name"] in folders:
-        folder = folders[said["name"]]
-        task = task_from_folder(folder)
+    elif said["name"] in own:
+        task, folder = own[said["name"]]
     else:
         raise refused(
             path,
             f"is on task '{said['name']}', which is not built in",
-            "give the folder of its data with --task-dir, or your plugin that brings it with --plugin",
+            "give the folder of its data or its task file with --task-dir, or your plugin that brings it "
+            "with --plugin",
         )
     try:
         task = task.with_modalities(said["modalities"]).merged(said["merge_labels"])
@@ -275,6 +275,12 @@ def _located(
             f"{one.folder}: whether its classes are regions, or their thresholds, is not as in the task",
             "not accepted",
         )
+    if said.get("definition") != task.definition:
+        raise refused(
+            path,
+            f"{one.folder}: the values of its classes, their thresholds or its grid differ from the file",
+            "not accepted",
+        )
     if task.found is not None and said.get("words") != task.words:
         raise refused(path, f"{one.folder}: its words for prompts are not those of the task", "not accepted")
     task_data = _task_data(path, task, kind, data_dir, folder)
@@ -286,6 +292,14 @@ def _located(
             "give --data-dir with the data of the runs",
         )
     return task, task_data
+
+
+def _task_of_own(given: str | Path) -> tuple[Task, Path]:
+    """The task of a folder in MSD layout, or of a task file, and the folder of its data."""
+    from usbench.datasets.tasks import get_task, names_file, task_from_folder
+
+    task = get_task(str(given)) if names_file(str(given)) else task_from_folder(Path(given))
+    return task, task.files.folder if task.files else Path(given)
 
 
 def _task_data(

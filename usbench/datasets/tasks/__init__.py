@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from usbench.contracts.data import Modality, Structure, Task
+from usbench.datasets.readers.recognise import advice
 from usbench.errors import UsbenchError
 from usbench.plugins import search as brought
 from usbench.plugins.search import Searched
@@ -35,15 +36,28 @@ def search_tasks(plugins: Sequence[str | Path] = ()) -> Searched:
     return brought.search(brought.TASK, plugins, taken=_BUILT_IN)
 
 
+def names_file(name: str) -> bool:
+    """Whether what a user gave as a task is a task file, and not the name of a task."""
+    return name.lower().endswith((".yaml", ".yml"))
+
+
 def get_task(name: str, plugins: Sequence[str | Path] = ()) -> Task:
     """The task called `name`. Raises `UsbenchError`, with the nearest name, for one that is not there,
-    and for a task of a plugin that cannot be used."""
+    for a task of a plugin that cannot be used, and for a task file (its name ends in .yaml) with a fault."""
+    if names_file(name):
+        from usbench.datasets.tasks.task_file import load_task_file
+
+        return load_task_file(name, _BUILT_IN)
     if name in _BUILT_IN:
         if plugins:
             search_tasks(plugins).refuse(name)
         task: Task = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").TASK
         return task
-    found = search_tasks(plugins).get(name)
+    searched = search_tasks(plugins)
+    if name not in searched.found and Path(name).is_dir():
+        remedy = advice(Path(name)) or "give it with --task-dir"
+        raise UsbenchError(f"{name}: is a folder, not the name of a task; {remedy}")
+    found = searched.get(name)
     from usbench.datasets.tasks.checks import check_task
 
     task = found.load()
@@ -66,6 +80,8 @@ def task_from_folder(path: Path) -> Task:
         raise UsbenchError(
             f"{path}: not a folder; give the folder that holds dataset.json, imagesTr and labelsTr"
         )
+    if other := advice(path):
+        raise UsbenchError(f"{path}: not in the layout of the Decathlon; {other}")
     description = load_description(path)
     name = safe_name(path.resolve().name)
     if not name:

@@ -1,0 +1,1 @@
+"""Task files made from data as people have it: `usbench data import`."""
