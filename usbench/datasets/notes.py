@@ -30,7 +30,7 @@ Whoever changes a file changes one of them: a new content of the same size and t
 new time of change of its entry, which nobody can set.
 """
 
-# Clocks of file systems tick, of some every two seconds: what is younger may still change under the same time.
+# Clocks of file systems tick, some every two seconds: a younger file may still change under the same time.
 _SETTLED_NS = 2_000_000_000
 
 

@@ -118,7 +118,7 @@ class SliceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.size * int(self.dtype.itemsize)
 
     def astype(self, dtype: Any) -> np.ndarray:
-        """All of it, of its shape, as another type of values."""
+        """All of it [N, ...] as another type of values."""
         return np.asarray(self).astype(dtype)
 
     def any(self, axis: int | tuple[int, ...] | None = None) -> Any:
