@@ -4,8 +4,9 @@ A file holds a short header and then one chunk of Blosc2 (https://www.blosc.org)
 axis. Compression loses nothing. Every chunk has a checksum, which is compared whenever it is read: a file
 that is damaged or replaced while somebody reads it is named and never gives other values.
 
-The layout of a file: 8 bytes `MAGIC`; the length of the header, 8 bytes, little-endian; the header, JSON with
-`shape`, `dtype`, and for every chunk its `bytes` and `crc32`; the chunks. `blosc2.decompress2` reads a chunk.
+The layout of a file: 8 bytes `MAGIC`; the length of the header, 8 bytes, and its CRC-32, 4 bytes, both
+little-endian; the header, JSON with `shape`, `dtype`, and for every chunk its `bytes` and `crc32`; the
+chunks. `blosc2.decompress2` reads a chunk.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from usbench.errors import UsbenchError
 
 MAGIC = b"usbslc1\n"
+_START = 20
 
 
 def write_slices(file: Path, array: np.ndarray) -> tuple[int, str]:
@@ -61,7 +63,8 @@ def write_slices(file: Path, array: np.ndarray) -> tuple[int, str]:
     ).encode()
     digest, size = hashlib.sha256(), 0
     with open(file, "wb") as stream:
-        for part in itertools.chain((MAGIC, len(header).to_bytes(8, "little"), header), chunks):
+        start = (len(header).to_bytes(8, "little"), zlib.crc32(header).to_bytes(4, "little"))
+        for part in itertools.chain((MAGIC, *start, header), chunks):
             stream.write(part)
             digest.update(part)
             size += len(part)
@@ -86,14 +89,17 @@ class SliceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.file = Path(file)
         try:
             with open(self.file, "rb") as stream:
-                start = stream.read(16)
-                length = int.from_bytes(start[8:], "little")
+                start = stream.read(_START)
+                length = int.from_bytes(start[8:16], "little")
                 if start[:8] != MAGIC or length > self.file.stat().st_size:
                     raise ValueError("it does not begin as such a file does")
-                header = json.loads(stream.read(length))
+                text = stream.read(length)
+                if zlib.crc32(text) != int.from_bytes(start[16:], "little"):
+                    raise ValueError("its header is damaged")
+            header = json.loads(text)
             self.shape: tuple[int, ...] = tuple(int(n) for n in header["shape"])
             self.dtype = np.dtype(header["dtype"])
-            self._starts = 16 + length + np.cumsum([0, *header["bytes"]], dtype=np.int64)
+            self._starts = _START + length + np.cumsum([0, *header["bytes"]], dtype=np.int64)
             self._checks = np.array(header["crc32"], dtype=np.int64)
             if len(self._starts) != self.shape[0] + 1 or self._starts[-1] != self.file.stat().st_size:
                 raise ValueError("it is cut off")
