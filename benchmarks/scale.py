@@ -14,8 +14,8 @@ epoch reads every slice of those once, in random order, in batches of 10, withou
 `prepare` with nothing to do. Peak memory (Linux) is that of the process, with the file pages that it has
 mapped, or that of its largest worker; CPU seconds are those of both. Files are in the page cache of the
 machine: the first read of a cold disk is not measured. The extrapolation to 484 patients (Decathlon, Task01)
-is a straight line through the largest two numbers of patients. In the end: a start with 484 tiny verified cases,
-since that does not depend on their size, and a training step beside the reading of its batch.
+is a straight line through the largest two numbers of patients. In the end: a start with 484 tiny verified
+cases, since that does not depend on their size, and a training step beside the reading of its batch.
 """
 
 from __future__ import annotations
