@@ -11,6 +11,7 @@ import pytest
 from usbench.contracts.data import Case
 from usbench.contracts.settings import DataSettings
 from usbench.datasets.preprocess import (
+    PREPARATION,
     corner_value,
     foreground,
     foreground_statistics,
@@ -147,3 +148,26 @@ def test_zscore_of_a_real_brain_is_monais(tmp_path: Path) -> None:
         ours = got.geometry.from_slices(got.images[:, channel].astype(np.float32))
         brain = case.images[channel] != 0
         np.testing.assert_allclose(ours[brain], np.clip(wanted[channel][brain], -5, 5), atol=4e-3)
+
+
+def test_the_version_of_the_preparation_is_that_of_its_values() -> None:
+    """Other values than those below need another PREPARATION, and then stand here with it."""
+    x, y, z = np.ogrid[:30, :24, :4]
+    volume = (300 + 9 * x + 7 * y + 40 * z + 50 * np.sin(x * y / 9.0)).round().astype(np.float32)
+    volume[:3], volume[:, :4] = 0, 0
+    mask = ((x - 15) ** 2 + (y - 12) ** 2 < 30).astype(np.uint8) * np.ones((1, 1, 4), np.uint8)
+    case = Case("p1", np.stack([volume, volume[::-1] + 5]), mask, np.diag([1.0, 1.0, 3.0, 1.0]))
+    values = {
+        ("zscore", "area"): [-0.14, -0.96, -3.67, 1.49],
+        ("zscore", "nearest"): [0.07, -0.85, -5.0, 1.0],
+        ("minmax", "area"): [0.71, 0.61, 0.2, 0.9],
+        ("minmax", "nearest"): [0.73, 0.62, 0.0, 0.84],
+        ("none", "area"): [584.5, 507.5, 165.75, 751.0],
+        ("none", "nearest"): [605.0, 519.0, 0.0, 702.0],
+    }
+    assert PREPARATION == 1
+    for (how, resize), wanted in values.items():
+        arrays = prepare_arrays(case, DataSettings(size=20, normalise=how, resize=resize))  # type: ignore[arg-type]
+        picked = arrays.images[[0, 1, 3, 3], [0, 1, 0, 1], [5, 10, 15, 9], [8, 4, 12, 18]]
+        np.testing.assert_allclose(picked.astype(float), wanted, atol=0.011, rtol=1e-3)
+        assert arrays.mask.sum(axis=(1, 2)).tolist() == [41, 41, 41, 41]

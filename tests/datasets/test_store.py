@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import pickle
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from kit.tiny_set import OBLIQUE, SETTINGS, write_case, write_index, write_set
 
 import usbench.datasets.store as store_module
 from usbench.contracts.data import Task
@@ -25,49 +25,10 @@ from usbench.datasets.store import Store, prepare
 from usbench.datasets.tasks import task_from_folder
 from usbench.errors import UsbenchError
 
-SETTINGS = DataSettings(size=16)
-SHAPE = (20, 24, 3)
-OBLIQUE = np.array([[-0.98, 0.2, 0, 5], [0.2, 0.98, 0, -9], [0, 0, 2.5, 3], [0, 0, 0, 1.0]])
-
-
-def write_case(folder: Path, case_id: str, seed: int, empty: bool = False) -> None:
-    rng = np.random.default_rng(seed)
-    images = rng.normal(300, 60, (*SHAPE, 2)).round()
-    images[:4] = 0  # a fifth of the columns and a sixth of the rows: outside the mask of a stripped skull
-    images[:, :4] = 0
-    labels = np.zeros(SHAPE, dtype=np.uint8)
-    if not empty:
-        labels[8:14, 9:15, 1] = 1
-        labels[10:12, 11:13, 1] = 2
-    nib.save(nib.Nifti1Image(images.astype(np.int16), OBLIQUE), folder / "imagesTr" / f"{case_id}.nii.gz")
-    nib.save(nib.Nifti1Image(labels, OBLIQUE), folder / "labelsTr" / f"{case_id}.nii.gz")
-
-
-def write_index(folder: Path, case_ids: list[str]) -> None:
-    entries = [{"image": f"./imagesTr/{c}.nii.gz", "label": f"./labelsTr/{c}.nii.gz"} for c in case_ids]
-    index = {
-        "name": "Tiny",
-        "description": "noise",
-        "reference": "none",
-        "licence": "CC0",
-        "modality": {"0": "T2", "1": "ADC"},
-        "labels": {"0": "background", "1": "rim", "2": "core"},
-        "numTraining": len(entries),
-        "training": entries,
-        "test": [],
-    }
-    (folder / "dataset.json").write_text(json.dumps(index))
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "tiny"
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
-    for seed, case_id in enumerate(("a1", "a2", "a10")):
-        write_case(folder, case_id, seed)
-    write_index(folder, ["a1", "a2", "a10"])
-    return folder
+    return write_set(tmp_path / "tiny")
 
 
 @pytest.fixture
@@ -89,8 +50,8 @@ def test_what_a_prepared_case_holds(make: Callable[..., Store], data: Path) -> N
     assert (case.images.dtype, case.images.shape) == (np.float16, (3, 2, 16, 16))
     assert (case.mask.dtype, case.mask.shape) == (np.uint8, (3, 16, 16))
     for array in (case.images, case.mask):
-        assert isinstance(array, np.memmap)
-        assert not array.flags.writeable
+        with pytest.raises(TypeError, match="item assignment"):
+            array[0] = 0  # type: ignore[index]
     raw = nib.load(data / "labelsTr" / "a2.nii.gz")
     np.testing.assert_array_equal(case.truth(), np.asarray(raw.dataobj))
     np.testing.assert_allclose(case.affine, OBLIQUE, atol=1e-6)
@@ -184,16 +145,16 @@ def test_a_subset_is_prepared_alone(make: Callable[..., Store]) -> None:
         store.case("a2")
 
 
-@pytest.mark.parametrize("name", ["images.npy", "mask.npy", "truth.npy"])
+@pytest.mark.parametrize("name", ["images.slices", "mask.slices", "truth.slices"])
 def test_a_changed_array_is_named(make: Callable[..., Store], name: str) -> None:
     store = make()
     file = store.path / "cases" / "a1" / name
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(bytes(content))
-    with pytest.raises(UsbenchError, match=f"a1/{name}: prepared data changed underneath.*--overwrite"):
+    with pytest.raises(UsbenchError, match=f"a1/{name}: prepared data changed underneath.*--verify"):
         make().case("a1")
-    make(overwrite=True).case("a1")
+    make(verify=True).case("a1")
 
 
 def test_a_store_does_not_change_under_a_run(make: Callable[..., Store], data: Path) -> None:
@@ -217,8 +178,8 @@ def test_notes_that_were_edited_or_truncated_are_not_believed(make: Callable[...
         with pytest.raises(UsbenchError, match=r"meta.json: prepared data changed"):
             store.case("a1")
         assert make().case("a1").truth().any()
-    (notes.parent / "mask.npy").unlink()
-    with pytest.raises(UsbenchError, match=r"mask.npy"):
+    (notes.parent / "mask.slices").unlink()
+    with pytest.raises(UsbenchError, match=r"mask.slices"):
         Store(store.path, store.task, store.settings, store.contents).case("a1")
     assert make().case("a1").mask.any()
 
@@ -254,7 +215,7 @@ if len(sys.argv) > 4:
     real = store._save
     def slow(file, array):
         print("saving", flush=True)
-        time.sleep(60 * (file.name == "mask.npy"))
+        time.sleep(60 * (file.name == "mask.slices"))
         return real(file, array)
     store._save = slow
 s = store.prepare(task_from_folder(data), data, store.DataSettings(size=16), workers, cache)
@@ -328,10 +289,11 @@ def test_a_worker_that_is_killed_is_reported(tmp_path: Path) -> None:
 def test_a_full_disk_and_a_folder_that_cannot_be_written(
     make: Callable[..., Store], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: object, content: bytes) -> int:
+    def full(file: Path, array: np.ndarray) -> tuple[int, str]:
+        file.write_bytes(b"some of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module._Hashing, "write", full)
+    monkeypatch.setattr(store_module, "write_slices", full)
     with pytest.raises(UsbenchError, match=r"No space left on device.*free some space"):
         make()
     monkeypatch.undo()

@@ -198,11 +198,11 @@ def prepared_data_changed(p: SimpleNamespace) -> Any:
         runs_dir=p.runs,
     )
     (cell,) = make_cells(make_plan(request))
-    file = first(cell.store.path.rglob("images.npy"))
+    file = first(cell.store.path.rglob("images.slices"))
     content = bytearray(file.read_bytes())
     content[-3] ^= 255
     file.write_bytes(content)
-    return on_prostate(p), ("images.npy", "overwrite")
+    return on_prostate(p), ("images.slices", "--verify")
 
 
 def limit_of_one(p: SimpleNamespace) -> Any:

@@ -139,13 +139,14 @@ class ReadsStore(Sound):
 
     def forward(self, images: Tensor) -> Tensor:
         from usbench.storage.files import cache_dir
+        from usbench.storage.slices import SliceArray
 
         logits: Tensor = super().forward(images)
         if self.training:
             return logits
-        for file in (cache_dir() / "prepared").rglob("images.npy"):
-            stored = np.load(file, mmap_mode="r")
-            masks = np.load(file.with_name("mask.npy"), mmap_mode="r")
+        for file in (cache_dir() / "prepared").rglob("images.slices"):
+            stored = SliceArray(file)
+            masks = SliceArray(file.with_name("mask.slices"))
             for i, image in enumerate(images):
                 for z in range(len(stored)):
                     if stored[z].shape == image.shape and np.array_equal(stored[z], image.half().numpy()):

@@ -194,7 +194,7 @@ def test_a_reader_is_held_to_its_word(data: Path, tmp_path: Path, old: str, new:
     line = str(caught.value)
     assert message in line
     assert "two-scans" in line or "absent" in line
-    assert not list((tmp_path / "prepared").rglob("images.npy"))
+    assert not list((tmp_path / "prepared").rglob("images.slices"))
     found = [str(problem) for problem in check(task, data)]
     assert any(message in problem for problem in found), found
 
@@ -211,7 +211,7 @@ def test_other_code_of_the_reader_prepares_anew(data: Path, tmp_path: Path) -> N
     # The key of a built-in layout, written out.
     task, root = task_from_folder(data / "Task99_Liver"), data / "Task99_Liver"
     key = {
-        "version": 1,
+        "version": 2,
         "task": task.name,
         "modalities": ["t1w", "t2"],
         "classes": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -153,7 +154,7 @@ def eight_slices(folder: Path, size: int) -> tuple[Tensor, Tensor]:
         Images [8, 2, S, S] and target [8, 1, S, S].
     """
     case = prepared_case(folder, size)
-    chosen = case.mask.astype(bool).sum(axis=(1, 2)).argsort()[-8:]
+    chosen = np.asarray(case.mask, dtype=bool).sum(axis=(1, 2)).argsort()[-8:]
     images = torch.from_numpy(case.images[chosen].astype("float32"))
     assert images.shape[1] == PAIR
     return images, torch.from_numpy(case.mask[chosen][:, None].astype("float32"))

@@ -25,8 +25,10 @@ from usbench.checks.learning import prepared_case
 from usbench.checks.outcome import Outcome, failed, passed
 from usbench.checks.repeating import ROUNDING
 from usbench.checks.subject import CPU, Subject, differs, shift, unwrapped
+from usbench.datasets.notes import MASK, TRUTH
 from usbench.datasets.resolve import data_folder
 from usbench.storage.files import cache_dir
+from usbench.storage.slices import SliceArray, write_slices
 
 REFERENCE = {
     "mask", "masks", "target", "targets", "label", "labels", "truth", "ground_truth", "gt", "reference",
@@ -126,9 +128,9 @@ def _place(subject: Subject, variant: int) -> Path:
         prepared_case(subject.folder, SIZE)
         shutil.copytree(subject.folder / "prepared", place / "prepared")
         if variant:
-            for name in ("mask.npy", "truth.npy"):
+            for name in (MASK, TRUTH):
                 for file in (place / "prepared").rglob(name):
-                    np.save(file, _moved(np.load(file)))
+                    write_slices(file, _moved(np.asarray(SliceArray(file))))
     return place
 
 
@@ -158,12 +160,8 @@ def _run(subject: Subject, train: Path, test: Path, opened: list[str]) -> Tensor
 
 def _with(case: Any, place: Path) -> Any:
     """The middle slices of the case as the store below `place` has it."""
-    (file,) = (
-        f
-        for f in (place / "prepared").rglob("mask.npy")
-        if np.load(f, mmap_mode="r").shape == case.mask.shape
-    )
-    array: np.ndarray = np.load(file, mmap_mode="r")
+    (file,) = (f for f in (place / "prepared").rglob(MASK) if SliceArray(f).shape == case.mask.shape)
+    array = SliceArray(file)
     start = max(0, len(array) // 2 - SLICES // 2)
     middle = slice(start, start + SLICES)
     shape = list(case.geometry.shape)
@@ -203,6 +201,6 @@ def _of_data(subject: Subject, opened: list[str]) -> str:
     roots = [folder.resolve() for folder in folders]
     for name in dict.fromkeys(opened):
         path = Path(name).resolve()
-        if any(path.is_relative_to(root) for root in roots) or path.name in ("mask.npy", "truth.npy"):
+        if any(path.is_relative_to(root) for root in roots) or path.name in (MASK, TRUTH):
             return name
     return ""

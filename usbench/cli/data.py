@@ -65,6 +65,14 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         click.echo(f"  here        {state}")
     for problem in searched.problems:
         click.echo(problem.text, err=True)
+    _name_older_stores()
+
+
+def _name_older_stores() -> None:
+    from usbench.datasets.older import older_notice
+
+    if notice := older_notice():
+        say(notice)
 
 
 def _state(task: Task, folder: Path) -> str:
@@ -111,7 +119,7 @@ def check_task(request: Request) -> None:
     click.echo(f"{root}: nothing wrong found")
 
 
-def prepare_task(request: Request, workers: int | None, overwrite: bool) -> None:
+def prepare_task(request: Request, workers: int | None, overwrite: bool, verify: bool) -> None:
     """Prepare a data set and say where it is and how well two annotations agree, where there are two."""
     from usbench.config import make_config
     from usbench.datasets.store import prepare
@@ -121,13 +129,16 @@ def prepare_task(request: Request, workers: int | None, overwrite: bool) -> None
     the_task = _chosen_task(request)
     task_data = find_task_data(the_task, request)
     say(task_data.notice)
-    store = prepare(the_task, task_data.root, config.data, workers=workers, overwrite=overwrite)
+    store = prepare(
+        the_task, task_data.root, config.data, workers=workers, overwrite=overwrite, verify=verify
+    )
     for case_id in store.case_ids:
         agreement = store.case(case_id).agreement
         if agreement:
             words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
             click.echo(f"case {case_id}: the two annotations agree, as Dice: {words}")
     click.echo(f"{len(store.case_ids)} cases prepared in {store.path}, fingerprint {store.fingerprint[:16]}")
+    _name_older_stores()
 
 
 def write_phantom(task: str, folder: Path, cases: int, seed: int, plugins: Sequence[Path] = ()) -> None:
@@ -186,11 +197,14 @@ def data_check(**options: Any) -> None:
 @some_options("settings")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
 @click.option("--overwrite", is_flag=True, help="Prepare again what is there.")
+@click.option(
+    "--verify", is_flag=True, help="Read every raw and prepared file, and prepare again what is damaged."
+)
 @plugin_option
 @debug_option
-def data_prepare(workers: int | None, overwrite: bool, **options: Any) -> None:
+def data_prepare(workers: int | None, overwrite: bool, verify: bool, **options: Any) -> None:
     """Prepare a data set for training; `run` does this by itself when it is needed."""
-    prepare_task(Request(**options), workers, overwrite)
+    prepare_task(Request(**options), workers, overwrite, verify)
 
 
 @data.command("phantom")

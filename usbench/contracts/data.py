@@ -105,7 +105,10 @@ class Reader(ABC):
 
     @abstractmethod
     def files(self, case_id: str) -> list[Path]:
-        """Every raw file that `read` uses for a case; a change in one of them prepares the case again."""
+        """Every raw file that `read` uses for a case; a change in one of them prepares the case again.
+
+        A file that lists cases or names channels need not be among them: `recipe` says what it decides.
+        """
 
     @abstractmethod
     def read(self, case_id: str) -> Case:
@@ -114,6 +117,20 @@ class Reader(ABC):
         Raises:
             UsbenchError: at the first fault, naming the file, the value and the remedy.
         """
+
+    def recipe(self, case_id: str) -> Any:
+        """What `read` takes from where: which part of which file becomes which modality and class.
+
+        Give all that decides it besides the content of `files`, such as what a file that lists the cases says
+        of this one. Where it changes, the case is prepared again, although its files are the same.
+
+        Args:
+            case_id: one of `case_ids`.
+
+        Returns:
+            Plain JSON: numbers, texts, lists and dictionaries of them; None where the files alone decide.
+        """
+        return None
 
     def survey(self, report: Report) -> list[str]:
         """The cases on disk, as `case_ids`, but absent files are handed to `report` and not raised.

@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 
 from usbench.contracts.classes import is_class
+from usbench.datasets.workers import usable_cores
+from usbench.storage.slices import SliceArray
 
 if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase
 
-RESIDENT_SHARE = 0.4
+RESIDENT_BYTES = 4_000_000_000
+"""What slices and features may take of a machine's memory, all processes that train on it together, and of a
+GPU's memory, each process. More than that is read from the compressed store while it is needed."""
+
+_ROWS = 16  # so many slices are moved at a time
 
 Batch = tuple[Tensor, Tensor, dict[str, Tensor]]
+_Array = np.ndarray | SliceArray
 _Rows = list[Tensor | None]
 
 
@@ -29,6 +36,22 @@ def free_memory(device: torch.device) -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+def resident_bound(device: torch.device) -> int:
+    """Bytes that a process may keep of slices and features.
+
+    On a CPU its share of `RESIDENT_BYTES` is that of its threads in the cores: several workers of a matrix
+    have so many threads that they share the cores, and so they share the memory. On no device is it more than
+    a quarter of what is free.
+
+    Args:
+        device: Where batches go.
+    """
+    share = 1.0
+    if device.type != "cuda":
+        share = min(1.0, torch.get_num_threads() / usable_cores())
+    return int(min(share * RESIDENT_BYTES, free_memory(device) / 4))
 
 
 @dataclass(frozen=True)
@@ -49,8 +72,9 @@ class View:
 class Slices:
     """All slices of some cases, in order of case and slice.
 
-    They stay on the device while they take less than `RESIDENT_SHARE` of its free memory; else
-    batches are read from the memory-mapped store ahead of their use, pinned for a GPU.
+    They stay on the device if all of them take no more than `resident_bound`; else batches are read from the
+    compressed store ahead of their use, pinned for a GPU. So the memory of a training does not grow with the
+    number of patients beyond that bound.
 
     Args:
         cases: The cases.
@@ -83,23 +107,23 @@ class Slices:
         self.views = len(views) // len(cases)
         extras = [*extras, *(rows for _, rows in views)]
         everything: list[PreparedCase | View] = [*cases, *(view for view, _ in views)]
-        self._images = [case.images for case in everything]
-        self._masks = [case.mask for case in everything]
+        self._images: list[_Array] = [case.images for case in everything]
+        self._masks: list[_Array] = [case.mask for case in everything]
         self._starts = np.cumsum([0] + [len(mask) for mask in self._masks])
         self._fresh = dict(fresh or {})
         names = list(extras[0]) if extras else []
         self._extras = {name: [extra[name] for extra in extras] for name in names}
         size = sum(a.nbytes for a in (*self._images, *self._masks))
         size += sum(a.nbytes for arrays in self._extras.values() for a in arrays if a is not None)
-        self.resident = size < RESIDENT_SHARE * free_memory(device) if resident is None else resident
+        self.resident = size <= resident_bound(device) if resident is None else resident
         self._resident_extras: dict[str, Tensor] = {}
         if self.resident:
-            self._all_images = torch.from_numpy(np.concatenate(self._images)).to(device)
-            self._all_masks = torch.from_numpy(np.concatenate(self._masks)).to(device)
+            self._all_images = _whole(self._images, device)
+            self._all_masks = _whole(self._masks, device)
             for name, arrays in self._extras.items():
                 whole = [array for array in arrays if array is not None]
                 if len(whole) == len(arrays):
-                    self._resident_extras[name] = torch.from_numpy(np.concatenate(whole)).to(device)
+                    self._resident_extras[name] = _whole(whole, device)
 
     def __len__(self) -> int:
         return len(self.foreground)
@@ -145,7 +169,7 @@ class Slices:
         return [(int(c), int(i - self._starts[c])) for c, i in zip(case_of, group, strict=True)]
 
     def _read(self, group: np.ndarray) -> tuple[Tensor, Tensor, dict[str, _Rows]]:
-        """The rows of a group, copied out of the memory map (pinned where a GPU takes them)."""
+        """The rows of a group, unpacked from the store (pinned where a GPU takes them)."""
         places = self._places(group)
         images = torch.from_numpy(np.stack([self._images[c][z] for c, z in places]))
         masks = torch.from_numpy(np.stack([self._masks[c][z] for c, z in places]))
@@ -186,3 +210,17 @@ class Slices:
     def _finish(self, images: Tensor, masks: Tensor, extras: dict[str, Tensor]) -> Batch:
         target = torch.stack([is_class(masks, index, self.regions) for index in range(self.classes)], dim=1)
         return images, target.float(), extras
+
+
+def _whole(arrays: Sequence[_Array], device: torch.device) -> Tensor:
+    """Arrays [N, ...], one after the other, on a device; no second copy of them is made on the way."""
+    first = arrays[0]
+    dtype = torch.from_numpy(np.array(first[:0])).dtype
+    whole = torch.empty((sum(map(len, arrays)), *first.shape[1:]), dtype=dtype, device=device)
+    row = 0
+    for array in arrays:
+        for start in range(0, len(array), _ROWS):
+            some = torch.from_numpy(np.array(array[start : start + _ROWS]))
+            whole[row : row + len(some)] = some
+            row += len(some)
+    return whole

@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.settings import DataSettings
-from usbench.datasets.store import STORE_VERSION, Store
+from usbench.datasets.notes import STORE_VERSION, case_folder, read_meta
+from usbench.datasets.store import Store, fingerprint_of
 from usbench.errors import UsbenchError
-from usbench.storage.files import cache_dir, digest_of, read_json
+from usbench.storage.files import cache_dir, read_json
 
 
 def find_store(
@@ -55,22 +56,27 @@ def find_store(
             found = read_json(index, "the index of a prepared store", "prepare it again")
             if not isinstance(found, dict) or any(found.get(key) != wanted[key] for key in wanted):
                 continue
-            contents = {case_id: _content(index.parent, case_id) for case_id in case_ids}
-            if digest_of(contents) == fingerprint:
+            metas = {case_id: _meta(index.parent, case_id) for case_id in case_ids}
+            contents = {case_id: str(meta["content"]) for case_id, meta in metas.items()}
+            versions = {int(meta["preparation"]) for meta in metas.values()}
+            version = versions.pop() if len(versions) == 1 else 0
+            if fingerprint_of(contents, version) == fingerprint:
                 known = DataSettings(**settings)
-                return Store(index.parent, _named(task, modalities, classes, regions), known, contents)
+                store_task = _named(task, modalities, classes, regions)
+                return Store(index.parent, store_task, known, contents, version)
         except UsbenchError:
             continue
     return None
 
 
-def _content(store: Path, case_id: str) -> str:
+def _meta(store: Path, case_id: str) -> dict[str, Any]:
     # An id from a result is other people's text: it may name a case, never a way out of the store.
     if case_id in ("", ".", "..") or Path(case_id).name != case_id:
         raise UsbenchError(f"{store}: '{case_id}' is not the name of a case; prepare it again")
-    file = store / "cases" / case_id / "meta.json"
-    meta = read_json(file, "notes on a prepared case", "prepare it again")
-    return str(meta.get("content")) if isinstance(meta, dict) else ""
+    meta = read_meta(case_folder(store, case_id))
+    if meta is None:
+        raise UsbenchError(f"{store}: case '{case_id}' is not there as it was prepared; prepare it again")
+    return meta
 
 
 def _named(task: str, modalities: Sequence[str], classes: Sequence[str], regions: bool) -> Task:

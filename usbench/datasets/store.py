@@ -1,14 +1,14 @@
-"""The prepared store: every case sliced, normalised and resized once, checksummed, memory-mapped.
+"""The prepared store: every case sliced, normalised and resized once, compressed, checksummed.
 
 A store is a folder for one task, one setting and one data folder. Each case in it is written whole
-or not at all and knows the raw files it came from, so an interrupted preparation goes on where it
-stopped and a changed, added or removed case is followed.
+or not at all and knows what it was made from and how (`usbench.datasets.notes`), so an interrupted
+preparation goes on where it stopped and a changed, added or removed case is followed
+(`usbench.datasets.freshness`). Slices are compressed one by one (`usbench.storage.slices`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,38 +20,42 @@ import numpy as np
 from usbench.contracts.classes import mask_key, value_fault
 from usbench.contracts.data import Case, Reader, Task
 from usbench.contracts.settings import DataSettings
+from usbench.datasets.freshness import RawFiles, preparation_code, reader_code, recipe_of, stale_cases
 from usbench.datasets.geometry import SliceGeometry
-from usbench.datasets.preprocess import prepare_arrays
-from usbench.datasets.readers.layouts import layout_of, open_reader
+from usbench.datasets.notes import (
+    ARRAYS,
+    IMAGES,
+    MASK,
+    STORE_VERSION,
+    TRUTH,
+    Signs,
+    case_folder,
+    changed,
+    damaged,
+    read_meta,
+    sign_of,
+    write_meta,
+    write_signs,
+)
+from usbench.datasets.preprocess import PREPARATION, prepare_arrays
+from usbench.datasets.readers.layouts import open_reader
 from usbench.datasets.voxel_grid import voxel_spacing
 from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
-from usbench.plugins.code_hash import code_hash, module_of, of_usbench
 from usbench.runtime.console import track
-from usbench.storage.files import (
-    atomic_folder,
-    cache_dir,
-    digest_of,
-    locked,
-    os_errors,
-    read_json,
-    sha256_file,
-    write_json,
-)
+from usbench.storage.files import atomic_folder, cache_dir, digest_of, locked, write_json
+from usbench.storage.slices import SliceArray, write_slices
 
-__all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
-
-# Raise it when the same raw case would be prepared differently: older stores are then left alone.
-STORE_VERSION = 1
-_ARRAYS = ("images.npy", "mask.npy", "truth.npy")
+__all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "fingerprint_of", "prepare"]
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
     """One prepared patient.
 
-    images: float16 [Z, M, S, S], normalised, read-only, memory-mapped.
-    mask: uint8 [Z, S, S], with classes or regions as `Case.mask` has them, read-only, memory-mapped.
+    images: float16 [Z, M, S, S], normalised. Slices are read from the compressed file when they are asked
+        for: `images[7]` and `images[3:9]` read those alone, `np.asarray(images)` all; see `SliceArray`.
+    mask: uint8 [Z, S, S], with classes or regions as `Case.mask` has them, likewise.
     affine: float64 [4, 4], native voxel index to RAS+ mm. spacing: mm along the native axes.
     geometry: the way between slices and the native grid.
     agreement: Dice between two annotations of this patient, by class, where there are two.
@@ -59,8 +63,8 @@ class PreparedCase:
     """
 
     case_id: str
-    images: np.ndarray
-    mask: np.ndarray
+    images: SliceArray | np.ndarray
+    mask: SliceArray | np.ndarray
     affine: np.ndarray
     spacing: tuple[float, float, float]
     geometry: SliceGeometry
@@ -70,8 +74,21 @@ class PreparedCase:
 
     def truth(self) -> np.ndarray:
         """The annotation on the native grid: uint8 [X, Y, Z], labels as in `mask`."""
-        array: np.ndarray = np.load(self.path / "truth.npy", allow_pickle=False)
-        return array
+        return np.asarray(SliceArray(self.path / TRUTH))
+
+
+def fingerprint_of(contents: dict[str, str], preparation: int = PREPARATION) -> str:
+    """SHA-256 (hex) of what raw cases hold, and of the version of their preparation where that is not 1.
+
+    Version 1 is left out, so that results from before there were versions keep their fingerprint, their cell
+    and their place beside others. A later version prepares other arrays from the same files: its results are
+    of other cells, and stand in tables of their own.
+
+    Args:
+        contents: By case id, the digest of what the raw case holds.
+        preparation: `usbench.datasets.preprocess.PREPARATION` of the cases.
+    """
+    return digest_of(contents if preparation == 1 else {"cases": contents, "preparation": preparation})
 
 
 @dataclass(eq=False)
@@ -79,12 +96,16 @@ class Store:
     """Prepared cases on disk. Made by `prepare`; pickles as a path and the digests of its cases.
 
     contents: the digest (SHA-256, hex) of what each raw case holds, as it was when the store was opened.
+    preparation: the version of the preparation of its cases.
+    seals: the digest of each case's notes, likewise as they were; empty where only `contents` has to fit.
     """
 
     path: Path
     task: Task
     settings: DataSettings
     contents: dict[str, str]
+    preparation: int = PREPARATION
+    seals: dict[str, str] = field(default_factory=dict, repr=False)
     _checked: set[str] = field(default_factory=set, repr=False)
 
     @property
@@ -98,33 +119,37 @@ class Store:
 
         Paths, times and settings do not enter, so two people with the same data get the same.
         """
-        return digest_of(self.contents)
+        return fingerprint_of(self.contents, self.preparation)
 
     def case(self, case_id: str) -> PreparedCase:
-        """The case `case_id`, its files checked against their checksums the first time.
+        """The case `case_id`.
+
+        Its files are checked the first time: those that were found right before and have the same size, times
+        and inode since are not read for it; others are held against their checksums.
 
         Raises `UsbenchError` for an unknown id and for files that changed after preparation.
         """
         if case_id not in self.contents:
             remedy = f"the store holds {len(self.contents)} cases"
             raise unknown(f"case of task {self.task.name}", case_id, self.contents, remedy)
-        folder = _case_folder(self.path, case_id)
-        meta = _read_meta(folder / "meta.json")
-        # The content also differs where another process has prepared other raw data since.
-        if meta is None or meta["content"] != self.contents[case_id]:
-            raise _changed(folder / "meta.json", self.path)
+        folder = case_folder(self.path, case_id)
+        meta = read_meta(folder)
+        # They also differ where another process has prepared the case from other data, or otherwise, since.
+        if (
+            meta is None
+            or meta["content"] != self.contents[case_id]
+            or self.seals.get(case_id, meta["seal"]) != meta["seal"]
+        ):
+            raise changed(folder / "meta.json", self.path)
         if case_id not in self._checked:
-            for name in _ARRAYS:
-                file = folder / name
-                if not file.is_file() or sha256_file(file) != meta["files"][name]["sha256"]:
-                    raise _changed(file, self.path)
+            broken = damaged(folder, meta)
+            if broken is not None:
+                raise changed(broken, self.path)
             self._checked.add(case_id)
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        mask = np.load(folder / "mask.npy", mmap_mode="r", allow_pickle=False)
         return PreparedCase(
             case_id=case_id,
-            images=images,
-            mask=mask,
+            images=SliceArray(folder / IMAGES),
+            mask=SliceArray(folder / MASK),
             affine=np.array(meta["affine"], dtype=np.float64),
             spacing=(meta["spacing"][0], meta["spacing"][1], meta["spacing"][2]),
             geometry=SliceGeometry.from_json(meta["geometry"]),
@@ -145,14 +170,17 @@ def prepare(
     cache: Path | None = None,
     case_ids: Sequence[str] | None = None,
     overwrite: bool = False,
+    verify: bool = False,
 ) -> Store:
     """Prepare the cases of `task` in the data folder `root`, or only `case_ids`, and open the store.
 
-    Cases whose raw files have the names, sizes and times of last time are reused; `overwrite`
-    prepares them again. `workers` processes share the work (default: one per usable core; 1 works
-    in this process). The store lies below `cache` (default: "prepared" in the user's cache folder).
-    A second process that prepares the same store waits for the first. Raises `UsbenchError` for data
-    that cannot be read, a case that is not there, data without any foreground, and a full disk.
+    A case is reused if all that it was made from is unchanged (`usbench.datasets.freshness`); files that
+    can be seen not to have been touched are not read for that. `verify` reads every raw and every prepared
+    file and prepares again what is damaged; `overwrite` prepares all again. `workers` processes share the
+    work (default: one per usable core; 1 works in this process). The store lies below `cache` (default:
+    "prepared" in the user's cache folder). A second process that prepares the same store waits for the
+    first. Raises `UsbenchError` for data that cannot be read, a case that is not there, data without any
+    foreground, and a full disk.
     """
     if workers is not None and workers < 1:
         raise UsbenchError(f"{workers} workers cannot prepare anything; use 1 or more")
@@ -160,16 +188,19 @@ def prepare(
     present = reader.case_ids()
     wanted = _select(reader, present, case_ids)
     path = _store_folder(reader, settings, cache)
-    if overwrite or _stale(reader, path, wanted) or _gone(path, present):
+    code = preparation_code(task)
+    redo = wanted if overwrite else stale_cases(reader, path, wanted, code, verify)
+    if redo or _gone(path, present):
         waiting = f"{path}: another process is preparing this data; waiting for it"
         with locked(path / ".lock", waiting):
             _sweep(path)
             for folder in _gone(path, present):
                 shutil.rmtree(folder)
-            redo = wanted if overwrite else _stale(reader, path, wanted)
+            if not overwrite and not verify:
+                redo = stale_cases(reader, path, redo, code)  # perhaps the other process prepared them
             _write_index(path, task, settings, reader.root)
             try:
-                _prepare_all(reader, Path(root), settings, path, redo, workers)
+                _prepare_all(reader, Path(root), settings, path, redo, workers, code)
             finally:
                 _sweep(path)
     return _open(reader, settings, path, wanted)
@@ -178,11 +209,15 @@ def prepare(
 def find_prepared(
     task: Task, root: Path, settings: DataSettings, case_ids: Sequence[str] | None = None
 ) -> Store | None:
-    """The store that `prepare` would give, or None where a case of it is still to be prepared."""
+    """The store that `prepare` would give, or None where a case of it is still to be prepared.
+
+    Nothing is written.
+    """
     reader = open_reader(task, Path(root))
     wanted = _select(reader, reader.case_ids(), case_ids)
     path = _store_folder(reader, settings, None)
-    return None if _stale(reader, path, wanted) else _open(reader, settings, path, wanted)
+    stale = stale_cases(reader, path, wanted, preparation_code(task), remember=False)
+    return None if stale else _open(reader, settings, path, wanted)
 
 
 def _store_folder(reader: Reader, settings: DataSettings, cache: Path | None) -> Path:
@@ -191,19 +226,19 @@ def _store_folder(reader: Reader, settings: DataSettings, cache: Path | None) ->
 
 def _open(reader: Reader, settings: DataSettings, path: Path, wanted: Sequence[str]) -> Store:
     task = reader.task
-    metas = {case_id: _read_meta(_case_folder(path, case_id) / "meta.json") for case_id in wanted}
-    contents, voxels = {}, 0
+    metas = {case_id: read_meta(case_folder(path, case_id)) for case_id in wanted}
+    contents, seals, voxels = {}, {}, 0
     for case_id, meta in metas.items():
         if meta is None:
-            raise _changed(_case_folder(path, case_id) / "meta.json", path)
-        contents[case_id] = meta["content"]
+            raise changed(case_folder(path, case_id) / "meta.json", path)
+        contents[case_id], seals[case_id] = meta["content"], meta["seal"]
         voxels += meta["truth_voxels"]
     if not voxels:
         raise UsbenchError(
             f"{reader.root}: none of the {len(wanted)} cases of {task.name} has a voxel of "
             f"{', '.join(task.class_names)}; check the labels of the masks against the task"
         )
-    return Store(path, task, settings, contents)
+    return Store(path, task, settings, contents, seals=seals)
 
 
 def _select(reader: Reader, present: Sequence[str], case_ids: Sequence[str] | None) -> list[str]:
@@ -228,10 +263,9 @@ def _key(reader: Reader, settings: DataSettings) -> str:
     }
     if task.patterns is not None:
         key["files"] = task.patterns
-    read = layout_of(task).open
-    if not of_usbench(read):
-        # The code of a plugin's reader decides what is in a case; that of usbench has STORE_VERSION.
-        key["reader"] = code_hash(module_of(read))
+    # The code of a plugin's reader decides what is in a case; that of usbench is in the notes of each case.
+    if (code := reader_code(task)) is not None:
+        key["reader"] = code
     return digest_of(key)[:12]
 
 
@@ -246,54 +280,6 @@ def _write_index(path: Path, task: Task, settings: DataSettings, root: Path) -> 
         **({"regions": True} if task.regions else {}),
     }
     write_json(path / "index.json", index)
-
-
-def _case_folder(path: Path, case_id: str) -> Path:
-    return path / "cases" / case_id
-
-
-def _changed(file: Path, store: Path) -> UsbenchError:
-    return UsbenchError(
-        f"{file}: prepared data changed underneath; run 'usbench data prepare --overwrite' or delete {store}"
-    )
-
-
-def _read_meta(file: Path) -> dict[str, Any] | None:
-    """The notes on a prepared case; None if they are missing, unreadable, edited or of another version."""
-    try:
-        meta: dict[str, Any] = read_json(file, "notes on a prepared case", "prepare it again")
-        seal = meta.pop("seal")
-    except (UsbenchError, AttributeError, KeyError, TypeError):
-        return None
-    return meta if seal == digest_of(meta) and meta.get("version") == STORE_VERSION else None
-
-
-def _stale(reader: Reader, path: Path, wanted: Sequence[str]) -> list[str]:
-    """The wanted cases that are not prepared, or from other raw files than those on disk now."""
-    stale = []
-    for case_id in wanted:
-        folder = _case_folder(path, case_id)
-        meta = _read_meta(folder / "meta.json")
-        if meta is None or meta["sources"] != _sources(reader, case_id) or not _complete(folder, meta):
-            stale.append(case_id)
-    return stale
-
-
-def _complete(folder: Path, meta: dict[str, Any]) -> bool:
-    try:
-        return all((folder / name).stat().st_size == meta["files"][name]["bytes"] for name in _ARRAYS)
-    except OSError:
-        return False
-
-
-def _sources(reader: Reader, case_id: str) -> list[list[Any]]:
-    """Name (relative to the data), size and time of every raw file of a case."""
-    sources = []
-    for file in reader.files(case_id):
-        with os_errors(file, "read"):
-            state = file.stat()
-        sources.append([os.path.relpath(file, reader.root), state.st_size, state.st_mtime_ns])
-    return sources
 
 
 def _gone(path: Path, present: Sequence[str]) -> list[Path]:
@@ -311,7 +297,13 @@ def _sweep(path: Path) -> None:
 
 
 def _prepare_all(
-    reader: Reader, root: Path, settings: DataSettings, path: Path, redo: Sequence[str], workers: int | None
+    reader: Reader,
+    root: Path,
+    settings: DataSettings,
+    path: Path,
+    redo: Sequence[str],
+    workers: int | None,
+    code: str,
 ) -> None:
     if not redo:
         return
@@ -319,9 +311,9 @@ def _prepare_all(
     words = f"{reader.task.name}: preparing"
     if count == 1:
         for case_id in track(redo, words, total=len(redo)):
-            _prepare_case(reader, settings, path, case_id)
+            _prepare_case(reader, settings, path, case_id, code)
     else:
-        jobs = [(reader.task, root, settings, path, case_id) for case_id in redo]
+        jobs = [(reader.task, root, settings, path, case_id, code) for case_id in redo]
         for _ in track(run_jobs(_prepare_in_worker, jobs, count), words, total=len(redo)):
             pass
 
@@ -329,18 +321,21 @@ def _prepare_all(
 _readers: dict[tuple[Task, Path], Reader] = {}
 
 
-def _prepare_in_worker(task: Task, root: Path, settings: DataSettings, path: Path, case_id: str) -> None:
+def _prepare_in_worker(
+    task: Task, root: Path, settings: DataSettings, path: Path, case_id: str, code: str
+) -> None:
     if (task, root) not in _readers:
         _readers[task, root] = open_reader(task, root)
-    _prepare_case(_readers[task, root], settings, path, case_id)
+    _prepare_case(_readers[task, root], settings, path, case_id, code)
 
 
-def _prepare_case(reader: Reader, settings: DataSettings, path: Path, case_id: str) -> None:
-    sources = _sources(reader, case_id)  # before reading: a file that changes meanwhile is read again
+def _prepare_case(reader: Reader, settings: DataSettings, path: Path, case_id: str, code: str) -> None:
+    raw, recipe = RawFiles(reader, case_id), recipe_of(reader, case_id)
     case = reader.read(case_id)
+    signs = raw.signs()
     _check(reader.task, case)
     arrays = prepare_arrays(case, settings, reader.task.modality_names)
-    with atomic_folder(_case_folder(path, case_id)) as folder:
+    with atomic_folder(case_folder(path, case_id)) as folder:
         stored = (arrays.images, arrays.mask, case.mask)
         meta = {
             "version": STORE_VERSION,
@@ -351,11 +346,16 @@ def _prepare_case(reader: Reader, settings: DataSettings, path: Path, case_id: s
             "agreement": {name: float(value) for name, value in case.agreement.items()},
             "foreground": "".join(str(int(layer.any())) for layer in arrays.mask),
             "truth_voxels": int(np.count_nonzero(case.mask)),
-            "sources": sources,
-            "files": {name: _save(folder / name, array) for name, array in zip(_ARRAYS, stored, strict=True)},
+            "raw": raw.digests,
+            "recipe": recipe,
+            "code": code,
+            "preparation": PREPARATION,
+            "files": {name: _save(folder / name, array) for name, array in zip(ARRAYS, stored, strict=True)},
             "content": _content(case),
         }
-        write_json(folder / "meta.json", {**meta, "seal": digest_of(meta)})
+        seal = write_meta(folder, meta)
+        written = {name: sign_of(folder / name, device=False) for name in ARRAYS}
+        write_signs(folder, seal, Signs(signs, written))
 
 
 def _check(task: Task, case: Case) -> None:
@@ -380,20 +380,6 @@ def _content(case: Case) -> str:
     return digest.hexdigest()
 
 
-class _Hashing:
-    """A file opened for writing that hashes and counts what passes, with real errors for a full disk."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream, self.digest, self.bytes = stream, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.bytes += len(data)
-        return int(self.stream.write(data))
-
-
 def _save(file: Path, array: np.ndarray) -> dict[str, Any]:
-    with open(file, "wb") as stream:
-        sink = _Hashing(stream)
-        np.save(sink, array, allow_pickle=False)
-    return {"bytes": sink.bytes, "sha256": sink.digest.hexdigest()}
+    size, digest = write_slices(file, array)
+    return {"bytes": size, "sha256": digest}

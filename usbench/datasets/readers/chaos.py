@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +93,12 @@ class ChaosReader(ExaminingReader):
         found = [f for m in self.task.modality_names for f in slice_files(folder / SERIES[m][0], ".dcm")]
         grounds = dict.fromkeys(SERIES[m][1] for m in self.task.modality_names)
         return found + [f for ground in grounds for f in slice_files(folder / ground, ".png")]
+
+    def recipe(self, case_id: str) -> dict[str, Any]:
+        """The folders of each modality and its annotation, and the grey values of each class."""
+        series = {name: list(SERIES[name]) for name in self.task.modality_names}
+        classes = {one.name: [list(pair) for pair in one.ranges] for one in self.task.classes}
+        return {"series": series, "classes": classes}
 
     def mask_file(self, case_id: str) -> Path:
         """The folder of the annotation that `read` uses."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +63,19 @@ class MsdReader(ExaminingReader):
         """The image and the mask of a case."""
         entry = self._listed_case(case_id)
         return [entry.image, entry.label]
+
+    def recipe(self, case_id: str) -> dict[str, Any]:
+        """The channel of each modality, the two files, and the labels of each class."""
+        entry = self._listed_case(case_id)
+        names = (os.path.relpath(file, self.root) for file in (entry.image, entry.label))
+        image, mask = (Path(name).as_posix() for name in names)
+        return {
+            "image": image,
+            "mask": mask,
+            "channels": dict(zip(self.task.modality_names, self._channels, strict=True)),
+            "of": self._count,
+            "labels": {structure.name: list(structure.labels) for structure in self.task.classes},
+        }
 
     def is_phantom(self) -> bool:
         """Whether dataset.json says so as that of a phantom does, or the folder has the mark."""

@@ -96,6 +96,11 @@ class OwnReader(ExaminingReader):
         assert case is not None
         return case
 
+    def recipe(self, case_id: str) -> Any:
+        """What the reader says it takes from where; None where it says nothing."""
+        recipe = self._brought("recipe")
+        return None if recipe is None else self._call(f"recipe('{case_id}')", lambda: recipe(case_id))
+
     def examine(self, case_id: str, report: Report) -> Case | None:
         """Read one case, handing every problem to `report`; None if there was one.
 
