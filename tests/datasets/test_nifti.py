@@ -64,6 +64,14 @@ READ = {
         **_by_qform(TILTED, 2),
         **_by_sform(TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 0.04], 2),
     },
+    "half a turn between the forms": {
+        **_by_qform(TILTED, 1),
+        **_by_sform(TILTED @ np.diag([-1, -1, 1, 1]), 2),
+    },
+    "half a turn and moved": {
+        **_by_qform(TILTED, 1),
+        **_by_sform((TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 9]) @ np.diag([-1, -1, 1, 1]), 2),
+    },
     "no unit": {**_by_sform(TILTED), "xyzt_units": 0},
     "qfac 0": {**_by_qform(TILTED), "qfac": 0},
     "qfac -3": {**_by_qform(TILTED), "qfac": -3},

@@ -43,7 +43,7 @@ _SAME_SIZE = 1e-3
 # ITK reads an sform whose axes are perpendicular up to this, and refuses others (as cosine of the angle).
 _PERPENDICULAR = 1e-4
 
-# ITK takes the sform for the qform in other words where no number differs by more, offsets as in the file.
+# ITK takes the sform for the qform in other words where no number differs by more.
 _SAME_FORM = 1e-4
 
 # Two forms of one code mean the same place. A quaternion holds angles to about 7e-4 only where it turns by
@@ -240,7 +240,10 @@ def _choose(qform: _Form | None, sform: _Form | None, size: np.ndarray, unit: fl
         angle = np.degrees(np.arccos(np.clip((np.trace(qform.axes.T @ sform.axes) - 1) / 2, -1, 1)))
         what = f"it contradicts itself: its {codes} name one space and differ by {angle:.3g} degrees"
         raise HeaderError(f"{what} and {moved:.3g} mm")
-    similar = max(turned, float(np.abs(sform.offset - qform.offset).max()) / unit) <= _SAME_FORM
+    # As ITK compares: axes but for their sense, offsets in the unit of the file.
+    flips = np.where((sform.axes * qform.axes).sum(axis=0) < 0, -1, 1)
+    apart = [*np.ravel(sform.axes - flips * qform.axes), *(sform.offset - qform.offset) / unit]
+    similar = np.abs(apart).max() <= _SAME_FORM
     return sform if sform.code == 1 or similar else qform
 
 
