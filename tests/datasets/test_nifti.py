@@ -64,10 +64,6 @@ READ = {
         **_by_qform(TILTED, 2),
         **_by_sform(TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 0.04], 2),
     },
-    "half a turn between the forms": {
-        **_by_qform(TILTED, 1),
-        **_by_sform(TILTED @ np.diag([-1, -1, 1, 1]), 2),
-    },
     "half a turn and moved": {
         **_by_qform(TILTED, 1),
         **_by_sform((TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 9]) @ np.diag([-1, -1, 1, 1]), 2),
@@ -150,9 +146,13 @@ REFUSED = {
         {**_by_qform(TILTED, 3), **_by_sform(TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 4], 3)},
         r"\(code 3\) name one space and differ by .* degrees and 4 mm",
     ),
+    "half a turn between the forms": (
+        {**_by_qform(TILTED, 1), **_by_sform(TILTED @ np.diag([-1, -1, 1, 1]), 2)},
+        r"qform \(code 1\) and sform \(code 2\) begin at one place and differ by half a turn",
+    ),
     "one mirrors": (
         {**_by_qform(STRAIGHT), **_by_sform(np.diag([-1.0, 2, 3, 1]), 2)},
-        r"qform \(code 1\) and sform \(code 2\) one mirrors the other",
+        r"qform \(code 1\) and sform \(code 2\) mirror each other",
     ),
     "pixdim 0": ({"pixdim": (0, 2, 3), **_by_sform(STRAIGHT)}, r"measure 0 x 2 x 3 \(pixdim\)"),
     "pixdim negative": ({"pixdim": (-1, 2, 3), **_by_qform(STRAIGHT)}, r"measure -1 x 2 x 3 \(pixdim\)"),
