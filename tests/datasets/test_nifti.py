@@ -267,7 +267,7 @@ def test_scores_are_millimetres_of_simpleitk(tmp_path):
     affine = turned((10, -20, 30), (0.8, 1.1, 2.5), (7, 8, 9))
     truth, found = np.zeros((20, 22, 12), np.uint8), np.zeros((20, 22, 12), np.uint8)
     truth[4:12, 5:14, 3:8], found[6:15, 5:13, 4:10] = 1, 1
-    root = write_msd(tmp_path, cases=("a",), modality={"0": "T2"}, labels={"0": "no", "1": "box"})
+    root = write_msd(tmp_path, cases=("a",), modality={"0": "T2"}, labels={"0": "background", "1": "box"})
     image = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
     fields = {"pixdim": (0.0008, 0.0011, 0.0025), "xyzt_units": 1, **_by_sform(affine / 1000)}
     paths = []
