@@ -64,6 +64,10 @@ READ = {
         **_by_qform(TILTED, 2),
         **_by_sform(TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 0.04], 2),
     },
+    "half a turn and moved": {
+        **_by_qform(TILTED, 1),
+        **_by_sform((TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 9]) @ np.diag([-1, -1, 1, 1]), 2),
+    },
     "no unit": {**_by_sform(TILTED), "xyzt_units": 0},
     "qfac 0": {**_by_qform(TILTED), "qfac": 0},
     "qfac -3": {**_by_qform(TILTED), "qfac": -3},
@@ -142,9 +146,13 @@ REFUSED = {
         {**_by_qform(TILTED, 3), **_by_sform(TILTED + np.eye(4)[:, [3, 3, 3, 0]] * [0, 0, 0, 4], 3)},
         r"\(code 3\) name one space and differ by .* degrees and 4 mm",
     ),
+    "half a turn between the forms": (
+        {**_by_qform(TILTED, 1), **_by_sform(TILTED @ np.diag([-1, -1, 1, 1]), 2)},
+        r"qform \(code 1\) and sform \(code 2\) begin at one place and differ by half a turn",
+    ),
     "one mirrors": (
         {**_by_qform(STRAIGHT), **_by_sform(np.diag([-1.0, 2, 3, 1]), 2)},
-        r"qform \(code 1\) and sform \(code 2\) one mirrors the other",
+        r"qform \(code 1\) and sform \(code 2\) mirror each other",
     ),
     "pixdim 0": ({"pixdim": (0, 2, 3), **_by_sform(STRAIGHT)}, r"measure 0 x 2 x 3 \(pixdim\)"),
     "pixdim negative": ({"pixdim": (-1, 2, 3), **_by_qform(STRAIGHT)}, r"measure -1 x 2 x 3 \(pixdim\)"),
@@ -259,7 +267,7 @@ def test_scores_are_millimetres_of_simpleitk(tmp_path):
     affine = turned((10, -20, 30), (0.8, 1.1, 2.5), (7, 8, 9))
     truth, found = np.zeros((20, 22, 12), np.uint8), np.zeros((20, 22, 12), np.uint8)
     truth[4:12, 5:14, 3:8], found[6:15, 5:13, 4:10] = 1, 1
-    root = write_msd(tmp_path, cases=("a",), modality={"0": "T2"}, labels={"0": "no", "1": "box"})
+    root = write_msd(tmp_path, cases=("a",), modality={"0": "T2"}, labels={"0": "background", "1": "box"})
     image = np.random.default_rng(1).normal(size=truth.shape).astype(np.float32)
     fields = {"pixdim": (0.0008, 0.0011, 0.0025), "xyzt_units": 1, **_by_sform(affine / 1000)}
     paths = []

@@ -57,7 +57,8 @@ def _compare_place(affine: np.ndarray, header: DrawnHeader, path: Path, twin: Pa
     assert np.abs(axes.T @ axes - np.eye(3)).max() < 1e-12
     assert np.allclose(spacing, voxel_spacing(itk), rtol=1e-5, atol=0)
     assert np.abs(axes - itk[:3, :3] / voxel_spacing(itk)).max() < 2e-4
-    assert np.abs(affine[:3, 3] - itk[:3, 3]).max() < 1e-3
+    # Of two forms that agree to 1e-4 in the unit of the file ITK takes either.
+    assert np.abs(affine[:3, 3] - itk[:3, 3]).max() < max(1e-3, 1.01e-4 * header.unit)
     if header.itk_alone_is_right:
         return
     try:

@@ -72,7 +72,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
 
 
 def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, str], tuple[str, ...]]:
-    """The problems of one case, the digest of each of its images and of its mask, and its notices."""
+    """The problems of one case, the digests of its images and of its mask, and its notices."""
     found: list[DataProblem] = []
     try:
         case = reader.examine(case_id, found.append)

@@ -43,8 +43,9 @@ _SAME_SIZE = 1e-3
 # ITK reads an sform whose axes are perpendicular up to this, and refuses others (as cosine of the angle).
 _PERPENDICULAR = 1e-4
 
-# ITK takes the sform for the qform in other words where no number differs by more, offsets as in the file.
-_SAME_FORM = 1e-4
+# ITK takes the sform for the qform in other words where no number differs by more, in the unit of the file.
+# It compares singular vectors, whose sense is arbitrary: what it makes of forms half a turn apart is chance.
+_SAME_FORM, _HALF_TURN_DEGREES = 1e-4, 179.9
 
 # Two forms of one code mean the same place. A quaternion holds angles to about 7e-4 only where it turns by
 # 180 degrees (the square root of the rounding of float32), and offsets are rounded when they are written.
@@ -231,17 +232,22 @@ def _choose(qform: _Form | None, sform: _Form | None, size: np.ndarray, unit: fl
     """The form that ITK takes, where both can be right."""
     if qform is None or sform is None:
         return sform or qform
-    turned = float(np.abs(sform.axes - qform.axes).max())
-    moved = float(np.linalg.norm(sform.offset - qform.offset))
-    codes = f"qform (code {qform.code}) and sform (code {sform.code})"
+    codes = f"it contradicts itself: its qform (code {qform.code}) and sform (code {sform.code})"
     if np.linalg.det(sform.axes) * np.linalg.det(qform.axes) < 0:
-        raise HeaderError(f"it contradicts itself: of its {codes} one mirrors the other")
-    if sform.code == qform.code and (turned > _SAME_DIRECTION or moved > _SAME_OFFSET * size.min()):
-        angle = np.degrees(np.arccos(np.clip((np.trace(qform.axes.T @ sform.axes) - 1) / 2, -1, 1)))
-        what = f"it contradicts itself: its {codes} name one space and differ by {angle:.3g} degrees"
-        raise HeaderError(f"{what} and {moved:.3g} mm")
-    similar = max(turned, float(np.abs(sform.offset - qform.offset).max()) / unit) <= _SAME_FORM
-    return sform if sform.code == 1 or similar else qform
+        raise HeaderError(f"{codes} mirror each other")
+    turned = float(np.abs(sform.axes - qform.axes).max())
+    apart = np.abs(sform.offset - qform.offset)
+    angle = np.degrees(np.arccos(np.clip((np.trace(qform.axes.T @ sform.axes) - 1) / 2, -1, 1)))
+    if sform.code == qform.code and (turned > _SAME_DIRECTION or apart.max() > _SAME_OFFSET * size.min()):
+        what = f"{codes} name one space and differ by {angle:.3g} degrees and {np.linalg.norm(apart):.3g} mm"
+        raise HeaderError(what)
+    if sform.code == 1:
+        return sform
+    if apart.max() / unit > _SAME_FORM:
+        return qform
+    if angle > _HALF_TURN_DEGREES:
+        raise HeaderError(f"{codes} begin at one place and differ by half a turn")
+    return sform if turned <= _SAME_FORM else qform
 
 
 def _is_packed(path: Path) -> bool:
