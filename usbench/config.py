@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.errors import UsbenchError, unknown
+from usbench.storage.texts import load_yaml
 
 if TYPE_CHECKING:
     from usbench.contracts.fusion import Fusion
@@ -98,13 +99,14 @@ def read_mapping(path: Path, what: str, example: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsbenchError(f"{path}: cannot read the {what} ({error}); check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise UsbenchError(f"{path}: not valid YAML{where}; write {what} as '{example}'") from error
+        why = f" ({problem})" if (problem := getattr(error, "problem", None)) else ""
+        raise UsbenchError(f"{path}: not valid YAML{where}{why}; write {what} as '{example}'") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -113,13 +115,18 @@ def read_mapping(path: Path, what: str, example: str) -> dict[str, Any]:
 
 
 def flatten(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """Settings nested by section (`{"train": {"epochs": 5}}`) or flat, flat (`{"train.epochs": 5}`)."""
+    """Settings nested by section (`{"train": {"epochs": 5}}`) or flat, flat (`{"train.epochs": 5}`).
+
+    Raises:
+        UsbenchError: for a setting that is there in both ways.
+    """
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": item for inner, item in value.items()})
-        else:
-            flat[str(key)] = value
+        nested = isinstance(value, dict)
+        found = {f"{key}.{inner}": item for inner, item in value.items()} if nested else {str(key): value}
+        if twice := sorted(set(found) & set(flat)):
+            raise UsbenchError(f"setting '{twice[0]}' is given twice, nested and flat; keep one of the two")
+        flat.update(found)
     return flat
 
 

@@ -27,6 +27,7 @@ from usbench.errors import UsbenchError
 from usbench.testing import MethodTests
 
 
+@pytest.mark.slow
 class TestMISSFormer(MethodTests):
     method = METHOD
     sizes = ((50, 75),)

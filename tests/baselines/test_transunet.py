@@ -19,6 +19,7 @@ from usbench.fusions.registry import get_fusion
 from usbench.testing import MethodTests, mock_task
 
 
+@pytest.mark.slow
 class TestTransUNet(MethodTests):
     method = METHOD
     settings = {"method.layers": 1}  # noqa: RUF012

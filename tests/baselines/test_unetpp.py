@@ -15,6 +15,7 @@ from usbench.fusions.registry import get_fusion
 from usbench.testing import MethodTests, mock_task
 
 
+@pytest.mark.slow
 class TestUNetPlusPlus(MethodTests):
     method = METHOD
     sizes = ((50, 75),)

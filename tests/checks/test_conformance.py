@@ -33,8 +33,10 @@ def test_command_passes_a_plugin_file(command: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "tiny: early, hybrid, late fusion"
-    assert re.fullmatch(r"  shape +pass  64x64, 50x75, M = 1, 2, 3, 4", lines[3])
-    assert re.fullmatch(r"30 pass, 0 fail, 0 n/a in \d+ s", lines[-1])
+    passed = sum(" pass" in line for line in lines[:-1])
+    assert passed >= 3
+    assert any(re.fullmatch(r"  shape +pass  64x64, 50x75, M = 1, 2, 3, 4", line) for line in lines)
+    assert re.fullmatch(rf"{3 * passed} pass, 0 fail, 0 n/a in \d+ s", lines[-1])
     assert "hello" not in done.stdout
     assert "tiny late: saves" in done.stderr  # the progress bar
 

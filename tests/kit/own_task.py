@@ -36,7 +36,7 @@ def volumes(number: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Two scans and a mask with values 0, 1, 2 of one patient, and an oblique affine."""
     rng = np.random.default_rng(number)
     mask = np.zeros(SHAPE, dtype=np.uint8)
-    mask[4:14, 5:13, 1:5] = 1
+    mask[4:14, 5 : 13 + number // 3 % 2, 1:5] = 1
     mask[6 : 9 + number % 3, 7:10, 2:4] = 2
     scans = {}
     for name, contrast in (("t1", 3.0), ("t2", -2.0)):

@@ -43,6 +43,12 @@ def test_a_cell_is_that_of_run(words: dict[str, Any]) -> None:
         ("late", 0),
         ("late", 1),
     }
+    frame = made.to_frame()
+    assert len(frame) == 4
+    assert sorted(zip(frame["fusion"], frame["fold"], strict=True)) == [
+        ("early", 0), ("early", 1), ("late", 0), ("late", 1),
+    ]  # fmt: skip
+    assert set(frame["dsc"]) == {result.scores["dsc"] for result in made.results}
     late = usbench.run("tiny", "late", "msd-prostate", folds="0,1", **shared)
     again = {result.data["digest"] for result in late}
     assert again < {result.data["digest"] for result in made.results}

@@ -29,7 +29,14 @@ def test_there_are_five_of_at_most_15_lines() -> None:
         assert len(lines) <= 15, f"{file}: {len(lines)} lines"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+LARGE = ("dpt", "segformer", "unetr")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=pytest.mark.slow if file.stem in LARGE else ()) for file in FILES],
+    ids=lambda file: file.stem,
+)
 def test_keeps_the_contract_at_first_sight(file: Path) -> None:
     need(file)
     verdicts = usbench.check(file, checks=FAST, fusions=methods_in_file(file)[0].fusions[-1:])

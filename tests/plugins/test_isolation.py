@@ -45,6 +45,7 @@ def environment(site: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
 
 
+@pytest.mark.slow
 def test_installed_plugins_are_listed_without_being_imported(command: Any, site: Path) -> None:
     for name in BAD:
         (site / f"{name}package.py").write_text("import os\nos._exit(9)\n")

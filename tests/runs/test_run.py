@@ -134,6 +134,7 @@ def test_dry_run_writes_nothing(command: Any, small_prostate: Path, tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_killed_run_ends_with_the_same_numbers(small_prostate: Path, cache: Path, tmp_path: Path) -> None:
     """SIGKILL, the same words again: masks, scores and losses are those of an undisturbed run."""
     words = [

@@ -28,8 +28,9 @@ from kit.tampering import (
 import usbench
 from usbench.cli.main import main
 from usbench.errors import UsbenchError
-from usbench.submissions.archive import is_member_name, set_problem
+from usbench.submissions.archive import is_member_name, member_name, name_of_member, opened, set_problem
 from usbench.submissions.card import KEYS, dump_card, load_card, write_template
+from usbench.submissions.content import read_submission
 from usbench.submissions.pack import Incomplete, results_of, submit
 from usbench.submissions.verify import RECORD_SCHEMA, read_record, record_path, verify, write_record
 
@@ -323,14 +324,51 @@ def test_what_another_machine_does_otherwise_is_noted_not_refused(tmp_path: Path
     assert record["fingerprints"] == verify(EXAMPLE).fingerprints
 
 
-def test_a_result_that_cannot_be_expressed_is_refused_before_it_is_packed(
+def test_names_in_any_alphabet_go_into_a_submission_and_come_back(
     own: tuple[Path, Path], card: Path, tmp_path: Path
 ) -> None:
-    data = write_msd(tmp_path / "Odd", ("case 1", "case 2"))
+    names = ("patient 1", "患者_2")
+    data = write_msd(tmp_path / "Größe", names)
     words: dict[str, Any] = {"plugins": [TINY], "preset": "smoke"}
     usbench.run("tiny", "early", task_dir=data, folds="all", runs_dir=tmp_path / "runs", **words)
-    found = reasons([tmp_path / "runs"], card, tmp_path / "out.zip")
-    assert "cannot be a name in a submission; use letters, digits" in found[0]
+    packed = submit([tmp_path / "runs"], card, tmp_path / "out.zip")
+    with zipfile.ZipFile(packed) as archive:
+        members = [name for name in archive.namelist() if name.endswith(".nii.gz")]
+    assert sorted(Path(name).name for name in members) == [
+        "%E6%82%A3%E8%80%85_2.nii.gz",
+        "patient%201.nii.gz",
+    ]
+    assert all(name.isascii() for name in members)
+    with opened(packed) as archive:
+        found = read_submission(archive)
+        for one in found.runs:
+            for case_id in one.data["split"]["test"]:
+                assert archive.read(f"{one.folder}/predictions/{case_id}.nii.gz")[:2] == b"\x1f\x8b"
+    assert sorted(case_id for one in found.runs for case_id in one.data["split"]["test"]) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("a/b_c.nii.gz", "a/b_c.nii.gz"),
+        ("a b~/100%/é", "a%20b%7E/100%25/%C3%A9"),
+        (".x/-y/=z", "%2Ex/%2Dy/%3Dz"),
+        ("A+1=2", "A+1=2"),
+    ],
+)
+def test_names_of_members(name: str, member: str) -> None:
+    assert member_name(name) == member
+    assert name_of_member(member) == name
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["a%2Fb", "a%2fb", "%61", "%2E%2E", "%FF", "a%", "a%2", "%ED%B2%80", "a b", "é", ".a", "%7e"],
+)
+def test_names_that_are_written_in_another_way_are_refused(inner: str) -> None:
+    assert is_member_name("runs/t/m-early/0-0-x/predictions/a%20b.nii.gz")
+    assert not is_member_name(f"runs/t/m-early/0-0-x/predictions/{inner}.nii.gz")
+    assert not is_member_name("runs/%2E./m-early/0-0-x/result.json")
 
 
 def test_the_committed_example_is_what_it_says() -> None:

@@ -234,7 +234,11 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
     "alias in the card": (card(b"notes:", b"x: &a [1, 1]\ny: [*a, *a]\nnotes:"), "uses an alias"),
     "endless card": (card(b"notes:", b"notes: " + b"x" * (64 << 10) + b"\nx:"), "at most 16,384 are read"),
     "unknown key in the card": (card(b"notes:", b"note:"), "unknown key 'note', did you mean 'notes'?"),
-    "card without authors": (card(b"authors:", b"paper:"), "'authors' is missing"),
+    "card without authors": (
+        card(b"authors:\n- The usbench authors\n", b""),
+        "'authors' is missing",
+    ),
+    "card with a key twice": (card(b"authors:", b"paper:"), "the key 'paper' is there twice"),
     "escape in the card": (card(b"entry: ", b'entry: "\\e[2J"  # '), "'entry' has control characters"),
 }  # fmt: skip
 

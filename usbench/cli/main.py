@@ -19,6 +19,7 @@ from usbench.cli.submissions import submit, verify
 from usbench.cli.weights import weights
 from usbench.cli.zeus import zeus
 from usbench.errors import UsbenchError
+from usbench.runtime.output import OutputLost, flush_output, is_of_output, take_any_text
 from usbench.runtime.process import settle
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -37,9 +38,11 @@ for command in (run, matrix, leaderboard, report, methods, data, weights, zeus, 
 def entry() -> None:
     """The console script: errors are one line and exit code 1."""
     settle()
+    take_any_text()
     debug = "--debug" in sys.argv[1:]
     try:
         main.main(standalone_mode=False)
+        flush_output()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -51,6 +54,8 @@ def entry() -> None:
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:
+        if isinstance(error, OSError) and is_of_output(error):
+            _fail(str(OutputLost(error)), 1, debug)
         line = " ".join(str(error).split()) or "no message"
         _fail(f"unexpected {type(error).__name__}: {line}; --debug shows the traceback", 1, debug)
 

@@ -89,7 +89,7 @@ class Request(Options):
     )
     loggers: tuple[str, ...] = option(
         (),
-        "Follow the run with tensorboard, csv, wandb or mlflow; may be repeated.",
+        f"Follow the run with {', '.join(LOGGERS[:-1])} or {LOGGERS[-1]}; may be repeated.",
         flag="logger",
         repeated=True,
         choices=LOGGERS,

@@ -19,6 +19,7 @@ __all__ = ["DataProblem", "absent_cases", "check"]
 
 # Reading waits for the disk and for unpacking, which threads share; each holds one case in memory.
 _MOST_THREADS = 4
+_MASK = "its mask"
 
 
 def absent_cases(task: Task, present: Sequence[str]) -> list[str]:
@@ -31,8 +32,8 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
 
     Found are: absent, truncated or invalid files, missing or uneven slices, images and masks on
     different grids, unknown mask values, NaN, constant images, masks without any foreground, and
-    the same image under two cases or modalities. Cases of the full data set that are not there are
-    no problem: they are noted on standard error.
+    the same image under two cases or modalities, and the same mask under two cases. Cases of the full
+    data set that are not there are no problem: they are noted on standard error.
 
     Args:
         task: whose data.
@@ -69,7 +70,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
 
 
 def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, str]]:
-    """The problems of one case, and the digest of each of its images."""
+    """The problems of one case, and the digest of each of its images and of its mask."""
     found: list[DataProblem] = []
     try:
         case = reader.examine(case_id, found.append)
@@ -82,13 +83,15 @@ def _look(reader: Reader, case_id: str) -> tuple[list[DataProblem], dict[str, st
         remedy = "drop the case, or correct its mask"
         found.append(DataProblem(case_id, reader.mask_file(case_id), what, remedy))
     digests = {}
+    if case.mask.any():
+        digests[_MASK] = hashlib.sha256(repr(case.mask.shape).encode() + case.mask.tobytes()).hexdigest()
     for name, image in zip(reader.task.modality_names, case.images, strict=True):
         digests[name] = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
     return found, digests
 
 
 def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str]]) -> list[DataProblem]:
-    """The images of this case that were `seen` before; adds the others."""
+    """The images and the mask of this case that were `seen` before; adds the others."""
     same: dict[str, list[str]] = {}
     for modality, digest in digests.items():
         first_case, first_modality = seen.setdefault(digest, (case_id, modality))
@@ -96,11 +99,16 @@ def _twins(case_id: str, digests: dict[str, str], seen: dict[str, tuple[str, str
             where = f"case {first_case}" if first_case != case_id else "the same case"
             what = modality if modality == first_modality else f"{modality} (there {first_modality})"
             same.setdefault(where, []).append(what)
-    remedy = "keep one of the two"
-    return [
-        DataProblem(case_id, None, f"the same image as {where}: {', '.join(names)}", remedy)
-        for where, names in same.items()
-    ]
+    found = []
+    for where, names in same.items():
+        images = [name for name in names if name != _MASK]
+        if images:
+            what = f"the same image as {where}: {', '.join(images)}"
+            found.append(DataProblem(case_id, None, what, "keep one of the two"))
+        if _MASK in names:
+            what = f"the same mask as {where}"
+            found.append(DataProblem(case_id, None, what, "give each case its own mask"))
+    return found
 
 
 def _as_problem(error: UsbenchError, case_id: str | None = None) -> DataProblem:

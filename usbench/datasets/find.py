@@ -23,12 +23,23 @@ def find_store(
     fingerprint: str,
     cache: Path | None = None,
 ) -> Store | None:
-    """The prepared store that a run used, None where this machine has it no more.
+    """The prepared store that a run used, found by what its result.json says.
 
-    task, modalities, classes, settings, case_ids, fingerprint: as in result.json ("task", "config.data",
-    all of "split", "data.fingerprint"). A store is taken only if what its cases hold has that very
-    fingerprint, so a picture never shows other images under the same name. Nothing is prepared or
-    written. The store's task has names alone: raw data cannot be read with it.
+    A store is taken only if what its cases hold has the very fingerprint of the run, so a picture never shows
+    other images under the same name. Nothing is prepared or written. The store's task has names alone: raw
+    data cannot be read with it.
+
+    Args:
+        task: Name of the task.
+        modalities: Names of its modalities, in order.
+        classes: Names of its classes, in order.
+        settings: The section "data" of "config".
+        case_ids: All cases of "split", training and test.
+        fingerprint: SHA-256 (hex) of "data".
+        cache: The folder of the stores (default: "prepared" in the user's cache folder).
+
+    Returns:
+        The store, None where this machine does not have it any more.
     """
     wanted = {
         "version": STORE_VERSION,

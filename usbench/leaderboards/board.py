@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 class Leaderboard:
     """The tables, the runs that were left out of them, and what is said across tables.
 
-    claims: of submissions that are not verified, never part of a table; None without submissions.
+    Attributes:
+        tables: One for each group of comparable runs.
+        problems: Runs that were left out, with the reason.
+        overall: Ranks over all tasks, where several tasks were run alike.
+        reported: Published scores, each beside a row of ours where there is one.
+        claims: Of submissions that are not verified, never part of a table; None without submissions.
     """
 
     tables: tuple[Table, ...]
@@ -57,14 +62,21 @@ def build(
     submissions: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
 ) -> Leaderboard:
-    """Read every finished run below `runs_dir` and rank them, one table for each comparable group.
+    """Read every finished run in a folder and rank them, one table for each comparable group.
 
-    task: only the tables of this task. submissions: a folder of archives of `usbench submit`; those that
-    `usbench verify --record` has verified are rows beside the runs, others are listed in `claims`.
-    Results that cannot be trusted (edited, half-written, of another schema, not of usbench) are left out
-    and listed in `problems`. plugins: Python files whose tasks say under which name published tables list
-    them. Raises `UsbenchError` where no result is left. What the statistics are stands in
-    docs/leaderboard.md.
+    Results that cannot be trusted (edited, half-written, of another schema, not of usbench) are left out and
+    listed in `problems`. What the statistics are stands in docs/leaderboard.md.
+
+    Args:
+        runs_dir: The folder of the runs.
+        task: Only the tables of this task; None for all.
+        submissions: A folder of archives of `usbench submit`; those that `usbench verify --record` has
+            verified are rows beside the runs, others are listed in `claims`.
+        plugins: Python files whose tasks say under which name published tables list them.
+
+    Raises:
+        UsbenchError: Where no result is left, for a task without a run, and for a folder of submissions that
+            is not there.
     """
     runs_dir = Path(runs_dir)
     command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"

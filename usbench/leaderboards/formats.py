@@ -28,11 +28,18 @@ __all__ = ["FORMATS", "as_dict", "render", "write"]
 
 
 def render(board: Leaderboard, form: str = "table") -> str:
-    """The leaderboard as text in one of `FORMATS`: "table", "md", "csv", "json", "latex" or "html".
+    """The leaderboard as text.
 
-    "table" fits the width of the terminal. CSV holds the rows alone, each with the table it
-    belongs to; what was left out then goes to standard error, as it does for LaTeX. Raises
-    `UsbenchError` for another format.
+    CSV holds the rows alone, each with the table it belongs to; what was left out then goes to standard
+    error, as it does for LaTeX.
+
+    Args:
+        board: The leaderboard.
+        form: One of `FORMATS`: "table" (fits the width of the terminal), "md", "csv", "json", "latex" or
+            "html".
+
+    Raises:
+        UsbenchError: For another format.
     """
     if form not in _RENDERERS:
         raise unknown("format", form, FORMATS)
@@ -45,16 +52,36 @@ def render(board: Leaderboard, form: str = "table") -> str:
 
 
 def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
-    """Write leaderboard.md, .csv, .json, .tex, .html and a picture into `folder`; return the paths.
+    """Write leaderboard.md, .csv, .json, .tex, .html and a plot of score against cost.
 
-    pictures: whether the page shows slices of cases. The plot of score against cost is left out where
-    no row has a score.
+    Args:
+        board: The leaderboard.
+        folder: Where the files go.
+        pictures: Whether the page shows slices of cases.
+
+    Returns:
+        The paths; the plot is left out where no row has a score.
+
+    Raises:
+        UsbenchError: Where a file cannot be written.
     """
     return write_texts(board, Path(folder), board if pictures else None)
 
 
 def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
-    """Write every format of the leaderboard into `folder`; pictured: as for `text_of`. Returns the paths."""
+    """Write every format of the leaderboard and the plot of score against cost.
+
+    Args:
+        board: The leaderboard.
+        folder: Where the files go.
+        pictured: As for `text_of`.
+
+    Returns:
+        The paths; the plot is left out where no row has a score.
+
+    Raises:
+        UsbenchError: Where a file cannot be written.
+    """
     paths = []
     for suffix in ("md", "csv", "json", "tex", "html"):
         path = folder / f"leaderboard.{suffix}"
@@ -67,10 +94,13 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
 
 
 def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None) -> str:
-    """What leaderboard.`suffix` holds: suffix "md", "csv", "json", "tex" or "html".
+    """What one of the files of a leaderboard holds.
 
-    pictured: the same leaderboard with paths at which the masks of its runs are found, for the page's
-    pictures; None for none.
+    Args:
+        board: The leaderboard.
+        suffix: Of the file: "md", "csv", "json", "tex" or "html".
+        pictured: The same leaderboard with paths at which the masks of its runs are found, for the page's
+            pictures; None for a page without pictures.
     """
     form = "latex" if suffix == "tex" else suffix
     text = _page(board, pictured) if form == "html" else _RENDERERS[form](board)

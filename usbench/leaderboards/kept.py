@@ -24,10 +24,16 @@ FILES = ("result.json", "cases.csv")
 
 
 def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
-    """Copy `FILES` of every run of `board`, which was built from `runs_dir`, to `folder`/results.
+    """Copy `FILES` of every run of a leaderboard to `folder`/results.
 
-    Raises `UsbenchError` where results of other runs lie there already: tables made of both would say
-    what no one asked for.
+    Args:
+        board: The leaderboard.
+        runs_dir: What it was built from.
+        folder: Where its tables are written.
+
+    Raises:
+        UsbenchError: Where results of other runs lie there already, since tables made of both would say what
+            no one asked for; and where a file cannot be copied.
     """
     target = folder / FOLDER
     inside = runs_dir.resolve() == target.resolve()
@@ -46,7 +52,12 @@ def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
 def board_of(folder: Path, plugins: Sequence[str | Path] = ()) -> Leaderboard:
     """The leaderboard of the results kept in `folder`; the paths of its runs are relative to `folder`.
 
-    Raises `UsbenchError` where there are none, and for the first that is refused.
+    Args:
+        folder: Where tables lie with their results.
+        plugins: As for `build`.
+
+    Raises:
+        UsbenchError: Where there are no results, and for the first that is refused.
     """
     results = folder / FOLDER
     if not results.is_dir():
@@ -74,9 +85,20 @@ def write_kept(
     pictures: bool = True,
     plugins: Sequence[str | Path] = (),
 ) -> list[Path]:
-    """As `write`, and keep what the tables were made of in `folder`/results: `check`.
+    """As `write`, and keep what the tables were made of in `folder`/results, for `check`.
 
-    runs_dir, plugins: what `board` was built from. Paths of runs are relative to `folder` then.
+    Args:
+        board: The leaderboard.
+        runs_dir: What it was built from.
+        folder: Where the files go; the tables name runs by paths relative to it.
+        pictures: Whether the page shows slices of cases.
+        plugins: What the leaderboard was built with.
+
+    Returns:
+        The paths of the files and of the folder of results.
+
+    Raises:
+        UsbenchError: As `keep`, and where a file cannot be written.
     """
     folder = Path(folder)
     keep(board, Path(runs_dir), folder)
@@ -87,9 +109,16 @@ def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:
     """Compute the tables in `folder` anew from `folder`/results and compare every number.
 
     `usbench leaderboard --out FOLDER --keep-results` writes both. Markdown and LaTeX must agree to the
-    letter; CSV, JSON and the data in the page to a relative 1e-9, since machines add up differently.
-    The page's pictures and the version of usbench are not compared. Raises `UsbenchError` that names
-    the first file that differs, is absent or cannot be read, and the first result that is refused.
+    letter; CSV, JSON and the data in the page to a relative 1e-9, since machines add up differently. The
+    page's pictures and the version of usbench are not compared.
+
+    Args:
+        folder: Where tables lie with their results.
+        plugins: As for `build`.
+
+    Raises:
+        UsbenchError: Naming the first file that differs, is absent or cannot be read, or the first result
+            that is refused.
     """
     folder = Path(folder)
     board = board_of(folder, plugins)

@@ -40,9 +40,21 @@ _METHODS = {
 class Reported:
     """A printed score, and one of our rows of the same task, method and fusion where there is one.
 
-    reported_dsc, reported_miou, our_dsc, difference (ours less reported): percent.
-    reported_parameters: millions. difference: for full real data with all modalities and classes
-    alone. note: what else the two do not share.
+    Attributes:
+        task: Name of the task.
+        method: The method, as printed.
+        fusion: The fusion, as printed.
+        source: Where it is printed.
+        reported_dsc: DSC in percent.
+        reported_miou: mIoU in percent.
+        reported_parameters: In millions.
+        our_method: The method's name in usbench.
+        our_label: Of our row; this and what follows is None without one.
+        our_table: Title of the table of our row.
+        our_dsc: DSC of our row in percent.
+        difference: Ours less reported, in percentage points; only for full real data with all modalities and
+            classes.
+        note: What else the two do not share.
     """
 
     task: str
@@ -63,7 +75,12 @@ class Reported:
 def beside_reported(tables: Sequence[Table], plugins: Sequence[str | Path] = ()) -> tuple[Reported, ...]:
     """The published scores of the tasks that have a table, each beside every row of ours that fits it.
 
-    plugins: Python files with tasks. A task's `published` is the name under which the table lists it.
+    Args:
+        tables: The tables of a leaderboard.
+        plugins: Python files with tasks. A task's `published` is the name under which the table lists it.
+
+    Returns:
+        One entry for each fitting row of ours, and one for a published score without any.
     """
     found = []
     for task in _published_tasks({table.task for table in tables}, plugins):

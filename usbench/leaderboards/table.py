@@ -19,8 +19,25 @@ __all__ = ["Row", "Table", "make_tables"]
 class Table:
     """Rows that may be compared: one task, kind of data, data, protocol, modalities and classes.
 
-    config: the settings of data and training that all rows share. tests, fusion_effects,
-    split_half_tau: see `usbench.leaderboards.compare`.
+    Attributes:
+        title: Tells it from the other tables.
+        task: Name of the task.
+        kind: Of the data.
+        preset: The preset of settings.
+        modalities: Names, in order.
+        classes: Names of the foreground classes, in order.
+        cases: How many the data has.
+        limit: How many of them were used, None for all.
+        folds: How many folds the cases are split into.
+        rule: "fixed" for the folds of the task, "derived" for folds that follow from the case ids.
+        fingerprint: SHA-256 (hex) over the content of all cases.
+        protocol: Digest of all that rows must share to be compared.
+        config: The settings of data and training that all rows share.
+        rows: The ranked ones first, in order of rank.
+        tests: How the rows were tested against the best one.
+        fusion_effects: Differences between the fusions of a method.
+        split_half_tau: Agreement of the order of rows in two random halves of the patients, see
+            `usbench.leaderboards.stats.split_half_tau`.
     """
 
     title: str

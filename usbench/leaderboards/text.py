@@ -23,14 +23,21 @@ WRAPPED = ("method", "our row", "note", "weights", "entry", "why not")
 
 @dataclass(frozen=True)
 class TextTable:
-    """A section: title, one line of facts, columns, rows of cells by column, and notes, a sentence each.
+    """A section of a leaderboard as words.
 
-    columns: those with anything in them. words: the columns of text, the others are numbers; of those,
-    WRAPPED may take several lines in a narrow terminal.
-    dispensable: columns that a narrow terminal can do without, the first to go first. printed: those
-    that fit a printed page, all by default. marks: BEST or SECOND by (row, column), for columns of
-    scores. unranked: what keeps rows from a rank, a reason a line. under: whether the section belongs to
-    the one before.
+    Attributes:
+        title: Its heading.
+        facts: One line on what its rows share.
+        columns: Those with anything in them.
+        words: The columns of text, the others are numbers; of those, WRAPPED may take several lines in a
+            narrow terminal.
+        rows: The cells of each row, by column.
+        notes: A sentence each.
+        dispensable: Columns that a narrow terminal can do without, the first to go first.
+        printed: Columns that fit a printed page; all if empty.
+        marks: BEST or SECOND by (row from 0, column), for columns of scores.
+        unranked: What keeps rows from a rank, a reason a line.
+        under: Whether the section belongs to the one before.
     """
 
     title: str

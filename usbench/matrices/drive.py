@@ -28,11 +28,23 @@ _PATIENCE = 60.0  # seconds in which a shared file system has to show here what 
 
 
 def compute_all(stack: ExitStack, matrix: PlannedMatrix, runs_dir: Path, place: Place) -> int:
-    """Compute what is missing, and say how many cells were computed; the planned cells learn their results.
+    """Compute the missing cells of a matrix.
 
-    stack: Ray, where it is started here, ends with it. What fails is written down, and stops nothing else.
-    A cell that another process computes is waited for, and computed if that process gives it up.
-    Raises `KeyboardInterrupt`, when everything is stopped, where the user interrupts.
+    A cell that fails is written down in matrix-failures.json and stops nothing else. A cell that another
+    process computes is waited for, and computed here if that process gives it up.
+
+    Args:
+        stack: where Ray is started here, it is shut down when this closes.
+        matrix: the cells; each of those computed gets its `result`, or the `reason` why it failed.
+        runs_dir: the folder below which results and the table of failures are written.
+        place: the device, how many cells to compute at once, and the Ray cluster if there is one.
+
+    Returns:
+        How many cells were computed by this call.
+
+    Raises:
+        UsbenchError: where Ray does not start, or no node of it has room for a cell.
+        KeyboardInterrupt: where the user interrupts; everything is stopped first.
     """
     failures = Failures(runs_dir)
     todo = [planned for planned in matrix.cells if planned.result is None and not planned.reason]

@@ -21,14 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over finished cells: seconds of training, predicting and scoring, and bytes on disk."""
+    """What finished cells took, as means over them.
+
+    Attributes:
+        seconds: training, predicting and scoring together.
+        bytes: size of the cell's folder on disk.
+    """
 
     seconds: float
     bytes: float
 
 
 def measure(runs_dir: Path) -> dict[str, Measured]:
-    """What the finished cells below `runs_dir` took, by `key_of` their results."""
+    """What the finished cells in a folder of runs took; results that cannot be read are passed over.
+
+    Args:
+        runs_dir: the folder of the runs.
+
+    Returns:
+        The means over the cells that share a key, by that key (see `key_of`).
+    """
     found: dict[str, list[tuple[float, int]]] = {}
     for file in sorted(runs_dir.glob("*/*/*/result.json")):
         try:
@@ -49,14 +61,17 @@ def measure(runs_dir: Path) -> dict[str, Measured]:
 
 
 def key_of(result: Result) -> str:
-    """What a finished cell shares with those it can speak for."""
+    """Digest of what decides the time and the size of a finished cell.
+
+    Fold, seed, the content of the data and the code do not enter: cells that differ in these alone share it.
+    """
     data = result.data
     device = "cpu" if data["cost"]["device"].startswith("CPU") else "cuda"
     return _key(data, data["task"], data["data"], data["cost"], device, data["config"])
 
 
 def key_of_planned(planned: PlannedCell) -> str:
-    """The same of a cell that is to be computed."""
+    """The digest of `key_of` for a cell that is still to be computed."""
     plan = planned.plan
     cell = {"task": plan.task.name, "method": plan.method.name, "fusion": plan.fusion}
     task = {"modalities": list(plan.task.modality_names), "classes": list(plan.task.class_names)}

@@ -17,10 +17,13 @@ Table = dict[str, dict[str, Any]]
 
 
 class Failures:
-    """The table of failures of a folder, by the cell's folder in it, or by a task for its data.
+    """The table of what failed in a folder of runs, and why; it lies there as matrix-failures.json.
 
-    Several matrices may write into it at once. A table that cannot be read is begun anew: it decides
-    nothing.
+    A row stands for a cell, or for a task whose data cannot be prepared. Several matrices may write into the
+    table at once. A table that cannot be read is begun anew: it decides nothing.
+
+    Args:
+        runs_dir: the folder of the runs.
     """
 
     def __init__(self, runs_dir: Path) -> None:
@@ -28,7 +31,11 @@ class Failures:
         self.path = runs_dir / NAME
 
     def read(self) -> Table:
-        """key -> {"name", "reason", "traceback", "command", "when"}."""
+        """Read the table.
+
+        Returns:
+            By key a row of "name", "reason", "traceback", "command" and "when" (UTC); empty without a table.
+        """
         if not self.path.is_file():
             return {}
         try:
@@ -39,18 +46,36 @@ class Failures:
         return dict(found) if isinstance(found, dict) else {}
 
     def key(self, folder: Path) -> str:
-        """The key of a cell."""
+        """The key of a cell: its folder, relative to the folder of the runs."""
         return folder.relative_to(self.runs_dir).as_posix()
 
     def record(self, key: str, name: str, reason: str, traceback: str = "", command: str = "") -> None:
-        """Write down why `key` failed, in place of what was known of it; command: computes it alone."""
+        """Write down why something failed, in place of what was known of it.
+
+        Args:
+            key: of the cell, as `key` gives it, or the name of a task whose data is broken.
+            name: the cell or the task in words.
+            reason: one line.
+            traceback: of the error, "" for none.
+            command: the command line that computes this cell alone, "" for none.
+
+        Raises:
+            UsbenchError: where the table cannot be written.
+        """
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         row = {"name": name, "reason": reason, "traceback": traceback, "command": command, "when": when}
         with self._lock():
             self._write({**self.read(), key: row})
 
     def clear(self, keys: Iterable[str]) -> None:
-        """Take out what is no failure any more; the file goes with its last row."""
+        """Take out what is no failure any more; the file is removed with its last row.
+
+        Args:
+            keys: of the cells and tasks that are fine; those without a row are passed over.
+
+        Raises:
+            UsbenchError: where the table cannot be written.
+        """
         gone = set(keys)
         if not gone & set(self.read()):
             return

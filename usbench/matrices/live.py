@@ -26,10 +26,12 @@ _EVERY = 1.0  # seconds between two looks at the folders
 
 
 class View:
-    """Shows a matrix while it is open.
+    """Shows how far a matrix is; a context manager, shown between its start and its end.
 
-    cells: the cells that are to be computed. before: how many others are finished. workers: how many are
-    computed at once, for the time that is left.
+    Args:
+        cells: the cells that are to be computed.
+        before: how many other cells of the matrix are finished.
+        workers: how many cells are computed at once, for the estimate of the time left.
     """
 
     def __init__(self, cells: Sequence[PlannedCell], before: int, workers: int) -> None:
@@ -65,7 +67,12 @@ class View:
             self._live.stop()
 
     def ended(self, planned: PlannedCell, report: JobReport) -> None:
-        """A cell is computed, was there, or failed."""
+        """Count a cell that has a result now or failed, and print a line on it.
+
+        Args:
+            planned: the cell, with its result if it has one.
+            report: how its computation went.
+        """
         self.left.pop(planned.name, None)
         if report.kind == "computed":
             self.seconds.append(report.seconds)
@@ -81,14 +88,18 @@ class View:
         self._line(f"[{self.done + self.failed}/{self.total}] {planned.name}: {said}{self._remaining()}")
 
     def waits(self, cells: Sequence[PlannedCell]) -> None:
-        """Only cells that other processes compute are left."""
+        """Say that all cells that are left are computed by other processes.
+
+        Args:
+            cells: those cells; nothing is printed while their number stays the same.
+        """
         if cells and len(cells) != self.waiting:
             folder = cells[0].folder
             self._line(f"{len(cells)} cells are computed by other processes, the first: {folder}; waiting")
         self.waiting = len(cells)
 
     def time_left(self) -> float | None:
-        """Seconds, from the mean of the cells computed so far; None where there is none yet."""
+        """Seconds until all is done, from the mean of the cells computed so far; None before the first."""
         if not self.seconds or not self.left:
             return None
         return sum(self.seconds) / len(self.seconds) * len(self.left) / min(self.workers, len(self.left))

@@ -46,8 +46,13 @@ if TYPE_CHECKING:
 class PlannedCell:
     """One cell of the matrix and what is known of it.
 
-    cell: None where the task's data is not prepared yet (a dry run only). result: where it is
-    finished. reason: why it cannot be used as it is: its result was edited, or it failed in this matrix.
+    Attributes:
+        plan: what `usbench run` would do for its task, method, fusion and seed.
+        fold: the test fold, from 0.
+        cell: None where the task's data is not prepared yet (a dry run only).
+        result: its result, None where it is not finished.
+        reason: why it has no usable result: the result was edited, or the cell failed in this matrix. Else
+            "".
     """
 
     plan: Plan
@@ -78,7 +83,14 @@ class PlannedCell:
         return "" if self.cell is None else str(self.cell.request)
 
     def look(self) -> bool:
-        """Read the result if it is there; whether the cell is finished. Raises as `load_result` does."""
+        """Read the cell's result into `result`, if it is there.
+
+        Returns:
+            Whether the cell is finished.
+
+        Raises:
+            UsbenchError: where the result cannot be read or was edited, as `load_result` does.
+        """
         if self.folder is not None and (self.folder / "result.json").exists():
             self.result = load_result(self.folder)
         return self.result is not None
@@ -86,7 +98,14 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class NotApplicable:
-    """What was asked for by "all" and does not apply; method and fusion are "" for a whole task."""
+    """What was asked for by "all" and does not apply.
+
+    Attributes:
+        task: name of the task; "" where a method cannot be used at all.
+        method: name of the method; "" for a whole task.
+        fusion: name of the fusion; "" for a whole task or method.
+        reason: why it does not apply.
+    """
 
     task: str
     method: str
@@ -101,7 +120,11 @@ class NotApplicable:
 class PlannedMatrix:
     """A matrix before it is computed.
 
-    broken: tasks whose data cannot be prepared, with the reason. remarks: lines for the user.
+    Attributes:
+        cells: in the order in which they are to be computed.
+        not_applicable: what "all" asks for and does not apply.
+        broken: tasks whose data cannot be prepared, each with the reason.
+        remarks: lines for the user.
     """
 
     cells: list[PlannedCell] = field(default_factory=list)

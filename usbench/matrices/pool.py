@@ -30,7 +30,17 @@ def ray_is_installed() -> bool:
 
 
 def import_ray() -> Any:
-    """Ray, which reports nothing to anyone and keeps its messages to itself."""
+    """Import Ray with the defaults of usbench.
+
+    It sends no statistics, works at the usual priority and starts a task that ran out of memory a few times
+    only.
+
+    Returns:
+        The module `ray`, not connected to anything.
+
+    Raises:
+        UsbenchError: where it cannot be imported.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Cells are the work of this machine, not its leisure: Ray would run them at the lowest priority.
@@ -45,7 +55,17 @@ def import_ray() -> Any:
 
 
 def connect(address: str) -> Any:
-    """Ray, connected to the cluster at `address` ("auto", "host:port" or "ray://host:port")."""
+    """Connect to a Ray cluster.
+
+    Args:
+        address: "auto", "host:port" or "ray://host:port".
+
+    Returns:
+        The module `ray`, connected.
+
+    Raises:
+        UsbenchError: where Ray is not installed or no cluster answers at the address.
+    """
     import logging
 
     if not ray_is_installed():
@@ -72,7 +92,17 @@ def _require_listener(address: str) -> None:
 
 
 def start_here(cpus: int) -> Any:
-    """Ray on this machine alone, with room for `cpus` cores; it ends with this process."""
+    """Start Ray on this machine alone; it ends with this process.
+
+    Args:
+        cpus: how many cores its tasks may take together.
+
+    Returns:
+        The module `ray`, connected.
+
+    Raises:
+        UsbenchError: where Ray cannot be imported or does not start.
+    """
     import logging
 
     ray = import_ray()
@@ -100,9 +130,20 @@ def start_here(cpus: int) -> Any:
 def in_this_process(
     jobs: Sequence[Job], failures: Failures, names: Sequence[str]
 ) -> Generator[tuple[int, JobReport]]:
-    """Compute jobs one after another; yield the number of each with its report.
+    """Compute jobs one after another.
 
-    A cell that ends the whole process cannot say so afterwards: it is written down before it starts.
+    Args:
+        jobs: the cells to compute.
+        failures: gets a row for a cell before it starts, since a cell that ends the whole process cannot say
+            so afterwards; the row goes when the cell has a result.
+        names: the cells in words, one a job.
+
+    Yields:
+        The number of a job, from 0, and its report.
+
+    Raises:
+        UsbenchError: where the table of failures cannot be written.
+        KeyboardInterrupt: where the user interrupts.
     """
     from usbench.matrices.worker import compute_job
     from usbench.runtime.console import muted
@@ -125,9 +166,20 @@ def in_this_process(
 def on_ray(
     ray: Any, jobs: Sequence[Job], cpus: int, gpus: float, most: int | None
 ) -> Generator[tuple[int, JobReport]]:
-    """Compute jobs as tasks of Ray, each in a fresh process; yield the number of each with its report.
+    """Compute jobs as tasks of Ray, each in a fresh process.
 
-    cpus, gpus: of each task. most: at most so many at once; None for as many as Ray finds room for.
+    Args:
+        ray: the module, connected.
+        jobs: the cells to compute.
+        cpus: cores of each task.
+        gpus: GPUs of each task; with less than 1, tasks share a GPU.
+        most: at most so many tasks at once; None for as many as Ray finds room for.
+
+    Yields:
+        The number of a job, from 0, and its report, in the order in which they end.
+
+    Raises:
+        UsbenchError: where no node has so many cores or GPUs.
     """
     from usbench.matrices.worker import compute_packed
 
@@ -176,6 +228,6 @@ def _require_room(ray: Any, cpus: int, gpus: float) -> None:
 
 
 def processors(ray: Any) -> tuple[float, float]:
-    """(CPU cores, GPUs) of a cluster."""
+    """(CPU cores, GPUs) of all nodes of a cluster together; `ray` is the module, connected."""
     resources = ray.cluster_resources()
     return float(resources.get("CPU", 0)), float(resources.get("GPU", 0))

@@ -87,7 +87,14 @@ class MatrixRequest(Options):
 
     @classmethod
     def of(cls, **options: Any) -> MatrixRequest:
-        """The request that these options make: those of a matrix, and those that all cells share."""
+        """The request that these options make.
+
+        Args:
+            options: values by name of the field, of `MatrixRequest` or of the `Request` that all cells share.
+
+        Raises:
+            UsbenchError: for a value that is wrong.
+        """
         own = {name: options.pop(name) for name in options_of(cls) if name in options}
         return cls(**own, shared=Request(**options))
 

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 class Place:
     """Where the cells of a matrix are computed.
 
-    device: "cpu" or "cuda". ray: connected to a cluster, or None for this machine. cpus, gpus: of one cell.
-    workers: how many cells at once. bound: whether workers is what the user asked for. threads: of torch in
-    a cell, None for its own choice.
+    Attributes:
+        device: "cpu" or "cuda".
+        ray: the module `ray`, connected to a cluster; None for this machine.
+        cpus: cores of one cell.
+        gpus: GPUs of one cell; with less than 1, cells share a GPU.
+        workers: how many cells at once.
+        bound: whether `workers` is what the user asked for.
+        threads: of torch in a cell; None for its own choice.
     """
 
     device: str
@@ -37,9 +42,15 @@ class Place:
 
 
 def find_place(stack: ExitStack, request: MatrixRequest) -> Place:
-    """Where to compute what is asked for; connects to a cluster until `stack` ends.
+    """Where to compute what is asked for.
 
-    Raises `UsbenchError` for a number of devices out of range, for a device or a cluster that is not there.
+    Args:
+        stack: a connection to a cluster ends when this closes.
+        request: what was asked for.
+
+    Raises:
+        UsbenchError: for a number of devices or GPUs that is not possible, and for a device or a cluster that
+            is not there.
     """
     from usbench.datasets.workers import usable_cores
     from usbench.runtime.devices import choose_device, require_devices

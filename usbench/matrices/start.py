@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 class Matrix:
     """A matrix after it was computed.
 
-    cells: its cells; `planned.result` is the finished cell, `planned.reason` says why there is none.
-    not_applicable: what does not apply. broken: tasks whose data cannot be prepared, with the reason.
-    computed, before: how many cells were computed now, and how many were finished before. workers: how many
-    at once. measured: in a dry run, what finished cells say of those that are to be computed.
+    Attributes:
+        cells: its cells; `planned.result` is the finished cell, `planned.reason` says why there is none.
+        not_applicable: what "all" asks for and does not apply.
+        broken: tasks whose data cannot be prepared, each with the reason.
+        runs_dir: the folder below which the results are.
+        computed: how many cells were computed now.
+        before: how many cells were finished before.
+        workers: how many cells at once.
+        measured: in a dry run, what finished cells say of the time and size of those to be computed.
     """
 
     cells: list[PlannedCell]
@@ -122,7 +127,7 @@ def matrix(
         precision: "32", "bf16" or "16".
         runs_dir: where results are written.
         limit: use the first so many cases only.
-        loggers: experiment trackers, "tensorboard", "csv", "wandb" or "mlflow", which follow every cell.
+        loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`, which follow every cell.
         cache_gb: bound on stored features of frozen parts, in GB.
         address: of a Ray cluster.
         workers: how many cells at once, by default as many as fit; with one, or without Ray, cells are
@@ -144,7 +149,18 @@ def matrix(
 
 
 def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
-    """Compute the cells of a request that are not finished yet; with `dry_run`, only say which they are."""
+    """Compute the cells of a request that are not finished yet.
+
+    Args:
+        request: what was asked for.
+        dry_run: compute and write nothing, only say which cells are missing and what they are likely to take.
+
+    Returns:
+        The cells, with the results of those that are finished.
+
+    Raises:
+        UsbenchError: for values that are wrong, before anything is computed.
+    """
     from usbench.matrices.drive import compute_all
     from usbench.matrices.estimate import key_of_planned, measure
     from usbench.matrices.plan import plan_matrix

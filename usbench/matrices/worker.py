@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to compute. Paths in it are absolute.
+    """A cell to compute, as it is sent to another process. Paths in it are absolute.
 
-    threads: of torch, None for as many as it takes by itself. folder, environment: the working directory and
-    the USBENCH_ variables of who sends the job. What else there is to know stands in the cell's request.
+    Attributes:
+        cell: the cell; its request says all that is not said here.
+        threads: of torch; None for as many as it takes by itself.
+        folder: the working directory of the sender.
+        environment: the USBENCH_ variables of the sender.
     """
 
     cell: Cell
@@ -36,7 +39,15 @@ class Job:
 
 @dataclass(frozen=True)
 class JobReport:
-    """How it went. reason: one line, where it failed. seconds: that this computation took."""
+    """How a job went.
+
+    Attributes:
+        kind: "computed" by this job; "before" where the cell was finished already; "elsewhere" where another
+            process computes it; "failed".
+        seconds: how long this job took.
+        reason: where it failed, why: one line.
+        traceback: of the error, at most its last 4000 characters; "" where the reason says it all.
+    """
 
     kind: Literal["computed", "before", "elsewhere", "failed"]
     seconds: float = 0.0
@@ -45,7 +56,14 @@ class JobReport:
 
 
 def compute_job(job: Job) -> JobReport:
-    """Compute a cell. Its errors are reports; `KeyboardInterrupt` alone is raised."""
+    """Compute a cell.
+
+    Returns:
+        How it went. An error is a report of the kind "failed".
+
+    Raises:
+        KeyboardInterrupt: where the user interrupts; nothing else is raised.
+    """
     start = time.perf_counter()
     try:
         kind = _by_run(job) if job.cell.devices > 1 else _here(job)
@@ -56,7 +74,17 @@ def compute_job(job: Job) -> JobReport:
 
 
 def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -> JobReport:
-    """`compute_job` of a pickled job, in a process that only does this, perhaps on another machine."""
+    """`compute_job` in a process that does nothing else, perhaps on another machine.
+
+    Args:
+        packed: a pickled `Job`.
+        folder: the working directory to go to, if this machine has it.
+        environment: variables to set.
+
+    Returns:
+        How it went. It is "failed" too where this machine does not see the folders of the cell or has other
+        code of its method or fusion.
+    """
     from usbench.runtime.process import settle
 
     start = time.perf_counter()
@@ -83,7 +111,7 @@ def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
     request = job.cell.request
     fabric = make_fabric(request.device, 1, request.precision)
     try:
-        _, new = compute(job.cell, fabric, cache_gb=request.cache_gb)
+        _, new = compute(job.cell, fabric)
     except CellBusy:
         return "elsewhere"
     return "computed" if new else "before"

@@ -25,8 +25,20 @@ if TYPE_CHECKING:
 class Cell:
     """All that decides the outcome of a cell, and where it goes.
 
-    request: asks for this cell alone, with the preset and the device that were chosen. A cell pickles without
-    its method and its fusion, which the process that reads it loads for itself.
+    A cell pickles without its method and its fusion, which the process that reads it loads for itself.
+
+    Attributes:
+        request: asks for this cell alone, with the preset and the device that were chosen.
+        task: the task, with the modalities and classes of this run.
+        method: the method.
+        found: where the method was found.
+        source_hash: digest of the method's code.
+        found_fusion: the fusion, and where it was found.
+        fold: the test fold, from 0.
+        config: the effective settings.
+        kind: of the data: "real", "sample" or "phantom".
+        store: the prepared cases.
+        split: their folds.
     """
 
     request: Request
@@ -134,7 +146,11 @@ class Cell:
         )
 
     def finished(self) -> Result | None:
-        """The cell's result, if it was computed before; an edited one raises."""
+        """The cell's result if it was computed before, else None.
+
+        Raises:
+            UsbenchError: where the result cannot be read or was edited.
+        """
         return load_result(self.folder) if (self.folder / "result.json").exists() else None
 
     def __getstate__(self) -> dict[str, Any]:

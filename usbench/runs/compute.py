@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from usbench.contracts.request import CACHE_GB
 from usbench.contracts.watcher import CellFacts, Watcher
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
@@ -64,9 +63,6 @@ def _locked(folder: Path) -> AbstractContextManager[None]:
 def compute(
     cell: Cell,
     fabric: Fabric,
-    overwrite: bool = False,
-    keep_weights: bool = False,
-    cache_gb: float = CACHE_GB,
     watchers: Sequence[Watcher] = (),
 ) -> tuple[Result, bool]:
     """Compute a cell, unless it was computed before.
@@ -75,11 +71,9 @@ def compute(
     this; the first one writes and speaks.
 
     Args:
-        cell: the cell; its request names the loggers.
+        cell: the cell; its request says whether a finished one is computed again and the network kept, bounds
+            the stored features, and names the loggers.
         fabric: the device and the numerical precision.
-        overwrite: compute it again where it is finished.
-        keep_weights: write the trained network too.
-        cache_gb: bound on stored features of frozen parts, in GB (10^9 bytes).
         watchers: of the user, beside what a terminal shows, `log.txt` and the loggers.
 
     Returns:
@@ -89,6 +83,7 @@ def compute(
         CellBusy: where another process computes the cell.
         UsbenchError: for what goes wrong, in one line.
     """
+    overwrite, cache_gb = cell.request.overwrite, cell.request.cache_gb
     if not fabric.is_global_zero:
         if overwrite or cell.finished() is None:
             fabric.barrier()  # The first process computes the features, the others read them.
@@ -112,7 +107,7 @@ def compute(
             fabric.barrier()
             since = forget_peak(fabric.device)
             network, history = _train(cell, fabric, frozen, watching)
-            result = _evaluate(cell, fabric, network, history, frozen, keep_weights, since, watching)
+            result = _evaluate(cell, fabric, network, history, frozen, since, watching)
             watching.on_result(result)
         (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
         fabric.barrier()
@@ -185,7 +180,6 @@ def _evaluate(
     network: nn.Module,
     history: History,
     frozen: Frozen,
-    keep_weights: bool,
     memory_since: str,
     watching: Watchers,
 ) -> Result:
@@ -214,7 +208,6 @@ def _evaluate(
         history,
         frozen,
         evaluated,
-        keep_weights=keep_weights,
         memory_since=memory_since,
         start=start,
     )

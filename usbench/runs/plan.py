@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 class Plan:
     """What a run is about to do, before any data is prepared.
 
-    request: what was asked for. found: where the method was found. device: "cpu" or "cuda".
+    Attributes:
+        request: what was asked for.
+        method: the method.
+        found: where the method was found.
+        found_fusion: the fusion, and where it was found.
+        task: the task, with the modalities and classes of this run.
+        task_data: where the data of the task is.
+        config: the effective settings.
+        device: "cpu" or "cuda".
     """
 
     request: Request
@@ -48,7 +56,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The data of a task, ready for training, and its folds."""
+    """The data of a task, ready for training.
+
+    Attributes:
+        store: the prepared cases.
+        split: their folds.
+    """
 
     store: Store
     split: Split
@@ -93,7 +106,11 @@ def make_plan(request: Request) -> Plan:
 
 
 def make_task(request: Request) -> Task:
-    """The task of that name or folder, with some of its modalities, and its labels merged."""
+    """The task that a request names, with the modalities and the merged labels that it asks for.
+
+    Raises:
+        UsbenchError: for an unknown task or modality, or a folder that is not in MSD layout.
+    """
     from usbench.datasets.tasks import get_task, task_from_folder
 
     if request.task is not None:
@@ -104,7 +121,11 @@ def make_task(request: Request) -> Task:
 
 
 def read_settings(request: Request) -> dict[str, Any]:
-    """The settings of the request's YAML file and those given one by one, which win."""
+    """The settings of the request's YAML file and those given one by one, which win.
+
+    Raises:
+        UsbenchError: where the file cannot be read or holds no settings.
+    """
     return {**(read_config_file(request.config) if request.config else {}), **request.settings}
 
 
@@ -127,7 +148,18 @@ def plan_of(
 ) -> Plan:
     """The plan of a request, once method, fusion, task, data and device are known.
 
-    settings: those of the request and of its file together, for this method and this fusion.
+    Args:
+        request: what was asked for; without a `preset`, one is chosen by data and device.
+        method: the method.
+        found: where the method was found.
+        found_fusion: the fusion, and where it was found.
+        task: the task, with the modalities and classes of this run.
+        task_data: where the data of the task is.
+        settings: those of the request and of its file together, for this method and this fusion.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UsbenchError: for an unknown preset or setting, or a value that is wrong.
     """
     preset = request.preset or ("quick" if task_data.kind == "phantom" or device == "cpu" else "paper")
     own = {"train.mirror": task.mirrors, **settings}
@@ -136,7 +168,11 @@ def plan_of(
 
 
 def prepare_data(plan: Plan) -> Prepared:
-    """Prepare the cases of a plan's task, or the first `limit` of them, and split them into folds."""
+    """Prepare the cases of a plan's task, or the first `limit` of them, and split them into folds.
+
+    Raises:
+        UsbenchError: for data that cannot be read or split, and for a full disk.
+    """
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split
     from usbench.datasets.store import prepare
@@ -148,9 +184,13 @@ def prepare_data(plan: Plan) -> Prepared:
 
 
 def find_prepared_data(plan: Plan) -> tuple[Store | None, Split]:
-    """The store of a plan's task, None where a case is still to be prepared, and its folds.
+    """What is prepared of the data of a plan's task; nothing is written.
 
-    Nothing is written.
+    Returns:
+        The store, None where a case is still to be prepared, and the folds.
+
+    Raises:
+        UsbenchError: for data that is not there or cannot be split.
     """
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split
@@ -162,7 +202,11 @@ def find_prepared_data(plan: Plan) -> tuple[Store | None, Split]:
 
 
 def chosen_folds(plan: Plan, count: int) -> list[int]:
-    """The folds that a plan asks for, out of `count`; by default those of its preset."""
+    """The folds that a plan asks for, out of `count`; by default those of its preset.
+
+    Raises:
+        UsbenchError: for a fold that is not there.
+    """
     folds = plan.request.folds
     return parse_folds(DEFAULT_FOLDS[plan.config.preset] if folds is None else folds, count)
 
@@ -173,10 +217,13 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
     Args:
         plan: what is asked for.
         prepared: the task's data, prepared here where it is not given.
-        digest: the source hash of the method, likewise.
+        digest: the source hash of the method, computed here where it is not given.
 
     Returns:
         Cells in order of fold; the request of each asks for that cell alone.
+
+    Raises:
+        UsbenchError: for data that cannot be prepared and for a fold that is not there.
     """
     from usbench.methods.registry import source_hash
     from usbench.runs.cell import Cell
@@ -203,7 +250,15 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
 
 
 def parse_folds(folds: str | Sequence[int], count: int) -> list[int]:
-    """ "all", "0,2" or numbers as a sorted list of folds below `count`."""
+    """The folds that a user names, sorted and each once.
+
+    Args:
+        folds: "all", a text such as "0,2", or numbers.
+        count: how many folds there are.
+
+    Raises:
+        UsbenchError: for what is no number, and for a fold that is not in 0..count - 1.
+    """
     if folds == "all":
         return list(range(count))
     parts = folds.split(",") if isinstance(folds, str) else list(folds)

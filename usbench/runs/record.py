@@ -36,20 +36,19 @@ def record(
     frozen: Frozen,
     evaluated: Evaluated,
     *,
-    keep_weights: bool,
     memory_since: str,
     start: float,
 ) -> Result:
     """Write everything that belongs to a finished cell, result.json last.
 
     Args:
-        cell: the cell; its masks are in its folder already.
+        cell: the cell; its masks are in its folder already. Its request says whether the network is
+            written too.
         fabric: on what it was computed.
         network: the trained network.
         history: of its training.
         frozen: the features of its cases.
         evaluated: the scores of its test cases.
-        keep_weights: whether the network is written too.
         memory_since: what `usbench.runtime.memory.forget_peak` said when the training began.
         start: `time.perf_counter()` when the evaluation began.
 
@@ -61,7 +60,7 @@ def record(
     """
     _draw(cell, history, evaluated)
     write_tables(cell.folder, evaluated.scores, history.rows)
-    if keep_weights:
+    if cell.request.keep_weights:
         write_network(network, cell.folder / FILE)
     if notes := frozen.notes():
         write_json(cell.folder / "notes.json", notes)
@@ -93,8 +92,16 @@ def describe(
 ) -> dict[str, Any]:
     """Everything that result.json says but the scores.
 
-    evaluated: the test cases. memory_since: what `usbench.runtime.memory.forget_peak` said when the training
-    began.
+    Args:
+        cell: the cell.
+        fabric: on what it was computed.
+        network: the trained network.
+        history: of its training.
+        evaluated: the test cases.
+        memory_since: what `usbench.runtime.memory.forget_peak` said when the training began.
+
+    Returns:
+        JSON-like values, by the keys of result.json.
     """
     parameters = count_parameters(network)
     return {

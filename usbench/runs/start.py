@@ -75,7 +75,7 @@ def run(
         limit: use the first so many cases only; such a run is never ranked.
         overwrite: compute finished cells again.
         keep_weights: keep the trained weights beside the result.
-        loggers: experiment trackers: "tensorboard", "csv", "wandb", "mlflow".
+        loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`.
         cache_gb: bound on stored features of frozen parts, in GB.
         watchers: your own, see `usbench.Watcher`.
 
@@ -117,9 +117,7 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
     results = Results()
     for cell in cells:
-        result, new = compute(
-            cell, fabric, request.overwrite, request.keep_weights, request.cache_gb, watchers
-        )
+        result, new = compute(cell, fabric, watchers)
         if not new and fabric.is_global_zero:
             say(f"{result.path}: finished before, not computed again (--overwrite does)")
         results.append(result)

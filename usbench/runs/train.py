@@ -30,7 +30,14 @@ SMOOTH = 1.0
 
 @dataclass
 class History:
-    """What happened, epoch by epoch: rows of epoch, loss, dice_loss, bce_loss, lr, slices, seconds."""
+    """What happened in training, epoch by epoch.
+
+    Attributes:
+        rows: An epoch each: "epoch" (from 1), "loss", "dice_loss", "bce_loss" (means over its batches), "lr",
+            "slices" (how many were seen) and "seconds".
+        best: The lowest loss so far.
+        stale: How many epochs there were since then.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best: float = math.inf
@@ -48,11 +55,19 @@ class History:
 
 
 def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tuple[Tensor, Tensor]:
-    """(Dice loss, BCE) of a batch: logits and target [B, K, H, W].
+    """The two training losses of a batch.
 
-    Dice is taken for each class over the whole batch, 1 - (2 I + 1) / (P + T + 1), and averaged
-    over classes (MONAI's `DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)`). With
-    several devices the sums are those of the batch over all of them.
+    Dice is taken for each class over the whole batch, 1 - (2 I + 1) / (P + T + 1), and averaged over classes
+    (MONAI's `DiceLoss(sigmoid=True, batch=True, smooth_nr=1, smooth_dr=1)`). With several devices the sums
+    are those of the batch over all of them.
+
+    Args:
+        logits: Of any float type, [B, K, H, W].
+        target: 0 or 1, float [B, K, H, W].
+        fabric: What joins the devices; None for one alone.
+
+    Returns:
+        (Dice loss, binary cross-entropy), each one float32 number [].
     """
     logits = logits.float()
     probability = torch.sigmoid(logits)
@@ -123,14 +138,30 @@ def fit(
     on_epoch: Callable[[History], None] | None = None,
     on_training: Callable[[History], None] | None = None,
 ) -> History:
-    """Train `network` in place and return what happened.
+    """Train a network in place.
 
-    Every random draw is a function of seed and epoch, so that a run taken up again from its
-    checkpoint ends like one that was never stopped. `checkpoint` is written after every epoch;
-    one made under another `key` is refused. `on_epoch` is called after each, on every process; `on_training`
-    once before the first, with what a checkpoint says of earlier ones.
-    Raises `UsbenchError` on a loss that is not finite, on logits of a wrong shape, and on a
-    checkpoint that cannot be used.
+    Every random draw is a function of seed and epoch, so that a run taken up again from its checkpoint ends
+    like one that was never stopped.
+
+    Args:
+        network: Takes images [B, M, H, W], and features by name where `slices` have them; gives logits [B, K,
+            H, W].
+        slices: The training slices.
+        settings: How to train.
+        fabric: The device or devices and the numerical precision.
+        seed: Of every random draw.
+        checkpoint: Written after every epoch; where it is there already, training goes on from it. None for
+            none.
+        key: Of the run; a checkpoint made under another one is refused.
+        on_epoch: Called after each epoch, on every process.
+        on_training: Called once before the first epoch, with what a checkpoint says of earlier ones.
+
+    Returns:
+        What happened, the epochs of the checkpoint among it.
+
+    Raises:
+        UsbenchError: For a network without trainable parameters, a loss that is not finite, logits of a wrong
+            shape, and a checkpoint that cannot be used or written.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)

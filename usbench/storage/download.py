@@ -115,7 +115,7 @@ def transfer_errors(url: str, part: Path, command: str, remedy: str) -> Iterator
 
 def _total(content_range: str | None) -> int | None:
     number = (content_range or "").rpartition("/")[2]
-    return int(number) if number.isdigit() else None
+    return int(number) if number.isascii() and number.isdigit() else None
 
 
 def size_of(path: Path) -> int:

@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote, unquote
 
 from usbench import __version__
 from usbench.errors import UsbenchError
 from usbench.storage.files import atomic_path, os_errors
+from usbench.storage.texts import distinct
 from usbench.submissions.card import LARGEST
 
 MANIFEST, CARD = "manifest.json", "card.yaml"
@@ -45,7 +47,7 @@ _LARGEST = {
 _MAX_DIRECTORY = 16 << 20
 _MAX_TEXT = 32 << 20  # all files but the masks, which are all held at once
 
-_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,119}"
+_PART = r"[A-Za-z0-9_%][A-Za-z0-9_.+=%-]{0,239}"
 _MEMBER = re.compile(
     rf"(manifest\.json|card\.yaml|runs/{_PART}/{_PART}/{_PART}/"
     rf"(result\.json|cases\.csv|history\.csv|predictions/{_PART}\.nii\.gz))"
@@ -56,18 +58,54 @@ _END = "<4s4H2LH"  # the end record of a zip archive, PKWARE APPNOTE 4.3.16
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
+def member_name(name: str) -> str:
+    """The name that a file of a run has in a submission.
+
+    Args:
+        name: of the file, its folders divided by "/"; names of tasks, methods and cases may be any text.
+
+    Returns:
+        The same name with every character besides letters, digits and `. _ - + =` written as the `%XX` of
+        its UTF-8 bytes, as in addresses of the web (RFC 3986); so is a `. - + =` at the beginning.
+    """
+    return "/".join(map(_quoted, name.split("/")))
+
+
+def _quoted(part: str) -> str:
+    text = quote(part, safe="+=").replace("~", "%7E")
+    return f"%{ord(text[0]):02X}{text[1:]}" if text[:1] in (".", "-", "+", "=") and text else text
+
+
+def name_of_member(member: str) -> str:
+    """The name of a file of a run, from its name in a submission: the way back from `member_name`."""
+    return unquote(member, errors="strict")
+
+
 def is_member_name(name: str) -> bool:
-    """Whether a submission may hold a file of this name."""
-    return _MEMBER.fullmatch(name) is not None and len(name) < 400
+    """Whether a submission may hold a file of this name: one that `member_name` gives."""
+    if _MEMBER.fullmatch(name) is None or len(name) > 999:
+        return False
+    try:
+        plain = name_of_member(name)
+    except UnicodeDecodeError:
+        return False
+    return member_name(plain) == name and not {".", ".."} & set(plain.split("/"))
 
 
 def largest(name: str) -> int:
-    """How many bytes a file of this name may have."""
+    """How many bytes a file of this name may have; `name` is one that `is_member_name` accepts."""
     return next(size for end, size in _LARGEST.items() if name.endswith(end))
 
 
 def set_problem(sizes: Mapping[str, int]) -> str:
-    """Why files of these names and sizes are no submission together, or ""."""
+    """Why some files cannot be one submission: too many, too large, or names that clash.
+
+    Args:
+        sizes: Bytes of each file, by its name in the archive.
+
+    Returns:
+        The end of a sentence about the archive; "" where nothing is wrong.
+    """
     text = sum(size for name, size in sizes.items() if not name.endswith(".nii.gz"))
     if len(sizes) >= MAX_MEMBERS:
         return f"has {len(sizes):,} files, at most {MAX_MEMBERS:,} are read"
@@ -84,7 +122,16 @@ def set_problem(sizes: Mapping[str, int]) -> str:
 
 
 def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write `members` and their manifest to the zip `path`, atomically; equal members make equal bytes."""
+    """Write files and their manifest to a zip, atomically; equal files make equal bytes.
+
+    Args:
+        path: The zip.
+        members: Content by name outside the archive (`member_name` gives those inside), without the manifest.
+
+    Raises:
+        UsbenchError: Where the zip cannot be written.
+    """
+    members = {member_name(name): content for name, content in members.items()}
     files = {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in sorted(members.items())
@@ -102,7 +149,13 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
 class Archive:
     """An open submission of which every name, size and digest has been checked; `read` gives a member.
 
-    sha256: of the whole archive.
+    Args:
+        path: Of the archive, for messages.
+        sha256: Of the whole archive, hex.
+        archive: The open zip.
+
+    Raises:
+        UsbenchError: Where the manifest is absent or does not fit the members.
     """
 
     def __init__(self, path: Path, sha256: str, archive: zipfile.ZipFile) -> None:
@@ -114,17 +167,21 @@ class Archive:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The members but the manifest, sorted."""
-        return tuple(sorted(self._digests))
+        """The files but the manifest, sorted, by their names outside the archive."""
+        return tuple(sorted(map(name_of_member, self._digests)))
 
     def digest(self, name: str) -> str:
-        """The SHA-256 of a member, as the manifest has it and its content was found to have."""
-        return self._digests[name]
+        """The SHA-256 (hex) of a file, as the manifest has it and its content was found to have."""
+        return self._digests[member_name(name)]
 
     def read(self, name: str) -> bytes:
-        """The content of a member. Raises `UsbenchError` where it is not as it was when opened."""
-        content = self._content(name)
-        if hashlib.sha256(content).hexdigest() != self._digests[name]:
+        """The content of a file.
+
+        Raises:
+            UsbenchError: Where it cannot be read or is not as it was when the archive was opened.
+        """
+        content = self._content(member_name(name))
+        if hashlib.sha256(content).hexdigest() != self.digest(name):
             raise refused(self.path, f"{name} is not what the manifest says (SHA-256)")
         return content
 
@@ -171,10 +228,19 @@ class Archive:
 def opened(path: str | Path) -> Iterator[Archive]:
     """Open a submission and check its container, its manifest and the digest of every member.
 
-    Nothing is extracted. Raises `UsbenchError`, one line that names the archive and what is wrong: a
-    file that is cut off or no zip; encryption, compression, links, folders, executable files, names that
-    repeat or that a submission does not have; more or larger files than it may have; bytes that belong to
-    no member; a manifest that does not fit.
+    Nothing is extracted.
+
+    Args:
+        path: The archive.
+
+    Yields:
+        The archive, which is closed in the end.
+
+    Raises:
+        UsbenchError: One line that names the archive and what is wrong: a file that is cut off or no zip;
+            encryption, compression, links, folders, executable files, names that repeat or that a submission
+            does not have; more or larger files than it may have; bytes that belong to no member; a manifest
+            that does not fit.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -206,7 +272,13 @@ def _opened(path: Path) -> Iterator[Archive]:
 
 
 def refused(path: Path, why: str, remedy: str = _AGAIN) -> UsbenchError:
-    """The error for a submission that is not accepted."""
+    """The error for a submission that is not accepted.
+
+    Args:
+        path: The archive.
+        why: What is wrong, as the end of a sentence about the archive.
+        remedy: What to do about it.
+    """
     return UsbenchError(f"{path}: {why}; {remedy}")
 
 
@@ -217,13 +289,22 @@ def shown(value: Any) -> str:
 
 
 def read_json(content: bytes, path: Path, name: str) -> Any:
-    """JSON of a member of a submission; NaN and infinity are refused, as the writer does."""
+    """JSON of a member of a submission.
+
+    Args:
+        content: The member's bytes.
+        path: The archive, for messages.
+        name: The member, for messages.
+
+    Raises:
+        UsbenchError: Where it is not JSON in UTF-8, or holds NaN or infinity, which usbench never writes.
+    """
 
     def no_number(text: str) -> Any:
         raise ValueError(f"{text} is not a number")
 
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=no_number)
+        value = json.loads(content.decode("utf-8"), parse_constant=no_number, object_pairs_hook=distinct)
         json.dumps(value, ensure_ascii=False).encode()  # Half a surrogate pair is no text.
         return value
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import os_errors, write_text
+from usbench.storage.texts import load_yaml
 
 CARD_VERSION = 1
 LARGEST = 16 << 10
@@ -87,7 +88,14 @@ KEYS: dict[str, str] = {
 
 
 def load_card(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The card in a YAML file, and what is wrong with it, a line each; None where it cannot be read."""
+    """Read the card in a YAML file and check it.
+
+    Returns:
+        The card, None where it is no card at all, and what is wrong with it, a line each.
+
+    Raises:
+        UsbenchError: Where the file cannot be opened.
+    """
     with os_errors(path, "read the card"):
         content = path.read_bytes()
     try:
@@ -97,9 +105,17 @@ def load_card(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
-    """The card of some YAML, and what is wrong with it, a line each that names `where` it is from.
+    """Parse a card and check it.
 
-    Raises `UsbenchError` where it is not YAML, too large, or no mapping.
+    Args:
+        content: YAML in UTF-8.
+        where: The file that it is from, for messages.
+
+    Returns:
+        The card, and what is wrong with it, a line each.
+
+    Raises:
+        UsbenchError: Where it is not YAML, too large, or no mapping.
     """
     import yaml
 
@@ -113,13 +129,15 @@ def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
         # Aliases let a short text stand for an endless one.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise UsbenchError(f"{where}: uses an alias (*name), which a card may not; write it out")
-        card = yaml.safe_load(text)
+        card = load_yaml(text)
     except UnicodeDecodeError as error:
         raise UsbenchError(f"{where}: is not UTF-8 text ({error.reason}); {remedy}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        raise UsbenchError(f"{where}: is not plain YAML{line}; {remedy}") from error
+        twice = getattr(error, "problem", None) or ""
+        why = f": {twice}" if twice.endswith("is there twice") else ""
+        raise UsbenchError(f"{where}: is not plain YAML{line}{why}; {remedy}") from error
     if not isinstance(card, dict):
         raise UsbenchError(f"{where}: holds a {type(card).__name__}, not a card; {remedy}")
     return card, _problems(card, where)
@@ -164,9 +182,14 @@ def dump_card(card: Mapping[str, Any]) -> bytes:
 
 
 def write_template(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Write a card to fill in, with a comment a key, and what `results` (result.json of runs) know.
+    """Write a card to fill in, with a comment above each key.
 
-    Raises `UsbenchError` where `path` is there already.
+    Args:
+        path: The file.
+        results: The result.json of runs; what all of them say alike is filled in.
+
+    Raises:
+        UsbenchError: Where `path` is there already or cannot be written.
     """
     if path.exists():
         raise UsbenchError(f"{path}: is there already; remove it or name another file")

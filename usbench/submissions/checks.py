@@ -21,7 +21,14 @@ from usbench.submissions.card import is_plain
 
 @dataclass(frozen=True)
 class Submitted:
-    """A run of a submission. folder: its name in the archive. rows: of cases.csv. run: as tables need it."""
+    """A run of a submission.
+
+    Attributes:
+        folder: Its name in the archive.
+        data: Its result.json.
+        rows: Of its cases.csv.
+        run: The same, as the tables of the leaderboard need it.
+    """
 
     folder: str
     data: dict[str, Any]
@@ -36,7 +43,7 @@ class Submitted:
 
 
 def archive_folder(data: Mapping[str, Any]) -> str:
-    """The folder of a run in the archive, as `usbench run` names it below runs/."""
+    """The folder of a run in the archive, as `usbench run` names it below runs/; `data`: its result.json."""
     cell, kind = data["cell"], data["data"]["kind"]
     folder = run_folder(
         Path("runs"),
@@ -212,9 +219,14 @@ def run_of(folder: str, data: dict[str, Any], rows: list[dict[str, Any]], path: 
 
 
 def file_problems(data: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[str]:
-    """What of a run's files is absent, changed or too much, a line each.
+    """What of a run's files is absent, changed or too much.
 
-    digests: SHA-256 by name of what is there besides result.json; names are relative to its folder.
+    Args:
+        data: Its result.json.
+        digests: SHA-256 (hex) of the files besides result.json, by name relative to the folder of the run.
+
+    Yields:
+        A line for each problem.
     """
     wanted = ["cases.csv", "history.csv", *(prediction_name(case) for case in data["split"]["test"])]
     for name in wanted:
@@ -228,7 +240,11 @@ def file_problems(data: Mapping[str, Any], digests: Mapping[str, str]) -> Iterat
 
 
 def check_history(text: str) -> None:
-    """Raise `ValueError` unless the text of a history.csv is a header and rows of numbers."""
+    """Check that the text of a history.csv is a header and rows of numbers.
+
+    Raises:
+        ValueError: Where it is not, with what is wrong.
+    """
     rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     if not rows or not all(cell.isidentifier() for cell in rows[0]):
         raise ValueError("its first line names no columns")

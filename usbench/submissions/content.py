@@ -27,7 +27,14 @@ from usbench.submissions.checks import (
 
 @dataclass(frozen=True)
 class Submission:
-    """What an archive holds. sha256: of the archive. card: the keys of `Card`. runs: in order of folder."""
+    """What an archive holds.
+
+    Attributes:
+        path: Of the archive.
+        sha256: Of the archive, hex.
+        card: By the keys of `Card`.
+        runs: In order of folder.
+    """
 
     path: Path
     sha256: str
@@ -48,8 +55,9 @@ class Submission:
 def read_submission(archive: Archive) -> Submission:
     """The card and the runs of an open archive.
 
-    Raises `UsbenchError`, one line for the first thing that is wrong: the card, the schema, a digest, a
-    hash that is not that of the settings, rows of cases.csv, absent folds.
+    Raises:
+        UsbenchError: One line for the first thing that is wrong: the card, the schema, a digest, a hash that
+            is not that of the settings, rows of cases.csv, absent folds.
     """
     path = archive.path
     folders: dict[str, dict[str, str]] = defaultdict(dict)

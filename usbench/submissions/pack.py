@@ -13,7 +13,7 @@ from usbench.results.io import load_result
 from usbench.results.result import Result
 from usbench.results.usable import run_folders
 from usbench.storage.files import os_errors
-from usbench.submissions.archive import CARD, is_member_name, largest, set_problem, write_archive
+from usbench.submissions.archive import CARD, is_member_name, largest, member_name, set_problem, write_archive
 from usbench.submissions.card import dump_card, load_card
 from usbench.submissions.checks import (
     Submitted,
@@ -29,7 +29,11 @@ from usbench.submissions.checks import (
 
 
 class Incomplete(UsbenchError):
-    """Runs or a card that cannot be submitted; `reasons` are a line each."""
+    """Runs or a card that cannot be submitted.
+
+    Args:
+        reasons: All that is missing or wrong, a line each, at least one; the message is the first of them.
+    """
 
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = list(reasons)
@@ -38,11 +42,22 @@ class Incomplete(UsbenchError):
 
 
 def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Path:
-    """Pack finished runs and their card into the zip `out`, and return its path.
+    """Pack finished runs and their card into an archive.
 
-    runs: run folders, or folders that hold them. The archive holds result.json, cases.csv, history.csv
-    and the predicted masks of each run, the card, and the SHA-256 of everything; the same runs and card
-    always make the same bytes. Raises `Incomplete`, with all that is missing or wrong.
+    It holds result.json, cases.csv, history.csv and the predicted masks of each run, the card, and the
+    SHA-256 of everything. The same runs and card always make the same bytes.
+
+    Args:
+        runs: Run folders, or folders that hold them.
+        card: The YAML file of the card.
+        out: The .zip to write.
+
+    Returns:
+        The path of the archive.
+
+    Raises:
+        Incomplete: A `UsbenchError` with all that is missing or wrong.
+        UsbenchError: Where a file cannot be read or written.
     """
     out = Path(out)
     reasons: list[str] = []
@@ -88,7 +103,14 @@ def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Pat
 
 
 def results_of(runs: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """result.json of every finished run in some folders; raises `Incomplete` where one cannot be read."""
+    """The result.json of every finished run in some folders.
+
+    Args:
+        runs: Run folders, or folders that hold them.
+
+    Raises:
+        UsbenchError: Where a result cannot be read, or a folder is absent or holds no run.
+    """
     reasons: list[str] = []
     found = [load_result(folder).data for folder, finished in _folders(runs, reasons) if finished]
     if reasons:
@@ -129,11 +151,11 @@ def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, byte
     with os_errors(path / "result.json", "read"):
         contents["result.json"] = (path / "result.json").read_bytes()
     for name, content in contents.items():
-        member = f"{folder}/{name}"
+        member = member_name(f"{folder}/{name}")
         if not is_member_name(member):
             wrong.append(
-                f"{path}: {member} cannot be a name in a submission; use letters, digits, . _ - + = for the "
-                "names of tasks, methods and cases"
+                f"{path}: {name} has a name too long for a submission; use shorter names of tasks, methods "
+                "and cases"
             )
         elif len(content) > largest(member):
             wrong.append(f"{path}: {name} has {len(content):,} bytes, at most {largest(member):,} are taken")

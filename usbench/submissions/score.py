@@ -78,10 +78,22 @@ def rescore(
 
 
 def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, classes: int) -> np.ndarray:
-    """The labels, uint8 [X, Y, Z], of a mask as `usbench.runs.predict.write_mask` writes it.
+    """The labels of a mask as `usbench.runs.predict.write_mask` writes it.
 
-    content: a gzipped NIfTI-1 file. shape, affine: of the case. No more is unpacked than the case has
-    voxels, whatever the header promises. Raises `ValueError`, the end of a sentence about the mask.
+    No more is unpacked than the case has voxels, whatever the header promises.
+
+    Args:
+        content: A gzipped NIfTI-1 file.
+        shape: Of the case, voxels along X, Y, Z.
+        affine: Of the case, float [4, 4], voxel index to RAS+ mm.
+        classes: The largest label that the mask may have.
+
+    Returns:
+        Labels uint8 [X, Y, Z].
+
+    Raises:
+        ValueError: For another file, shape, affine or label; its text is the end of a sentence about the
+            mask.
     """
     unpacker = zlib.decompressobj(31)
     try:

@@ -43,7 +43,19 @@ RECORD_SCHEMA = {
 
 @dataclass(frozen=True)
 class Verification:
-    """A submission whose scores are those of its masks. Fields as in `RECORD_SCHEMA`; path: the archive."""
+    """A submission whose scores are those of its masks.
+
+    Attributes:
+        path: The archive.
+        sha256: Of the archive, hex.
+        entry: Name of the entry.
+        method: Name of the method.
+        runs: Number of runs.
+        predictions: Number of masks that were scored anew.
+        largest_difference: Largest difference between a claimed and a recomputed number.
+        fingerprints: SHA-256 (hex) over the content of all cases of the data used, by task and kind.
+        notes: What does not keep it from being verified, a line each.
+    """
 
     path: Path
     sha256: str
@@ -78,10 +90,21 @@ def verify(
 ) -> Verification:
     """Verify a submission: its archive, digests, cells, splits and geometry, and every score by its mask.
 
-    data_dir: where the data sets are (default: USBENCH_DATA); task_dirs: folders in MSD layout, for tasks
-    that are not built in; plugins: your own files that bring tasks. Phantoms are made where they are absent.
-    Nothing of the submission is executed, unpickled or written to disk. Raises `UsbenchError`, one line
-    with the first reason to refuse it.
+    Nothing of the submission is executed, unpickled or written to disk. Phantoms are made where they are
+    absent.
+
+    Args:
+        path: The archive.
+        data_dir: Where the data sets are (default: USBENCH_DATA).
+        task_dirs: Folders in MSD layout, for tasks that are not built in.
+        plugins: Your own Python files that bring tasks.
+
+    Returns:
+        What was verified.
+
+    Raises:
+        UsbenchError: One line with the first reason to refuse the submission, or with the data that is
+            missing here.
     """
     with opened(path) as archive:
         submission = read_submission(archive)
@@ -131,7 +154,14 @@ def record_path(path: Path) -> Path:
 
 
 def write_record(verification: Verification) -> Path:
-    """Write the record of a verification beside its archive, and return its path."""
+    """Write the record of a verification beside its archive.
+
+    Returns:
+        The path of the record.
+
+    Raises:
+        UsbenchError: Where it cannot be written.
+    """
     from usbench import __version__
     from usbench.runtime.machine import provenance
 
@@ -151,9 +181,16 @@ def write_record(verification: Verification) -> Path:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The record beside the archive `path`, None where there is none.
+    """The record beside an archive.
 
-    Raises `UsbenchError` where it cannot be read or has not the keys of `RECORD_SCHEMA`.
+    Args:
+        path: The archive.
+
+    Returns:
+        The record, with the keys of `RECORD_SCHEMA`; None where there is none.
+
+    Raises:
+        UsbenchError: Where it cannot be read or has other keys.
     """
     file = record_path(path)
     if not file.exists():

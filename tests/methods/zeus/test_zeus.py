@@ -40,6 +40,7 @@ def rows(images: Tensor, classes: int, width: int = 384, size: int = 32) -> dict
     return {"embedding": embedding, "instruction": instruction.expand(len(images), -1, -1, -1)}
 
 
+@pytest.mark.slow
 class TestZeus(MethodTests):
     method = METHOD
     settings = SMALL

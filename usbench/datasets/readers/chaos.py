@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.data import Case, ExaminingReader, Layout, Task
-from usbench.contracts.names import natural_key
+from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataProblem, Report
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
 from usbench.datasets.voxel_grid import grid_difference, resample
@@ -49,8 +49,14 @@ class ChaosReader(ExaminingReader):
         if not names:
             report(DataProblem(None, self.root, "no patient's folder that holds T1DUAL or T2SPIR", _AGAIN))
         for case_id in names:
+            if fault := case_id_fault(case_id):
+                what = f"the folder of a patient whose name {fault}"
+                report(DataProblem(case_id, self.root / case_id, what, "rename the folder"))
             for problem in self._lacking(case_id):
                 report(problem)
+        if alike := twins(names):
+            what = f'the folders "{alike[0]}" and "{alike[1]}" are one on some systems'
+            report(DataProblem(alike[1], self.root / alike[1], what, "rename one of the two"))
         return names
 
     def _patients(self) -> list[str]:
@@ -169,10 +175,20 @@ class ChaosReader(ExaminingReader):
 
 
 def read_ground(folder: Path, series: Series, task: Task, case_id: str, report: Report) -> np.ndarray | None:
-    """The PNG annotation of `series` as class indices, uint8 [X, Y, Z] on the grid of the series.
+    """The PNG annotation of a series as class indices, on the grid of the series.
 
-    A PNG belongs to the slice of the same name; where names differ (one stack serves both phases of
-    T1-DUAL) the n-th PNG belongs to the n-th DICOM file. Problems go to `report`.
+    A PNG belongs to the slice of the same name; where names differ (one stack serves both phases of T1-DUAL)
+    the n-th PNG belongs to the n-th DICOM file.
+
+    Args:
+        folder: Holds the PNG files.
+        series: The series.
+        task: Says which grey values make up which class.
+        case_id: The case, for messages.
+        report: Takes each problem; it may raise it.
+
+    Returns:
+        Labels uint8 [X, Y, Z], None where there is a problem.
     """
     pictures = slice_files(folder, ".png")
     pairs = _pair(pictures, series, folder, case_id, report)

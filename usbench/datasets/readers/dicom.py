@@ -47,7 +47,7 @@ class _Slice:
 
 
 def slice_files(folder: Path, suffix: str) -> list[Path]:
-    """The files in `folder` with this suffix, in natural order, without hidden ones ('._x' of macOS)."""
+    """The files in `folder` with this suffix (".dcm"), in natural order, no hidden ones ('._x' of macOS)."""
     if not folder.is_dir():
         return []
     found = [p for p in folder.iterdir() if p.suffix.lower() == suffix and not p.name.startswith(".")]
@@ -57,8 +57,15 @@ def slice_files(folder: Path, suffix: str) -> list[Path]:
 def read_series(folder: Path, case_id: str, report: Report) -> Series | None:
     """Read the slices in `folder`, ordered by their position along the normal.
 
-    The order of the file names and the series UID play no part. Problems go to `report`; None if
-    the slices make up no volume.
+    The order of the file names and the series UID play no part.
+
+    Args:
+        folder: Holds the files of one series, *.dcm.
+        case_id: The case, for messages.
+        report: Takes each problem; it may raise it.
+
+    Returns:
+        The series, None where the slices make up no volume.
     """
     files = slice_files(folder, ".dcm")
     if len(files) < 2:

@@ -48,7 +48,11 @@ def layout_of(task: Task) -> Layout:
 
 
 def locate(task: Task, data_dir: Path) -> Path | None:
-    """The folder that holds the cases of `task`, in `data_dir` or below it; None if there is none."""
+    """The folder that holds the cases of `task`, in `data_dir` or below it; None if there is none.
+
+    Raises:
+        UsbenchError: where a folder cannot be read, and for a layout of a plugin that fails.
+    """
     layout = layout_of(task)
     return next(
         (folder for folder in _candidates(task, Path(data_dir)) if _holds(task, layout, folder)), None

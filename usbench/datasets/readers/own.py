@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
-from usbench.contracts.names import natural_key
+from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataError, DataProblem, Report, fail, plugin_raised
 from usbench.errors import UsbenchError
 
@@ -23,16 +23,29 @@ class OwnReader(ExaminingReader):
 
     Every error names the task: what the reader raised, and what of a case is not as `Case` says. What the
     reader does not bring of `Reader` follows from its `case_ids`, `files` and `read`.
+
+    Args:
+        task: The task.
+        root: The folder of the cases.
+        make: What the plugin brings, `(task, root) -> reader`.
     """
 
     def __init__(self, task: Task, root: Path, make: Callable[[Task, Path], ThreeMethods]) -> None:
-        """Raises `UsbenchError` if `make(task, root)` does."""
+        """Make the plugin's reader.
+
+        Raises:
+            UsbenchError: Where `make(task, root)` raises anything.
+        """
         super().__init__(task, root)
         self._reader: ThreeMethods = self._call("making it", lambda: make(task, self.root))
         self.thread_safe = bool(getattr(self._reader, "thread_safe", False))
 
     def survey(self, report: Report) -> list[str]:
-        """The cases on disk, sorted naturally; absent files, or what the reader finds, go to `report`."""
+        """The cases on disk, sorted naturally; absent files, or what the reader finds, go to `report`.
+
+        Raises:
+            UsbenchError: Where the reader fails, finds no case, or gives names that are not usable.
+        """
         survey = self._brought("survey")
         if survey is not None:
             return self._checked(self._call("survey()", lambda: list(survey(self._only_problems(report)))))
@@ -47,27 +60,36 @@ class OwnReader(ExaminingReader):
         if not ids:
             raise self._error(f"its reader finds no case in {self.root}", "check the folder")
         for case_id in ids:
-            if (
-                not isinstance(case_id, str)
-                or not case_id.strip()
-                or case_id in (".", "..")
-                or "/" in case_id
-            ):
-                raise self._error(f"its reader names a case {case_id!r}", "give file names without folders")
+            if fault := case_id_fault(case_id):
+                what = f"its reader names a case {case_id!r}, which {fault}"
+                raise self._error(what, "give plain names of files, without folders")
         twice = [case_id for case_id, count in Counter(ids).items() if count > 1]
         if twice:
             raise self._error(f"its reader names case {twice[0]} twice", _MEND)
+        if alike := twins(ids):
+            what = (
+                f"its reader names the cases {alike[0]!r} and {alike[1]!r}, which some systems take for one"
+            )
+            raise self._error(what, "rename one of the two")
         return sorted(ids, key=natural_key)
 
     def files(self, case_id: str) -> list[Path]:
-        """Every raw file of a case; a change in one of them prepares the case again."""
+        """Every raw file of a case; a change in one of them prepares the case again.
+
+        Raises:
+            UsbenchError: Where the reader fails or gives no paths.
+        """
         given = self._call(f"files('{case_id}')", lambda: list(self._reader.files(case_id)))
         if not given or not all(isinstance(file, str | Path) for file in given):
             raise self._error(f"its reader gives {given!r} as the files of case {case_id}", "give paths")
         return [Path(file) for file in given]
 
     def read(self, case_id: str) -> Case:
-        """Read one case. Raises `UsbenchError` naming the task, the case and what is wrong."""
+        """Read one case.
+
+        Raises:
+            UsbenchError: Naming the task, the case and what is wrong.
+        """
         given = self._call(f"read('{case_id}')", lambda: self._reader.read(case_id))
         case = self._sound(case_id, given, fail)
         assert case is not None
@@ -79,7 +101,11 @@ class OwnReader(ExaminingReader):
         return None if recipe is None else self._call(f"recipe('{case_id}')", lambda: recipe(case_id))
 
     def examine(self, case_id: str, report: Report) -> Case | None:
-        """Read one case, handing every problem to `report`; None if there was one."""
+        """Read one case, handing every problem to `report`; None if there was one.
+
+        Raises:
+            UsbenchError: Where the reader fails, or gives nothing that can be checked.
+        """
         examine, found = self._brought("examine"), []
 
         def note(problem: DataProblem) -> None:
@@ -98,7 +124,7 @@ class OwnReader(ExaminingReader):
         return None if found else sound
 
     def mask_file(self, case_id: str) -> Path:
-        """The file of a case's mask, for messages."""
+        """The file of a case's mask, for messages: what the reader says, else the last of its `files`."""
         mask_file = self._brought("mask_file")
         if mask_file is None:
             return self.files(case_id)[-1]

@@ -16,7 +16,17 @@ from usbench.tools import unknown
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One printed row. settings: of `method.*`; printed: DSC and mIoU in percent, by task."""
+    """One printed row of an ablation table.
+
+    Attributes:
+        table: Number of the table: 3, 4 or 5.
+        name: As printed.
+        settings: Of `method.*`, without that prefix.
+        tasks: Names of the tasks that it is printed for.
+        printed: DSC and mIoU in percent, by task.
+        modalities: Names of the modalities used; empty for all of the task.
+        note: How what is run departs from what is printed.
+    """
 
     table: int
     name: str
@@ -30,6 +40,9 @@ class AblationRow:
         """The parts that this row is about and a set of weights does not have; empty where it can be run.
 
         The paper's usual parts, which a row merely keeps, are stood in for by the set's own.
+
+        Args:
+            weights: A key of `SETS`.
         """
         own, usual = SETS[weights], SETS["paper"]
         return [
@@ -39,7 +52,13 @@ class AblationRow:
         ]
 
     def commands(self, weights: str, fusion: str, options: Sequence[str]) -> list[str]:
-        """A `usbench run` for each task of the row, with `options` at its end."""
+        """A `usbench run` for each task of the row.
+
+        Args:
+            weights: A key of `SETS`.
+            fusion: Name of the fusion.
+            options: Words to put at the end.
+        """
         usual = SETS["paper"]
         chosen = {key: value for key, value in self.settings.items() if value != usual.get(key)}
         words = [f"--set method.{key}={value}" for key, value in {**chosen, "weights": weights}.items()]
@@ -148,7 +167,11 @@ def _table5() -> list[AblationRow]:
 
 
 def ablation(table: int) -> list[AblationRow]:
-    """The rows of Table 3, 4 or 5, in printed order."""
+    """The rows of Table 3, 4 or 5, in printed order.
+
+    Raises:
+        UsbenchError: For another table.
+    """
     tables = {3: _table3, 4: _table4, 5: _table5}
     if table not in tables:
         raise unknown("ablation table", str(table), map(str, tables))

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 
 class Aligner(nn.Module):
-    """Embeddings [..., in_width] -> prompts [..., out], by two linear layers with a GELU between."""
+    """Embeddings [..., in_width] -> prompts [..., out], by two linear layers with a GELU between.
+
+    Args:
+        in_width: Width of an embedding.
+        hidden: Width between the layers.
+        out: Width of a prompt.
+    """
 
     def __init__(self, in_width: int, hidden: int, out: int = 256) -> None:
         super().__init__()

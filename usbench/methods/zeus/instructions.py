@@ -35,7 +35,14 @@ _BATCH = 8
 
 
 class TextStore:
-    """Texts by the digest of what they answer, in one file that several processes may use."""
+    """Texts by the digest of what they answer, in one file that several processes may use.
+
+    Args:
+        path: The file (default: instructions.sqlite in the user's cache folder).
+
+    Raises:
+        UsbenchError: Where its folder cannot be made.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_dir() / "instructions.sqlite"
@@ -54,7 +61,11 @@ class TextStore:
             ) from error
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
-        """The stored texts among `keys`."""
+        """The stored texts among `keys`, by key.
+
+        Raises:
+            UsbenchError: Where the file cannot be used.
+        """
 
         def read(file: sqlite3.Connection) -> dict[str, str]:
             found = {}
@@ -68,7 +79,11 @@ class TextStore:
         return texts
 
     def put(self, texts: dict[str, str]) -> None:
-        """Keep texts by key."""
+        """Keep texts by key, in place of those that were there.
+
+        Raises:
+            UsbenchError: Where the file cannot be written.
+        """
         self._run(lambda file: file.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts.items()))
 
 
@@ -77,6 +92,12 @@ class Instructions:
 
     Models are loaded when a text or an embedding is really missing, one after the other, and let go by
     `free`: the language model is not in memory while the decoder trains.
+
+    Args:
+        task: Its modalities and classes are what the language model is asked about.
+        parts: Which models to use, and how.
+        device: Where the models run.
+        store: Where texts are kept, by default the file in the user's cache folder.
     """
 
     def __init__(
@@ -95,14 +116,28 @@ class Instructions:
         return [(m, k) for m in range(len(self.task.modalities)) for k in range(len(self.task.classes))]
 
     def words(self, modality: int, structure: int) -> tuple[str, str]:
-        """The words for the structure and the modality in a prompt."""
+        """The words for a structure and a modality in a prompt, in this order.
+
+        Args:
+            modality: Its index among those of the task.
+            structure: The index of the class, from 0.
+        """
         return self.task.classes[structure].words, self.task.modalities[modality].words
 
     def texts(self, images: Tensor | None) -> list[list[tuple[str, bool]]]:
-        """For every unit, then every pair, the text and whether it is a fallback.
+        """The text for every unit and pair; a missing one is made and stored.
 
-        images: [N, M, S, S] of one case, or None where the unit is the modality. Units are the slices, the
-        case, or the modality, by `parts.per`; there is one unit in the last two.
+        Units are the slices, the case or the modality, by `parts.per`; there is one unit in the last two.
+
+        Args:
+            images: [N, M, S, S] of one case, or None where the unit is the modality.
+
+        Returns:
+            For every unit, for every pair as in `pairs`: the text, and whether the question stands for an
+            empty answer.
+
+        Raises:
+            UsbenchError: For weights that are absent or damaged, and where the store cannot be used.
         """
         if self.parts.instruction == "fixed":
             return [[(question(*self.words(m, k)), False) for m, k in self.pairs]]
@@ -155,7 +190,11 @@ class Instructions:
         return projected(self.parts, features, self.device)[0]
 
     def language_model(self) -> LanguageModel:
-        """The language model, loaded on first use."""
+        """The language model, loaded on first use.
+
+        Raises:
+            UsbenchError: For weights that are absent, damaged or of another width.
+        """
         if self._llm is None:
             say(f"loading the language model {self.parts.llm}")
             self._llm = load_language_model(
@@ -165,7 +204,15 @@ class Instructions:
         return self._llm
 
     def encode(self, texts: Sequence[str]) -> list[tuple[Tensor, bool]]:
-        """Each text's embedding [width], and whether the encoder had to cut it."""
+        """Embed texts; those seen before are not computed again.
+
+        Returns:
+            For each text its embedding, float32 [width] on the CPU, and whether the encoder had to cut the
+            text.
+
+        Raises:
+            UsbenchError: For weights that are absent, damaged or of another width.
+        """
         missing = [text for text in dict.fromkeys(texts) if text not in self._encoded]
         if missing:
             if self._encoder is None:
@@ -177,7 +224,18 @@ class Instructions:
         return [self._encoded[text] for text in texts]
 
     def compute(self, images: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Rows [N, M, K, width] of a case's slices [N, M, S, S], and its texts as a table."""
+        """The rows of a case, and its texts.
+
+        Args:
+            images: The slices [N, M, S, S].
+
+        Returns:
+            Rows [N, M, K, width], and for each text an entry with "slice" (None where there is one unit),
+            "modality", "class", "text", "fallback" and "truncated".
+
+        Raises:
+            UsbenchError: As `texts` and `encode`.
+        """
         units = self.texts(None if self.parts.per == "modality" else images)
         rows, table = [], []
         for number, unit in enumerate(units):
@@ -207,7 +265,11 @@ class Instructions:
 
 
 def remarks(notes: Sequence[list[dict[str, Any]]]) -> list[str]:
-    """What of the texts of all cases fell back to the question or was cut, a line each."""
+    """What of the texts of all cases fell back to the question or was cut, a line each.
+
+    Args:
+        notes: For each case its texts, as `Instructions.compute` gives them.
+    """
     texts = [entry for table in notes for entry in table]
     lines = []
     for flag, words in (
@@ -221,7 +283,11 @@ def remarks(notes: Sequence[list[dict[str, Any]]]) -> list[str]:
 
 
 def text_encoder(parts: Parts, device: torch.device) -> TextEncoder:
-    """The frozen text tower of the parts."""
+    """The frozen text tower of the parts.
+
+    Raises:
+        UsbenchError: For weights that are absent, damaged or of another width.
+    """
     vocabulary = weight_path(VOCABULARY) if parts.text_encoder == "medclip" else None
     encoder = load_text_encoder(parts.text_encoder, weight_path(parts.text_weights), vocabulary, device)
     require_width(parts.text_encoder, encoder.width)
@@ -229,7 +295,15 @@ def text_encoder(parts: Parts, device: torch.device) -> TextEncoder:
 
 
 def require_width(part: str, width: int) -> None:
-    """Raise where a loaded part is not as wide as the networks around it were built for."""
+    """Check that a loaded part is as wide as the networks around it were built for.
+
+    Args:
+        part: A key of `WIDTHS`.
+        width: That of the part as loaded.
+
+    Raises:
+        UsbenchError: Where it has another width.
+    """
     if width != WIDTHS[part]:
         raise UsbenchError(
             f"part '{part}': the weights found give width {width}, not {WIDTHS[part]}; get the published ones"
@@ -237,9 +311,17 @@ def require_width(part: str, width: int) -> None:
 
 
 def start_projection(parts: Parts, seed: int, load: bool) -> torch.nn.Module:
-    """The projection of the parts from a seed; BLIP-2's image tower brings its trained Q-Former with `load`.
+    """The projection of the parts as it is before training.
 
-    Behind another image tower a Q-Former starts from nothing: BLIP-2's reads features of another width.
+    Args:
+        parts: Which projection, and from which width to which.
+        seed: Of its random start.
+        load: Whether the Q-Former behind BLIP-2's image tower brings its trained weights. Behind another
+            tower it starts from nothing: BLIP-2's reads features of another width.
+
+    Raises:
+        UsbenchError: For a kind that is not in `projection.KINDS`, and for weights that are absent or do not
+            fit.
     """
     made = make_projection(parts.projection, WIDTHS[parts.vision_encoder], WIDTHS[parts.llm], seed)
     if load and isinstance(made, QFormerProjection) and parts.vision_encoder == "blip2":
@@ -251,9 +333,17 @@ _projections: dict[tuple[Any, ...], torch.nn.Module] = {}
 
 
 def projected(parts: Parts, features: Tensor, device: torch.device) -> Tensor:
-    """Image features [N, T, in] -> tokens [N, T', width of the language model], without gradients.
+    """Bring image features into the space of the language model, without gradients.
 
     The projection starts from a fixed seed: no gradient reaches it through a text, so all runs share it.
+
+    Args:
+        parts: Which projection, and from which width to which.
+        features: [N, T, in], on `device`.
+        device: Where the projection runs.
+
+    Returns:
+        Tokens [N, T', width of the language model]; T' is T but for a Q-Former.
     """
     width = WIDTHS[parts.llm]
     if parts.projection == "none":

@@ -35,8 +35,16 @@ LORA_TARGETS = ("q_proj", "v_proj")
 class LanguageModel:
     """A frozen causal language model of transformers and its tokenizer.
 
-    It is no module, so no optimiser, state dict or train() reaches it. name: for messages and
-    results. width: of a token's embedding. positions: the longest text it takes, None for any.
+    It is no module, so no optimiser, state dict or train() reaches it.
+
+    Args:
+        name: For messages and results.
+        model: The model of transformers, which is frozen here.
+        tokenizer: Its tokenizer.
+
+    Attributes:
+        width: Of a token's embedding.
+        positions: Tokens of the longest text it takes, None for any.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
@@ -51,7 +59,11 @@ class LanguageModel:
 
     @property
     def model(self) -> Any:
-        """The model itself. Raises `UsbenchError` after `free`."""
+        """The model itself.
+
+        Raises:
+            UsbenchError: After `free`.
+        """
         if self._model is None:
             raise UsbenchError(f"language model {self.name} was freed; load it again")
         return self._model
@@ -60,9 +72,17 @@ class LanguageModel:
     def generate(self, prompts: Sequence[Prompt], max_tokens: int, batch: int = BATCH) -> list[str]:
         """One answer for each prompt, in their order: the likeliest token at every step.
 
-        An answer ends before the model's end of text, before "###", after `max_tokens`, or where the
-        model's positions end. `batch` prompts are read at a time. Raises `UsbenchError` for a prompt
-        that is empty or longer than the model takes, and for image tokens of another width.
+        An answer ends before the model's end of text, before "###", after `max_tokens`, or where the model's
+        positions end.
+
+        Args:
+            prompts: What to answer.
+            max_tokens: The longest answer.
+            batch: How many prompts are read at a time.
+
+        Raises:
+            UsbenchError: For a prompt that is empty or longer than the model takes, for image tokens of
+                another width, and for numbers below 1.
         """
         if max_tokens < 1 or batch < 1:
             raise UsbenchError(f"max_tokens {max_tokens} and batch {batch} must be 1 or more")
@@ -74,10 +94,19 @@ class LanguageModel:
         return answers
 
     def embed(self, prompts: Sequence[Prompt], batch: int = BATCH) -> Tensor:
-        """Prompts -> [N, width] in 32 bit: the last layer, after its norm, at each prompt's last token.
+        """The embedding of each prompt: the last layer, after its norm, at the prompt's last token.
 
         Gradients reach the image tokens, and LoRA where it was added, through the frozen model.
-        Raises `UsbenchError` as `generate` does.
+
+        Args:
+            prompts: N prompts.
+            batch: How many are read at a time.
+
+        Returns:
+            Embeddings, float32 [N, width].
+
+        Raises:
+            UsbenchError: As `generate`.
         """
         if batch < 1:
             raise UsbenchError(f"batch {batch} must be 1 or more")
@@ -91,12 +120,18 @@ class LanguageModel:
         return torch.cat(states) if states else torch.zeros(0, self.width)
 
     def add_lora(self, rank: int, seed: int = 0) -> nn.ModuleList:
-        """Add LoRA to the attention's q_proj and v_proj; returns what is trainable, and only that.
+        """Add LoRA to the attention's q_proj and v_proj.
 
-        Each entry has "a" (drawn from `seed`) and "b" (zeros), in 32 bit, so that at the start
-        nothing changes; the product is scaled by 2. The model uses these very modules: loading a
-        state dict into them changes it. Raises `UsbenchError` for a rank below 1, a model without
-        such projections, and a second call.
+        Args:
+            rank: Of LoRA's matrices; their product is scaled by 2.
+            seed: Of the start of "a".
+
+        Returns:
+            All that is trainable. Each entry has "a" (drawn) and "b" (zeros), in 32 bit, so that at the start
+            nothing changes. The model uses these very modules: loading a state dict into them changes it.
+
+        Raises:
+            UsbenchError: For a rank below 1, a model without such projections, and a second call.
         """
         if rank < 1:
             raise UsbenchError(f"LoRA of rank {rank} is nothing; choose 1 or more")
@@ -237,14 +272,21 @@ def _pad_left(rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 def load_language_model(
     path: Path, name: str, precision: str = "32", device: torch.device | str = "cpu"
 ) -> LanguageModel:
-    """A frozen language model from a folder in the format of transformers, or from a .gguf file.
+    """A frozen language model. The caller's random state is left as it was.
 
-    The folder holds config.json, a tokenizer and weights (safetensors, or .bin read with
-    weights_only). A .gguf is converted once into the cache, see `converted`. precision: "32", "bf16"
-    or "4bit", which needs bitsandbytes and CUDA. Code that comes with a model never runs.
+    Code that comes with a model never runs.
 
-    The caller's random state is left as it was. Raises `UsbenchError` for files that are missing,
-    damaged or incomplete, for another precision and for packages that are missing.
+    Args:
+        path: A folder in the format of transformers with config.json, a tokenizer and weights (safetensors,
+            or .bin read with weights_only); or a .gguf file, which is converted once into the cache, see
+            `converted`.
+        name: For messages and results.
+        precision: "32", "bf16" or "4bit", which needs bitsandbytes and CUDA.
+        device: Where the model goes.
+
+    Raises:
+        UsbenchError: For files that are missing, damaged or incomplete, for another precision and for
+            packages that are missing.
     """
     if precision not in PRECISIONS:
         raise unknown("precision of the language model", precision, PRECISIONS)
@@ -287,8 +329,16 @@ def load_language_model(
 def converted(path: Path, precision: str) -> Path:
     """The folder of transformers that a .gguf file was converted to, made where it is not there yet.
 
-    It lies in the cache under the file's name, size and time, since reading the .gguf takes several
-    times as long as reading this. "32" keeps 32 bit, the others 16. A second process waits.
+    It lies in the cache under the file's name, size and time, since reading the .gguf takes several times as
+    long as reading this. A second process waits.
+
+    Args:
+        path: The .gguf file.
+        precision: "32" keeps 32 bit, the others 16.
+
+    Raises:
+        UsbenchError: Where the file is missing or damaged, a package is missing, or the folder cannot be
+            written.
     """
     if not path.is_file():
         raise UsbenchError(f"{path}: there is no such file; check the path of the language model")

@@ -34,8 +34,10 @@ _BUFFERS = {
 class Attention(nn.Module):
     """Attention with eight heads, of which one side may be the same for all prompts of an image.
 
-    queries [B, P or 1, N, 256], keys and values [B, P or 1, L, 256] -> [B, P, N, 256]. inner: the
-    width of all heads together.
+    Queries [B, P or 1, N, 256], keys and values [B, P or 1, L, 256] -> [B, P, N, 256].
+
+    Args:
+        inner: Width of all heads together.
     """
 
     def __init__(self, inner: int) -> None:
@@ -89,7 +91,10 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Tokens attend to each other, then to the image, pass an MLP; then the image attends to them.
 
-    A norm follows each sum. first: the attention among the tokens replaces them.
+    A norm follows each sum.
+
+    Args:
+        first: Whether the attention among the tokens replaces them, instead of being added.
     """
 
     def __init__(self, first: bool) -> None:
@@ -105,7 +110,18 @@ class Layer(nn.Module):
         self.norm4 = nn.LayerNorm(WIDTH)
 
     def forward(self, x: Tensor, image: Tensor, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """x, tokens [B, P, N, 256], image [B, P or 1, L, 256], positions [L, 256] -> new x, new image."""
+        """One step of tokens and image.
+
+        Args:
+            x: The tokens as the layer before left them, [B, P, N, 256].
+            image: [B, P or 1, L, 256].
+            tokens: The tokens at the start, [B, P, N, 256]; added to `x` where it attends, as its position
+                encoding.
+            positions: Of the image's pixels, [L, 256].
+
+        Returns:
+            The tokens [B, P, N, 256] and the image [B, P, L, 256].
+        """
         if self.first:
             x = self.norm1(self.self_attn(x, x, x))
         else:
@@ -130,9 +146,9 @@ class TwoWayTransformer(nn.Module):
         """Tokens and image, each having attended to the other.
 
         Args:
-            tokens: [B, P, N, 256].
-            image: [B, 1, L, 256].
-            positions: [L, 256].
+            tokens: N of each of P prompts, [B, P, N, 256].
+            image: L pixels, [B, 1, L, 256].
+            positions: Of the pixels, [L, 256].
 
         Returns:
             The tokens [B, P, N, 256] and the image [B, P, L, 256].
@@ -170,12 +186,17 @@ class Hypernetwork(nn.Module):
 class MaskDecoder(nn.Module):
     """Image embeddings and prompt tokens -> one mask for each prompt.
 
-    3,925,728 parameters: SAM's 4,058,340 less the IoU head's 132,612. masks: "first" gives SAM's
-    single mask, from its first mask token; the hypernetworks of the other three stay in the module,
-    frozen, and 3,506,304 parameters train. "mean" gives the mean of the four masks; all train.
+    3,925,728 parameters: SAM's 4,058,340 less the IoU head's 132,612. Buffers, frozen, from SAM's prompt
+    encoder: `no_mask` [1, 256], added to every pixel of the embedding, and `frequencies` [2, 128] of its
+    positions. `load_sam` fills everything.
 
-    Buffers, frozen, from SAM's prompt encoder: `no_mask` [1, 256], added to every pixel of the
-    embedding, and `frequencies` [2, 128] of its positions. `load_sam` fills everything.
+    Args:
+        masks: "first" gives SAM's single mask, from its first mask token; the hypernetworks of the other
+            three stay in the module, frozen, and 3,506,304 parameters train. "mean" gives the mean of the
+            four masks; all train.
+
+    Raises:
+        UsbenchError: For another value of `masks`.
     """
 
     no_mask: Tensor
@@ -215,9 +236,14 @@ class MaskDecoder(nn.Module):
         return torch.cat((phases.sin(), phases.cos()), dim=-1)
 
     def forward(self, embedding: Tensor, sparse: Tensor) -> Tensor:
-        """embedding [B, 256, h, w], sparse tokens [B, P, N, 256] -> logits [B, P, 4h, 4w].
+        """The masks of an image, one for each prompt by itself.
 
-        P prompts an image, each of N tokens, each by itself.
+        Args:
+            embedding: Of the image, [B, 256, h, w].
+            sparse: N tokens of each of P prompts, [B, P, N, 256].
+
+        Returns:
+            Logits [B, P, 4h, 4w].
         """
         batch, prompts = sparse.shape[:2]
         height, width = embedding.shape[-2:]

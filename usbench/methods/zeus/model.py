@@ -50,6 +50,14 @@ class Zeus(nn.Module):
 
     Parameters of an instruction-tuned language model are not among this network's: they are held beside it,
     outside its state and the optimiser, and only where instructions are embeddings.
+
+    Args:
+        task: Its modalities and classes.
+        fusion: "hybrid" or "late".
+        parts: The settings, resolved.
+
+    Raises:
+        UsbenchError: For weights that are absent, damaged or do not fit.
     """
 
     def __init__(self, task: Task, fusion: str, parts: Parts) -> None:
@@ -82,7 +90,11 @@ class Zeus(nn.Module):
             self.lora = self.language_model(torch.device("cpu")).add_lora(parts.lora)
 
     def language_model(self, device: torch.device) -> LanguageModel:
-        """The frozen language model on a device, loaded on first use."""
+        """The frozen language model on a device, loaded on first use.
+
+        Raises:
+            UsbenchError: For weights that are absent, damaged or of another width.
+        """
         if not self._llm:
             name = self.parts.llm
             self._llm.append(load_language_model(weight_path(name), name, self.parts.llm_precision, device))
@@ -98,9 +110,15 @@ class Zeus(nn.Module):
         return state
 
     def instructions(self, vision: Tensor) -> Tensor:
-        """Vision features [B, M, T, width] -> embeddings of the language model [B, M, K, its width].
+        """Ask the language model for an embedding on every modality and class.
 
         Slices with equal features (all of a case, where instructions are made for a case) are asked once.
+
+        Args:
+            vision: Features [B, M, T, width of the vision encoder].
+
+        Returns:
+            Embeddings [B, M, K, width of the language model].
         """
         llm = self.language_model(vision.device)
         answers = []
@@ -117,7 +135,19 @@ class Zeus(nn.Module):
         return torch.stack(answers, dim=1)
 
     def sparse(self, batch: int, instruction: Tensor | None, vision: Tensor | None) -> list[Tensor]:
-        """The prompt of every modality, each [B, K, 256]."""
+        """The prompt of every modality.
+
+        Args:
+            batch: Number of slices, B.
+            instruction: Rows [B, M, K, width of the text encoder], or None.
+            vision: Rows [B, M, T, width of the vision encoder], where instructions are embeddings; else None.
+
+        Returns:
+            For each modality its prompts [B, K, 256].
+
+        Raises:
+            UsbenchError: Where the rows that this network needs are not given.
+        """
         modalities = len(self.task.modalities)
         if self.prompts is not None:
             return [self.prompts[m].expand(batch, -1, -1) for m in range(modalities)]
@@ -137,10 +167,20 @@ class Zeus(nn.Module):
         instruction: Tensor | None = None,
         vision: Tensor | None = None,
     ) -> Tensor:
-        """images [B, M, H, W], of which only the size counts here; embedding [B, M, 256, h, w].
+        """Segment a batch of slices.
 
-        instruction: [B, M, K, width of the text encoder], or vision: [B, M, T, width of the vision encoder].
-        Hybrid fusion gives logits [B, K, H, W]; late fusion those of every modality, [B, M, K, H, W].
+        Args:
+            images: [B, M, H, W], of which only the size counts here.
+            embedding: Of the images, [B, M, 256, h, w].
+            instruction: Rows [B, M, K, width of the text encoder], where instructions are texts.
+            vision: Rows [B, M, T, width of the vision encoder], where instructions are embeddings.
+
+        Returns:
+            Logits [B, K, H, W] under hybrid fusion; under late fusion those of every modality, [B, M, K, H,
+            W].
+
+        Raises:
+            UsbenchError: Where the rows that this network needs are not given.
         """
         prompts = self.sparse(len(images), instruction, vision)
         if self.fusion == "late":
@@ -160,16 +200,34 @@ class Zeus(nn.Module):
 
 
 def build(task: Task, fusion: str, **settings: Any) -> nn.Module:
-    """Zeus for the task's modalities and classes under hybrid or late fusion; `settings`: `METHOD.settings`.
+    """Zeus for a task. On the meta device nothing is loaded.
 
-    Raises `UsbenchError` naming the setting that is wrong, or the weights that are absent and how to get
-    them. On the meta device nothing is loaded.
+    Args:
+        task: Its modalities and classes.
+        fusion: "hybrid" or "late".
+        settings: As `METHOD.settings`.
+
+    Raises:
+        UsbenchError: Naming the setting that is wrong, or the weights that are absent and how to get them.
     """
     return Zeus(task, fusion, resolve(settings))
 
 
 def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feature]:
-    """What frozen parts make of every slice: `embedding`, and `instruction` or `vision`."""
+    """What frozen parts make of every slice.
+
+    Args:
+        task: Its modalities and classes.
+        device: Where the parts run.
+        settings: As `METHOD.settings`.
+
+    Returns:
+        The feature `embedding`, [N, M, 256, h, w], and `instruction`, [N, M, K, width], or `vision`, [N, M,
+        T, width], where the settings ask for one.
+
+    Raises:
+        UsbenchError: Naming the setting that is wrong, or the weights that are absent and how to get them.
+    """
     parts = resolve(settings)
     for name in parts.needed_weights:
         weight_path(name)

@@ -92,7 +92,22 @@ VOCABULARY = "bioclinicalbert"
 
 @dataclass(frozen=True)
 class Parts:
-    """The settings of Zeus, resolved. Names are those of `CHOICES`; size: pixels of the image encoder."""
+    """The settings of Zeus, resolved: no "auto" is left.
+
+    Attributes:
+        weights: The set that parts come from where nothing else is said, a key of `SETS`.
+        image_encoder: One of `CHOICES`, and so are the next three.
+        vision_encoder: What the language model sees an image through.
+        llm: The language model.
+        text_encoder: What embeds a text.
+        projection: From image features to the language model, one of `PROJECTIONS`.
+        instruction: What a prompt is made of, one of `INSTRUCTIONS`.
+        per: What an instruction is made for, one of `PER`.
+        max_tokens: Of an answer.
+        lora: Rank of LoRA in the language model, 0 for none.
+        llm_precision: One of `PRECISIONS`.
+        size: Side of the image encoder's input in pixels.
+    """
 
     weights: str
     image_encoder: str
@@ -147,7 +162,14 @@ class Parts:
 
 
 def resolve(settings: Mapping[str, Any]) -> Parts:
-    """The settings of `method.*` with every "auto" replaced, or a `UsbenchError` that names the wrong one."""
+    """The settings of `method.*` with every "auto" replaced.
+
+    Args:
+        settings: By name without "method.".
+
+    Raises:
+        UsbenchError: Naming the setting that is wrong, or that does not go with another.
+    """
     weights = str(settings["weights"])
     if weights not in SETS:
         raise unknown("value of method.weights", weights, SETS)
@@ -200,7 +222,11 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
 
 
 def weights_words(settings: Mapping[str, Any]) -> str:
-    """What a result says it started from: the set, and each part that is not the set's own."""
+    """What a result says it started from: the set, and each part that is not the set's own.
+
+    Raises:
+        UsbenchError: As `resolve`.
+    """
     parts = resolve(settings)
     own = SETS[parts.weights]
     others = [f"{p}={getattr(parts, p)}" for p in CHOICES if getattr(parts, p) != own[p]]
@@ -208,5 +234,9 @@ def weights_words(settings: Mapping[str, Any]) -> str:
 
 
 def frozen_parameters(settings: Mapping[str, Any]) -> int:
-    """Parameters of the frozen parts that a run uses."""
+    """Number of parameters of the frozen parts that a run uses.
+
+    Raises:
+        UsbenchError: As `resolve`.
+    """
     return sum(PARAMETERS[part] for part in resolve(settings).used)

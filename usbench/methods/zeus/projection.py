@@ -51,7 +51,13 @@ class MlpProjection(nn.Module):
 class QFormerProjection(nn.Module):
     """Features [N, T, in_width] -> tokens [N, queries, out_width], by a Q-Former and a linear layer.
 
-    layers, hidden, heads: of the Q-Former; every second layer looks at the features.
+    Args:
+        in_width: Width of the image features.
+        out_width: Width of the language model.
+        queries: Number of tokens that come out.
+        layers: Of the Q-Former; every second one looks at the features.
+        hidden: Width of the Q-Former.
+        heads: Of its attention.
     """
 
     def __init__(
@@ -117,10 +123,17 @@ class QFormerProjection(nn.Module):
 
 
 def make_projection(kind: str, in_width: int, out_width: int, seed: int, **sizes: int) -> nn.Module:
-    """A projection of one of `KINDS` whose start depends on `seed` alone.
+    """A projection whose start depends on a seed alone. The caller's random state is left as it was.
 
-    sizes: arguments of `QFormerProjection`. The caller's random state is left as it was. Raises
-    `UsbenchError` for another kind.
+    Args:
+        kind: One of `KINDS`.
+        in_width: Width of the image features.
+        out_width: Width of the language model.
+        seed: Of the random start.
+        sizes: Further arguments of `QFormerProjection`; the other kinds take none.
+
+    Raises:
+        UsbenchError: For another kind.
     """
     if kind not in KINDS:
         raise unknown("projection", kind, KINDS)

@@ -16,7 +16,12 @@ BATCH = 4
 
 
 class SamTower:
-    """The frozen image encoder: slices [N, S, S] -> embeddings [N, 256, h, w]."""
+    """The frozen image encoder: slices [N, S, S] -> embeddings [N, 256, h, w].
+
+    Args:
+        parts: Which encoder, and its input size.
+        device: Where it runs.
+    """
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
         self.parts, self.device = parts, device
@@ -28,7 +33,17 @@ class SamTower:
         return [self.parts.image_encoder, weight_digest(self.parts.image_encoder), self.parts.size]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Slices [N, S, S] -> embeddings [N, 256, h, w]."""
+        """Embed slices.
+
+        Args:
+            images: Standardised intensities [N, S, S].
+
+        Returns:
+            Embeddings [N, 256, h, w] on the tower's device; h = w = input size / stride of the encoder.
+
+        Raises:
+            UsbenchError: For weights that are absent, damaged or do not fit.
+        """
         if self._network is None:
             name = self.parts.image_encoder
             self._network = load_image_encoder(name, weight_path(name), self.parts.size).to(self.device)
@@ -45,6 +60,10 @@ class VisionTower:
 
     "sam-pool" is for where there is no pair of image and text towers that were trained together: the mean of
     the frozen image encoder's embedding, T = 1.
+
+    Args:
+        parts: Which encoder.
+        device: Where it runs.
     """
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
@@ -60,7 +79,17 @@ class VisionTower:
         return [self.parts.vision_encoder, weight_digest(WEIGHTS[self.parts.vision_encoder][0])]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Slices [N, S, S] -> features [N, T, width]."""
+        """Describe slices by features.
+
+        Args:
+            images: Standardised intensities [N, S, S].
+
+        Returns:
+            Features [N, T, width] on the tower's device.
+
+        Raises:
+            UsbenchError: For weights that are absent, damaged or do not fit.
+        """
         if self.parts.vision_encoder == "sam-pool":
             return self._sam(images).mean(dim=(2, 3)).unsqueeze(1)
         if self._network is None:

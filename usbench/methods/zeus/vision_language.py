@@ -61,7 +61,15 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def load_errors(path: Path, what: str) -> Iterator[None]:
-    """Turn what libraries raise while loading `what` from `path` into one clear line."""
+    """Turn what libraries raise while loading something into one clear line.
+
+    Args:
+        path: Where it is loaded from, for the message.
+        what: What it is, for the message.
+
+    Raises:
+        UsbenchError: In place of what the block raises.
+    """
     from safetensors import SafetensorError
 
     try:
@@ -123,7 +131,16 @@ def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def check_keys(missing: Sequence[str], extra: Sequence[str], source: str) -> None:
-    """Raise `UsbenchError` where weights lack a name, or hold one that the configuration has no place for."""
+    """Check that weights have the names that a configuration asks for.
+
+    Args:
+        missing: Names that the weights lack.
+        extra: Names that the configuration has no place for; known derived buffers are passed over.
+        source: Where the weights come from, for messages.
+
+    Raises:
+        UsbenchError: Where a name is missing or left over.
+    """
     extra = [key for key in extra if not key.endswith(_DERIVED)]
     if missing or extra:
         counts = [f"{len(missing)} missing, first {min(missing)}"] if missing else []
@@ -135,9 +152,15 @@ def check_keys(missing: Sequence[str], extra: Sequence[str], source: str) -> Non
 
 
 def check_info(info: Mapping[str, Any], source: str, extra: bool = True) -> None:
-    """`check_keys` on what transformers tells of a loading, and that every weight had its shape.
+    """Check what transformers tells of a loading: names as `check_keys`, and shapes.
 
-    extra: whether weights that are left over are an error.
+    Args:
+        info: What `from_pretrained` gives with `output_loading_info`.
+        source: Where the weights come from, for messages.
+        extra: Whether weights that are left over are an error.
+
+    Raises:
+        UsbenchError: Where a weight is missing, left over or of another shape.
     """
     for key, found, wanted in sorted(info["mismatched_keys"]):
         raise UsbenchError(
@@ -213,10 +236,18 @@ class VisionEncoder:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Images [N, S, S] in [0, 1] -> features [N, T, width]; T is 1 for a tower that pools.
+        """Features of images.
 
-        Images are resized (bilinear, antialiased), copied to three channels and normalised. The
-        features lie where the images lie, wherever the encoder does.
+        Images are resized (bilinear, antialiased), copied to three channels and normalised.
+
+        Args:
+            images: Grey values from 0 to 1, [N, S, S].
+
+        Returns:
+            Features [N, T, width] on the device of the images; T is 1 for a tower that pools.
+
+        Raises:
+            UsbenchError: For images of another number of dimensions.
         """
         if images.dim() != 3:
             raise UsbenchError(f"images of shape {tuple(images.shape)} are not [N, S, S]; give grey images")
@@ -233,16 +264,20 @@ def load_vision_encoder(
     config: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> VisionEncoder:
-    """A frozen image tower of one of `KINDS`.
+    """A frozen image tower. The caller's random state is left as it was.
 
-    "medclip-vit": MedCLIP's pytorch_model.bin or its folder; pooled features of width 768. The
-    configuration is `config` (arguments of transformers' SwinConfig), else a config.json of a Swin
-    beside the weights, else Swin-T with patches of 4 and windows of 7 at 224.
-    "medclip-resnet": likewise; pooled features of width 2048. config: {"layers": [3, 4, 6, 3]}.
-    "blip2": a BLIP-2 folder of transformers with its config.json; all tokens.
+    Args:
+        name: "medclip-vit" gives pooled features of width 768, "medclip-resnet" pooled features of width
+            2048, "blip2" all tokens.
+        path: MedCLIP's pytorch_model.bin or its folder; for "blip2" a folder of transformers with its
+            config.json.
+        config: For "medclip-vit" the arguments of transformers' SwinConfig (default: a config.json of a Swin
+            beside the weights, else Swin-T with patches of 4 and windows of 7 at 224); for "medclip-resnet"
+            {"layers": [3, 4, 6, 3]} by default.
+        device: Where the tower goes.
 
-    The caller's random state is left as it was. Raises `UsbenchError` for another name, and for files
-    that are missing, damaged or do not fit.
+    Raises:
+        UsbenchError: For another name, and for files that are missing, damaged or do not fit.
     """
     loaders = {"medclip-vit": _medclip_vit, "medclip-resnet": _medclip_resnet, "blip2": _blip2}
     if name not in loaders:
