@@ -19,6 +19,7 @@ from kit.tiny_set import SETTINGS, write_case, write_index, write_set
 import usbench.datasets.freshness as freshness
 import usbench.datasets.notes as notes
 import usbench.datasets.store as store_module
+import usbench.plugins.code_sense as code_sense
 from usbench.contracts.data import Case, Layout, Reader, Structure
 from usbench.datasets.older import older_notice, older_stores
 from usbench.datasets.readers.msd import MsdReader
@@ -246,12 +247,13 @@ def test_the_code_of_the_reader_and_of_the_preparation_is_followed(
     brain, chaos = get_task("msd-brain"), get_task("chaos")
     before = freshness.preparation_code(brain), freshness.preparation_code(chaos)
     assert before[0] != before[1]
-    files = [file.name for file in freshness.source_files("usbench.datasets.readers.msd")]
-    assert {"msd.py", "nifti.py", "masks.py", "description.py"} <= set(files)
-    assert "chaos.py" not in files
-    original = Path(str(freshness.preprocess.__file__))
-    twin = tmp_path / "preprocess.py"
-    monkeypatch.setattr(freshness.preprocess, "__file__", str(twin))
+    files = code_sense.consists_of(["usbench.datasets.readers.msd"], freshness._FOLLOWED)
+    assert {"msd.py", "nifti.py", "masks.py", "voxel_grid.py", "names.py"} <= {file.name for file in files}
+    assert "chaos.py" not in {file.name for file in files}
+    real, name = code_sense.file_of, "usbench.datasets.preprocess"
+    original, twin = real(name), tmp_path / "preprocess.py"
+    assert original is not None
+    monkeypatch.setattr(code_sense, "file_of", lambda module: twin if module == name else real(module))
     twin.write_text("# A comment.\n" + original.read_text().replace("The array steps", "Steps"))
     assert (freshness.preparation_code(brain), freshness.preparation_code(chaos)) == before
     twin.write_text(original.read_text().replace("CLIP = 5.0", "CLIP = 4.0"))

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from usbench.contracts import classes
 from usbench.contracts.data import Reader, Task
 from usbench.contracts.problem import DataError, DataProblem
-from usbench.datasets import geometry, preprocess, resampling, voxel_grid
+from usbench.datasets import preprocess, voxel_grid
 from usbench.datasets.notes import (
     ARRAYS,
     Sign,
@@ -31,22 +30,26 @@ from usbench.datasets.notes import (
 from usbench.datasets.readers.layouts import layout_of
 from usbench.errors import UsbenchError
 from usbench.plugins.code_hash import module_of, of_usbench, source_files
-from usbench.plugins.code_sense import sense_hash
+from usbench.plugins.code_sense import consists_of, sense_hash
 from usbench.runtime.console import say, track
 from usbench.storage.files import os_errors, sha256_file
+
+# What decides the values of a case lies in this room, but for the order of names.
+_FOLLOWED = ("usbench.datasets.", "usbench.contracts.names")
 
 
 def preparation_code(task: Task) -> str:
     """The digest of the code of usbench that decides what is in a prepared case of a task.
 
-    That of the preparation, and of the reader where it is one of usbench; comments, docstrings and formatting
-    do not count. The code of a plugin's reader is in the name of the store's folder (`reader_code`).
+    That of the preparation, of the reader where it is one of usbench, and of what both import of this room;
+    comments, docstrings and formatting do not count. The code of a plugin's reader is in the name of the
+    store's folder (`reader_code`).
     """
-    files = [Path(str(module.__file__)) for module in (classes, geometry, preprocess, resampling, voxel_grid)]
     read = layout_of(task).open
+    modules = [preprocess.__name__, voxel_grid.__name__]
     if of_usbench(read):
-        files += source_files(module_of(read))
-    return sense_hash(files)
+        modules.append(module_of(read))
+    return sense_hash(consists_of(modules, _FOLLOWED))
 
 
 def reader_code(task: Task) -> str | None:

@@ -67,7 +67,7 @@ def _follow(name: str, file: Path, found: dict[str, Path]) -> None:
     except (SyntaxError, ValueError):
         return
     package = name if is_package else name.rpartition(".")[0]
-    for imported in _imports(tree, package):
+    for imported in imports(tree, package):
         parts = imported.split(".")
         for end in range(1, len(parts) + 1):
             inner = ".".join(parts[:end])
@@ -91,7 +91,7 @@ def _place(path: Path) -> Path | None:
     return None
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+def imports(tree: ast.Module, package: str) -> Iterator[str]:
     """The full names of all that is imported; a name taken from a package may be a module of it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

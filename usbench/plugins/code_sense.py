@@ -8,11 +8,45 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from usbench.plugins.code_hash import imports
 from usbench.storage.files import digest_of
+
+
+def consists_of(modules: Iterable[str], within: tuple[str, ...]) -> list[Path]:
+    """The files of modules of usbench and of all that they import, in order of the modules' names.
+
+    Imports within functions count too; nothing is imported for it but packages.
+
+    Args:
+        modules: Names of modules.
+        within: How the names begin of those that are followed.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found or not name.startswith(within):
+            continue
+        file = file_of(name)
+        if file is not None:
+            found[name] = file
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+            waiting += imports(ast.parse(file.read_bytes()), package)
+    return [found[name] for name in sorted(found)]
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module; None where the name is that of something within a module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def sense_hash(files: Iterable[Path]) -> str:
