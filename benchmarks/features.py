@@ -1,10 +1,11 @@
-"""What it costs to keep to the bound of stored features: counting every file for every row, and a running total.
+"""What it costs to keep to the bound of stored features: counting every file each time, or a running total.
 
 Usage: python benchmarks/features.py [--cases 484] [--views 4]
 
-Stores so many cases and views of each, with rows of a few bytes, so that little but the bookkeeping is left:
-once with the total counted anew for each (as versions up to 0.2.0 did, twice a case), once as it is done now.
-Prints the CPU seconds of both for the counting alone, and their ratio; "storing" is what writing the rows takes.
+Stores so many cases and views of each, with rows of a few bytes, so that little but the bookkeeping is
+left: once with the total counted anew for each (as versions up to 0.2.0 did, twice a case), once as it is
+done now. Prints the CPU seconds of both for the counting alone, and their ratio; "storing" is what writing
+the rows takes.
 """
 
 from __future__ import annotations
