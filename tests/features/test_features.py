@@ -21,7 +21,8 @@ from usbench.datasets.batches import Slices
 from usbench.datasets.store import Store, prepare
 from usbench.datasets.tasks import get_task
 from usbench.errors import UsbenchError
-from usbench.features.store import Collected, FeatureStore, fresh_rows, stored_bytes
+from usbench.features.store import Collected, FeatureStore, fresh_rows
+from usbench.features.total import stored_bytes
 from usbench.features.views import view_of
 
 TASK = get_task("msd-prostate")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from usbench.config import Config, make_config
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.method import Feature, Method
+from usbench.features.rows import form_of
 from usbench.fusions.build import build_model
 from usbench.fusions.registry import declared, settings_of
 from usbench.runs.train import dice_bce
@@ -139,7 +140,7 @@ class Subject:
         return logits
 
     def rows(self, images: Tensor, classes: int = CLASSES) -> dict[str, Tensor]:
-        """The rows of the method's features for a batch, at half precision as a run stores them.
+        """The rows of the method's features for a batch, as a run stores them.
 
         Args:
             images: [B, M, H, W].
@@ -155,12 +156,10 @@ class Subject:
         key = (classes, tuple(images.shape), images.detach().numpy().tobytes())
         if key not in self._rows:
             with torch.no_grad():
-                found = {
-                    f.name: f.compute(images.detach())[0] for f in self.features(images.shape[1], classes)
+                self._rows[key] = {
+                    f.name: form_of(f, self.fusion).rounded(f.compute(images.detach())[0])
+                    for f in self.features(images.shape[1], classes)
                 }
-            self._rows[key] = {
-                name: row.half().float() if row.is_floating_point() else row for name, row in found.items()
-            }
         return self._rows[key]
 
     def features(self, modalities: int, classes: int) -> list[Feature]:

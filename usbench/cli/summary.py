@@ -109,6 +109,7 @@ def print_plan(plan: Plan) -> None:
     from usbench.datasets.splits import make_split
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters
+    from usbench.runs.consent import outlook_lines
     from usbench.runs.plan import chosen_folds
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
@@ -125,6 +126,7 @@ def print_plan(plan: Plan) -> None:
         f"device: {plan.device}, preset: {plan.config.preset}",
         *(f"fold {k}: train {len(split.train(k))} cases, test {', '.join(split.test(k))}" for k in chosen),
         f"command: {plan.request}",
+        *outlook_lines([plan]),
         yaml.safe_dump(plan.config.as_dict(), sort_keys=False).rstrip(),
         "dry run: nothing was prepared, trained or written",
     ]

@@ -68,6 +68,14 @@ class Feature:
         free: Lets go of what `compute` loaded.
         remarks: From the notes of all cases, a line for each thing that did not go as it should (a text that
             fell back or was cut); they stand in the result.
+        bits: Of a stored number: 16, or 8 with a scale for each map (`usbench.features.rows.Form`), where a
+            number is off by half of the 127th part of its map's largest. Numbers are then other ones: let a
+            setting of the method decide it, so that it is part of a cell's digest.
+        mean_under: Fusions under which the network uses nothing of rows [N, M, ...] but their mean over
+            modalities; stored then is that mean alone, and the network gets [N, 1, ...].
+
+    Raises:
+        UsbenchError: For another number of bits.
     """
 
     name: str
@@ -77,6 +85,12 @@ class Feature:
     per_slice: bool = True
     free: Callable[[], None] = _nothing
     remarks: Callable[[Sequence[Any]], list[str]] = _no_remarks
+    bits: int = 16
+    mean_under: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise UsbenchError(f"feature '{self.name}' has bits={self.bits}; choose 8 or 16")
 
 
 @dataclass(frozen=True)

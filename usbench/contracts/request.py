@@ -104,6 +104,11 @@ class Request(Options):
         most=1e6,
         wrong="is out of range; choose 0 or more GB",
     )
+    yes: bool = option(
+        False,
+        "Compute frozen features without asking, however long they take and whether they fit or not.",
+        kind="switch",
+    )
 
     @property
     def all_devices(self) -> int:

@@ -1,16 +1,18 @@
 """Frozen features of a method: made once for every case, stored, and handed back with each batch.
 
-Rows are stored at half precision, each case in a folder of its own with the digest of its bytes, and
-memory-mapped. What a store holds depends on the feature's own key and on the prepared case alone, so
-folds, seeds, fusions and runs share it, and an interrupted run goes on where it stopped. The store is
-bounded: past the bound, rows that depend on their own slice only are computed anew in every batch.
+Rows are stored at half precision or in eight bits (`usbench.features.rows`), each case in a folder of its
+own with the digest of its bytes, and memory-mapped. What a store holds depends on the feature's own key and
+on the prepared case alone, so folds, seeds and runs share it, and an interrupted run goes on where it
+stopped. The store is bounded: past the bound, rows that depend on their own slice only are computed anew in
+every batch.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,13 @@ from torch import Tensor
 from usbench.contracts.method import Feature
 from usbench.datasets.batches import View
 from usbench.errors import UsbenchError
+from usbench.features.rows import Form, MeanRows, Rows, form_of, row_bytes
+from usbench.features.total import StoredTotal, features_dir
 from usbench.features.views import view_key, view_of
 from usbench.runtime.console import progress, say
+from usbench.runtime.devices import device_name
 from usbench.storage.arrays import load_arrays, save_arrays
-from usbench.storage.files import cache_dir, digest_of, locked
+from usbench.storage.files import digest_of, locked
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -33,10 +38,7 @@ if TYPE_CHECKING:
 # Raise it when the same feature would be stored differently.
 VERSION = 1
 
-Rows = Mapping[str, np.ndarray | None]
-"""By feature: an array [Z, ...], memory-mapped, or None where it is computed in every batch."""
-
-_Found = dict[str, tuple[np.ndarray | None, Any]]  # by case: rows and note of one feature
+_Found = dict[str, tuple[Any, Any]]  # by case: rows and note of one feature
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class CaseFeatures:
     """What is known of a case beside its images.
 
     Attributes:
-        rows: By feature, see `Rows`.
+        rows: By feature, see `usbench.features.rows.Rows`.
         notes: By feature what its computation said of the case (the texts of a language model).
     """
 
@@ -72,6 +74,7 @@ class FeatureStore:
         device: Where features are computed.
         cache_gb: Bound on all stored features together, in GB (10^9 bytes); features that do not depend on
             one slice alone are always stored.
+        fusion: Under which the rows are used; it decides their form.
     """
 
     features: Sequence[Feature]
@@ -80,6 +83,7 @@ class FeatureStore:
     store: Store
     device: torch.device
     cache_gb: float
+    fusion: str = ""
 
     def collect(
         self, case_ids: Sequence[str], viewed: Sequence[str] = (), views: int = 0, mirror: bool = False
@@ -99,12 +103,13 @@ class FeatureStore:
         Raises:
             UsbenchError: Where a feature has not one row a slice, and where the disk is full.
         """
-        rows: dict[tuple[str, int], dict[str, np.ndarray | None]] = defaultdict(dict)
+        rows: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
         notes: dict[str, dict[str, Any]] = defaultdict(dict)
+        total = StoredTotal()
         for feature in self.features:
             absent = 0
             for view in range(1 + (views if feature.per_slice else 0)):
-                found = self._of(feature, viewed if view else case_ids, view, mirror)
+                found = self._of(feature, viewed if view else case_ids, view, mirror, total)
                 for case_id, (array, note) in found.items():
                     rows[case_id, view][feature.name] = array
                     absent += array is None
@@ -113,7 +118,7 @@ class FeatureStore:
             if absent:
                 say(
                     f"{feature.what} of {absent} cases{' and views' if views else ''} are computed in every "
-                    f"batch: {features_dir()} holds {stored_bytes() / 1e9:.1f} of {self.cache_gb:g} GB; "
+                    f"batch: {features_dir()} holds {total.bytes() / 1e9:.1f} of {self.cache_gb:g} GB; "
                     "raise --cache-gb or remove what is old there"
                 )
             else:
@@ -135,24 +140,52 @@ class FeatureStore:
         """The folder of a feature on this data, or on a view of it; its cases lie in it."""
         task, of_view = self.task, view_key(view, mirror) if view else []
         data = [task.name, task.modality_names, asdict(self.store.settings), of_view]
-        key = digest_of([VERSION, feature.name, feature.key, self.source_hash, data])
+        form = self.form(feature).key
+        key = digest_of([VERSION, feature.name, feature.key, self.source_hash, data, *form])
         return features_dir() / f"{feature.name}-{key[:16]}"
 
-    def _of(self, feature: Feature, case_ids: Sequence[str], view: int, mirror: bool) -> _Found:
-        folder = self.folder(feature, view, mirror)
-        found = self._stored(folder, case_ids)
+    def form(self, feature: Feature) -> Form:
+        """The form in which the rows of a feature are kept; of one modality there is no mean."""
+        form = form_of(feature, self.fusion)
+        return replace(form, mean=form.mean and len(self.task.modalities) > 1)
+
+    def place(self, feature: Feature, case_id: str, view: int = 0, mirror: bool = False) -> Path:
+        """The folder in which the rows of a case are, or will be."""
+        return self._place(self.folder(feature, view, mirror), case_id)
+
+    def full_folder(self, feature: Feature, view: int = 0, mirror: bool = False) -> Path | None:
+        """The folder of rows of every modality, where the means of this feature can be read from those."""
+        if self.form(feature) != Form(mean=True):
+            return None
+        return self.folder(replace(feature, mean_under=()), view, mirror)
+
+    def _of(
+        self, feature: Feature, case_ids: Sequence[str], view: int, mirror: bool, total: StoredTotal
+    ) -> _Found:
+        folder, full = self.folder(feature, view, mirror), self.full_folder(feature, view, mirror)
+        form = self.form(feature)
+
+        def stored() -> _Found:
+            found = self._stored(folder, case_ids, form)
+            if full is not None:
+                others = [case_id for case_id in case_ids if case_id not in found]
+                for case_id, (rows, note) in self._stored(full, others, Form()).items():
+                    found[case_id] = MeanRows(rows), note
+            return found
+
+        found = stored()
         if len(found) == len(case_ids):
             return found
         waiting = f"{folder}: another process is computing {feature.what}; waiting for it"
         with locked(folder.with_name(f".{folder.name}.lock"), waiting):
-            found = self._stored(folder, case_ids)
+            found = stored()
             missing = [case_id for case_id in case_ids if case_id not in found]
             if missing:
-                self._make(feature, folder, missing, view, mirror, found)
+                self._make(feature, folder, missing, view, mirror, found, total)
         return found
 
-    def _stored(self, folder: Path, case_ids: Sequence[str]) -> _Found:
-        loaded = ((case_id, _load(self._place(folder, case_id))) for case_id in case_ids)
+    def _stored(self, folder: Path, case_ids: Sequence[str], form: Form) -> _Found:
+        loaded = ((case_id, _load(self._place(folder, case_id), form)) for case_id in case_ids)
         return {case_id: stored for case_id, stored in loaded if stored is not None}
 
     def _make(
@@ -163,9 +196,11 @@ class FeatureStore:
         view: int,
         mirror: bool,
         found: _Found,
+        total: StoredTotal,
     ) -> None:
         """Compute a feature of some cases into `found`, and store it as far as the bound allows."""
-        bound = self.cache_gb * 1e9
+        bound, form = self.cache_gb * 1e9, self.form(feature)
+        row = next((row_bytes(rows) for rows, _ in found.values() if rows is not None), 0)
         with progress() as bar:
             of_view = f", view {view}" if view else ""
             line = bar.add_task(f"{self.task.name}: {feature.what}{of_view}", total=len(case_ids))
@@ -175,12 +210,18 @@ class FeatureStore:
                     if view
                     else self.store.case(case_id)
                 )
-                size = _expected_bytes(found, len(case.mask))
                 found[case_id] = (None, None)
-                if not feature.per_slice or stored_bytes() + size <= bound:
-                    array, note = _compute(feature, case, self.device)
-                    if not feature.per_slice or stored_bytes() + array.nbytes <= bound:
-                        found[case_id] = _save(self._place(folder, case_id), array, note, feature), note
+                if not feature.per_slice or total.bytes() + row * len(case.mask) <= bound:
+                    start = time.perf_counter()
+                    rows, note = _compute(feature, case, self.device, form)
+                    arrays = form.arrays(rows)
+                    size = sum(array.nbytes for array in arrays.values())
+                    row = size // max(1, len(rows))  # what the next case will take, a slice
+                    if not feature.per_slice or total.bytes() + size <= bound:
+                        seconds = time.perf_counter() - start
+                        place = self._place(folder, case_id)
+                        found[case_id] = _save(place, arrays, note, feature, form, seconds, self.device)
+                        total.add(size)
                 bar.advance(line)
 
     def _place(self, folder: Path, case_id: str) -> Path:
@@ -188,25 +229,10 @@ class FeatureStore:
         return folder / f"{case_id}-{digest_of(self.store.contents[case_id])[:12]}"
 
 
-def features_dir() -> Path:
-    """Where features are stored: below the cache folder."""
-    return cache_dir() / "features"
-
-
-def stored_bytes() -> int:
-    """Bytes that all stored features take."""
-    return sum(path.stat().st_size for path in features_dir().glob("*/*/rows.npy"))
-
-
-def _expected_bytes(found: _Found, slices: int) -> int:
-    """What the next case will take, judged by one that is stored; 0 where none is."""
-    for array, _ in found.values():
-        if array is not None and len(array):
-            return array.nbytes // len(array) * slices
-    return 0
-
-
-def _compute(feature: Feature, case: PreparedCase | View, device: torch.device) -> tuple[np.ndarray, Any]:
+def _compute(
+    feature: Feature, case: PreparedCase | View, device: torch.device, form: Form
+) -> tuple[Tensor, Any]:
+    """The rows of a case at half precision, of every modality whatever the form, and their note."""
     images = torch.from_numpy(case.images[:].astype("float32")).to(device)
     tensor, note = feature.compute(images)
     if tensor.shape[0] != len(images):
@@ -214,36 +240,59 @@ def _compute(feature: Feature, case: PreparedCase | View, device: torch.device) 
             f"feature '{feature.name}' has {tensor.shape[0]} rows for {len(images)} slices of case "
             f"{case.case_id}; return one row a slice"
         )
+    if form.mean and tensor.shape[1:2] != images.shape[1:2]:
+        raise UsbenchError(
+            f"feature '{feature.name}' has rows of shape {list(tensor.shape)} for {images.shape[1]} "
+            "modalities; with mean_under a row begins with one entry for each"
+        )
     half = tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
     if half.is_floating_point() and not torch.isfinite(half).all():
         raise UsbenchError(
             f"feature '{feature.name}' of case {case.case_id} is not finite at half precision; "
             "check the weights and the images"
         )
-    return np.ascontiguousarray(half.cpu().numpy()), note
+    return half, note
 
 
-def _save(place: Path, array: np.ndarray, note: Any, feature: Feature) -> np.ndarray:
-    """Store rows and their note, and give the rows memory-mapped."""
-    save_arrays(place, {"rows": array}, {"feature": feature.name, "key": feature.key, "note": note})
-    mapped: np.ndarray = np.load(place / "rows.npy", mmap_mode="r", allow_pickle=False)
-    return mapped
+def _save(
+    place: Path,
+    arrays: Mapping[str, np.ndarray],
+    note: Any,
+    feature: Feature,
+    form: Form,
+    seconds: float,
+    device: torch.device,
+) -> tuple[Any, Any]:
+    """Store rows and their note, and give the rows memory-mapped, and the note."""
+    took = {"seconds": seconds, "device": device_name(device)}
+    save_arrays(place, arrays, {"feature": feature.name, "key": feature.key, "note": note, **took})
+    files = {name: place / f"{name}.npy" for name in form.names}
+    opened = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in files.items()}
+    return form.opened(opened), note
 
 
-def _load(place: Path) -> tuple[np.ndarray, Any] | None:
+def _load(place: Path, form: Form) -> tuple[Any, Any] | None:
     """Stored rows and their note, or None where there are none or they are damaged."""
-    stored = load_arrays(place, ["rows"])
-    return None if stored is None else (stored[0]["rows"], stored[1].get("note"))
+    stored = load_arrays(place, form.names)
+    return None if stored is None else (form.opened(stored[0]), stored[1].get("note"))
 
 
-def fresh_rows(features: Sequence[Feature]) -> dict[str, Callable[[Tensor], Tensor]]:
-    """For features of single slices, how to compute the rows of a batch of images [B, M, S, S]."""
+def fresh_rows(features: Sequence[Feature], fusion: str = "") -> dict[str, Callable[[Tensor], Tensor]]:
+    """For features of single slices, how to compute the rows of a batch of images [B, M, S, S].
+
+    Args:
+        features: Of a method.
+        fusion: Under which the rows are used.
+
+    Returns:
+        By name, the function.
+    """
 
     def computing(feature: Feature) -> Callable[[Tensor], Tensor]:
         def rows(images: Tensor) -> Tensor:
             with torch.no_grad():
                 # Rounded as the stored ones are, so that a bound changes no result.
-                return feature.compute(images)[0].half().float()
+                return form_of(feature, fusion).rounded(feature.compute(images)[0])
 
         return rows
 

@@ -9,6 +9,7 @@ case and its number alone, so that folds, seeds and fusions share it.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,13 @@ def view_key(number: int, mirror: bool) -> list[int]:
     return [VERSION, number, int(mirror)]
 
 
+def view_place(task: Task, store: Store, case_id: str, number: int, mirror: bool = False) -> Path:
+    """The folder in which a view of a case is, or will be; the arguments are those of `view_of`."""
+    data = digest_of([view_key(number, mirror), task.name, task.modality_names, asdict(store.settings)])
+    content = digest_of(store.contents[case_id])
+    return cache_dir() / "views" / data[:16] / f"{case_id}-{content[:12]}"
+
+
 def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = False) -> View:
     """A view of a case: read from the cache, or made now and stored there.
 
@@ -42,9 +50,7 @@ def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = 
         number: Of the view, from 1.
         mirror: Whether left and right may be exchanged.
     """
-    data = digest_of([view_key(number, mirror), task.name, task.modality_names, asdict(store.settings)])
-    content = store.contents[case_id]
-    place = cache_dir() / "views" / data[:16] / f"{case_id}-{digest_of(content)[:12]}"
+    content, place = store.contents[case_id], view_place(task, store, case_id, number, mirror)
     names = ("images", "mask")
     stored = load_arrays(place, names)
     if stored is None:

@@ -187,7 +187,9 @@ def _job(planned: PlannedCell, place: Place) -> Job:
     found = replace(cell.found, path=cell.found.path.absolute() if cell.found.path else None)
     store = replace(cell.store, path=cell.store.path.absolute())
     asked = cell.request
+    # Whoever started the matrix was asked; a `usbench run` that it starts has nobody to ask.
     request = asked.with_(
+        yes=True,
         plugins=tuple(plugin.absolute() for plugin in asked.plugins),
         task_dir=asked.task_dir.absolute() if asked.task_dir else None,
         task=str(Path(asked.task).absolute()) if cell.task.files and asked.task else asked.task,

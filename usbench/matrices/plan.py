@@ -318,6 +318,8 @@ def _ordered(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     One cell of every task and method with frozen parts comes first: it makes what the others wait for.
     """
     indexed = sorted(enumerate(cells), key=lambda pair: (pair[1].seed, pair[1].fold, pair[0]))
+    # Rows of every modality, which late fusion has stored, also give the means that other fusions read.
+    indexed.sort(key=lambda pair: pair[1].plan.method.features is not None and pair[1].plan.fusion != "late")
     first, rest, last = [], [], []
     seen = set()
     for _, planned in indexed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from usbench.matrices.estimate import Measured
     from usbench.matrices.plan import NotApplicable, PlannedCell
     from usbench.results.result import Results
+    from usbench.runs.plan import Plan
 
 
 @dataclass(repr=False)
@@ -34,6 +35,7 @@ class Matrix:
         before: how many cells were finished before.
         workers: how many cells at once.
         measured: in a dry run, what finished cells say of the time and size of those to be computed.
+        features: in a dry run, what the frozen features of those to be computed will take, in lines.
     """
 
     cells: list[PlannedCell]
@@ -44,6 +46,7 @@ class Matrix:
     before: int = 0
     workers: int = 1
     measured: dict[PlannedCell, Measured] = field(default_factory=dict)
+    features: list[str] = field(default_factory=list)
 
     @property
     def results(self) -> Results:
@@ -96,6 +99,7 @@ def matrix(
     limit: int | None = None,
     loggers: Sequence[str] = (),
     cache_gb: float = CACHE_GB,
+    yes: bool = False,
     address: str | None = None,
     workers: int | None = None,
     cpus_per_run: int | None = None,
@@ -112,7 +116,7 @@ def matrix(
         fusions: names, or "all": early, hybrid and late.
         tasks: names, or "all", those of plugins among them; by default all, or none with `task_dirs`.
         task_dirs: folders in the layout of the Medical Segmentation Decathlon.
-        data_dir: as for `usbench.run`, and so are the options from here to `cache_gb`.
+        data_dir: as for `usbench.run`, and so are the options from here to `yes`.
         data: "auto", "real" or "phantom".
         modalities: a subset, by name.
         merge_labels: makes one foreground class of that name out of all.
@@ -129,6 +133,7 @@ def matrix(
         limit: use the first so many cases only.
         loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`, which follow every cell.
         cache_gb: bound on stored features of frozen parts, in GB.
+        yes: compute frozen features without asking, however long they take and whether they fit or not.
         address: of a Ray cluster.
         workers: how many cells at once, by default as many as fit; with one, or without Ray, cells are
             computed one after another in this process.
@@ -165,6 +170,7 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
     from usbench.matrices.estimate import key_of_planned, measure
     from usbench.matrices.plan import plan_matrix
     from usbench.matrices.resources import find_place
+    from usbench.runs.consent import outlook_lines, require_consent
     from usbench.storage.files import require_writable
 
     request = _settled(request)
@@ -183,9 +189,24 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
             known = measure(runs_dir)
             keys = {planned: key_of_planned(planned) for planned in plan.cells}
             made.measured = {planned: known[key] for planned, key in keys.items() if key in known}
+            made.features = outlook_lines(_plans_to_do(plan.cells))
         else:
+            todo = [planned.cell for planned in plan.cells if planned.cell and not planned.result]
+            require_consent(todo, place.device, request.shared.yes)
             made.computed = compute_all(stack, plan, runs_dir, place)
     return made
+
+
+def _plans_to_do(cells: Sequence[PlannedCell]) -> list[Plan]:
+    """The plans of the cells that are not finished, each for the folds that are left of it."""
+    folds: dict[int, tuple[Plan, list[int]]] = {}
+    for planned in cells:
+        if planned.result is None:
+            folds.setdefault(id(planned.plan), (planned.plan, []))[1].append(planned.fold)
+    return [
+        replace(plan, request=plan.request.with_(folds=",".join(map(str, numbers))))
+        for plan, numbers in folds.values()
+    ]
 
 
 def _settled(request: MatrixRequest) -> MatrixRequest:

@@ -60,6 +60,7 @@ def listing(matrix: Matrix) -> str:
     todo = [planned for planned in matrix.cells if planned.result is None]
     done = len(matrix.cells) - len(todo)
     lines.append(f"{len(matrix.cells)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
+    lines += matrix.features
     lines.append("dry run: nothing was prepared, trained or written")
     return "\n".join(lines)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from usbench.features.store import CaseFeatures, FeatureStore, Rows, fresh_rows
+from usbench.features.rows import Rows
+from usbench.features.store import CaseFeatures, FeatureStore, fresh_rows
 
 if TYPE_CHECKING:
     from usbench.config import Config
@@ -48,6 +49,7 @@ class Frozen:
 
 def frozen_features(
     method: Method,
+    fusion: str,
     task: Task,
     config: Config,
     source_hash: str,
@@ -61,6 +63,7 @@ def frozen_features(
 
     Args:
         method: the method; one without frozen parts has no features.
+        fusion: name of the fusion, which decides in what form rows are stored.
         task: the task, with the modalities and classes that are used.
         config: the effective configuration.
         source_hash: of the code of the method.
@@ -76,7 +79,7 @@ def frozen_features(
     if method.features is None:
         return Frozen()
     features = method.features(task, device, **config.method)
-    stored = FeatureStore(features, source_hash, task, store, device, cache_gb)
+    stored = FeatureStore(features, source_hash, task, store, device, cache_gb, fusion)
     settings = config.train
     views = settings.views if train and settings.augment == "light" else 0
     found = stored.collect((*train, *test), train, views, settings.mirror)
@@ -85,13 +88,14 @@ def frozen_features(
         for f in features
         for remark in f.remarks([case.notes[f.name] for case in found.cases.values()])
     ]
-    return Frozen(found.cases, fresh_rows(features), found.views, remarks)
+    return Frozen(found.cases, fresh_rows(features, fusion), found.views, remarks)
 
 
 def frozen_of(cell: Cell, device: torch.device, cache_gb: float) -> Frozen:
     """The features of all cases of a cell, and views of those that it is trained on."""
     return frozen_features(
         cell.method,
+        cell.fusion,
         cell.task,
         cell.config,
         cell.source_hash,

@@ -87,8 +87,9 @@ class TrainedNetwork:
             Each case with its mask, once it is asked for.
         """
         task, device = self.task, self.device
+        fusion = self.result.data["cell"]["fusion"]
         frozen = frozen_features(
-            self.method, task, self.config, self.source_hash, store, device, cache_gb, case_ids
+            self.method, fusion, task, self.config, self.source_hash, store, device, cache_gb, case_ids
         )
         yield from predict_cases(
             self.network,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.request import CACHE_GB, Request
 from usbench.results.result import Results
+from usbench.runs.consent import require_consent
 from usbench.runs.plan import make_cells, make_plan
 from usbench.runs.watchers.group import require_watchers
 from usbench.runs.watchers.loggers import make_loggers
@@ -45,6 +46,7 @@ def run(
     keep_weights: bool = False,
     loggers: Sequence[str] = (),
     cache_gb: float = CACHE_GB,
+    yes: bool = False,
     watchers: Sequence[Watcher] = (),
 ) -> Results:
     """Compute cells of the benchmark, one for each fold.
@@ -77,6 +79,7 @@ def run(
         keep_weights: keep the trained weights beside the result.
         loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`.
         cache_gb: bound on stored features of frozen parts, in GB.
+        yes: compute frozen features without asking, however long they take and whether they fit or not.
         watchers: your own, see `usbench.Watcher`.
 
     Returns:
@@ -111,6 +114,9 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     if is_first_process():
         say(plan.task_data.notice)
     cells = make_cells(plan)
+    if is_first_process():
+        todo = [cell for cell in cells if request.overwrite or cell.finished() is None]
+        require_consent(todo, plan.device, request.yes)
 
     from usbench.runs.compute import compute
 

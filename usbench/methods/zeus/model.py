@@ -171,7 +171,8 @@ class Zeus(nn.Module):
 
         Args:
             images: [B, M, H, W], of which only the size counts here.
-            embedding: Of the images, [B, M, 256, h, w].
+            embedding: Of the images, [B, M, 256, h, w]; under hybrid fusion their mean will do, [B, 1, 256,
+                h, w].
             instruction: Rows [B, M, K, width of the text encoder], where instructions are texts.
             vision: Rows [B, M, T, width of the vision encoder], where instructions are embeddings.
 
@@ -222,8 +223,8 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
         settings: As `METHOD.settings`.
 
     Returns:
-        The feature `embedding`, [N, M, 256, h, w], and `instruction`, [N, M, K, width], or `vision`, [N, M,
-        T, width], where the settings ask for one.
+        The feature `embedding`, [N, M, 256, h, w], of which hybrid fusion takes the mean over modalities; and
+        `instruction`, [N, M, K, width], or `vision`, [N, M, T, width], where the settings ask for one.
 
     Raises:
         UsbenchError: Naming the setting that is wrong, or the weights that are absent and how to get them.
@@ -238,7 +239,15 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
         return flat.unflatten(0, images.shape[:2]), None
 
     made = [
-        Feature("embedding", f"image embeddings ({parts.image_encoder})", sam.key, embedding, free=sam.free)
+        Feature(
+            "embedding",
+            f"image embeddings ({parts.image_encoder})",
+            sam.key,
+            embedding,
+            free=sam.free,
+            bits=parts.feature_bits,
+            mean_under=("hybrid",),
+        )
     ]
     if parts.instruction in ("text", "fixed"):
         maker = Instructions(task, parts, device)
@@ -296,6 +305,7 @@ METHOD = Method(
         "per": "slice",
         "max_tokens": 64,
         "size": 0,
+        "feature_bits": 16,
     },
     presets={
         "quick": {"size": 56, "per": "modality", "max_tokens": 48},

@@ -107,6 +107,7 @@ class Parts:
         lora: Rank of LoRA in the language model, 0 for none.
         llm_precision: One of `PRECISIONS`.
         size: Side of the image encoder's input in pixels.
+        feature_bits: Of a number of the stored image embeddings, 16 or 8.
     """
 
     weights: str
@@ -121,6 +122,7 @@ class Parts:
     lora: int
     llm_precision: str
     size: int
+    feature_bits: int
 
     @property
     def instruction_width(self) -> int:
@@ -208,6 +210,10 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
             f"method.size={size}: {chosen['image_encoder']} takes a multiple of {step} from 32 to 1024, "
             "or 0 for the usual"
         )
+    # Results from before there was a choice do not state it.
+    bits = int(settings.get("feature_bits", 16))
+    if bits not in (8, 16):
+        raise UsbenchError(f"method.feature_bits={bits}: choose 8 or 16")
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),
@@ -217,6 +223,7 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         lora=lora,
         llm_precision=str(settings["llm_precision"]),
         size=size,
+        feature_bits=bits,
         **chosen,
     )
 
