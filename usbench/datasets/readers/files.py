@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, ExaminingReader, Layout, Task
+from usbench.contracts.data import PHANTOM_MARK, Case, ExaminingReader, Layout, Task
 from usbench.contracts.files import MASK, ScanFiles, TaskFiles
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataProblem, Report
@@ -150,6 +150,12 @@ class FilesReader(ExaminingReader):
     def files(self, case_id: str) -> list[Path]:
         """The scans of a case and, last, its mask."""
         return list(dict.fromkeys(file for files in self._of(case_id).values() for file in files))
+
+    def is_phantom(self) -> bool:
+        """Whether a folder from the files of a case up to the data folder, or above it, has the mark."""
+        files = {file for at in self._matched.values() for some in at.values() for file in some}
+        folders = {folder for file in files for folder in file.absolute().parents}
+        return any((folder / PHANTOM_MARK).is_file() for folder in folders)
 
     def recipe(self, case_id: str) -> dict[str, Any]:
         """The file and channel of each scan, the mask, the labels of each class, and the grid."""
