@@ -105,7 +105,9 @@ def main() -> None:
             for name, extras in (("stored", stored), ("computed", absent)):
                 torch.manual_seed(0)
                 network = build_model(method, task, get_fusion("late").fusion, config)
-                batches = Slices(cases, len(task.classes), device, extras, fresh_rows(features))
+                batches = Slices(
+                    cases, len(task.classes), device, extras, fresh_rows(features), regions=task.regions
+                )
                 times[name].append(fit(network, batches, epoch, fabric, seed=0).seconds)
         ours, theirs = (statistics.median(times[name]) for name in ("stored", "computed"))
         print(f"epoch with stored features {ours:.1f} s, without {theirs:.1f} s, ratio {theirs / ours:.1f}")

@@ -14,7 +14,7 @@ from kit.synthetic import (
 )
 
 from usbench.datasets.readers.layouts import open_reader
-from usbench.datasets.tasks import get_task, task_from_folder, task_names
+from usbench.datasets.tasks import benchmark_tasks, get_task, task_from_folder, task_names
 from usbench.errors import UsbenchError
 
 CHAOS, PROSTATE, BRAIN = (get_task(name) for name in ("chaos", "msd-prostate", "msd-brain"))
@@ -25,7 +25,8 @@ COARSE = Grid(
 
 
 def test_tasks_state_the_published_facts():
-    assert task_names() == ["chaos", "msd-prostate", "msd-brain"]
+    assert task_names() == ["chaos", "msd-prostate", "msd-brain", "msd-brain-regions"]
+    assert benchmark_tasks() == ["chaos", "msd-prostate", "msd-brain"]
     assert [len(t.case_ids) for t in (CHAOS, PROSTATE, BRAIN)] == [20, 32, 484]
     assert len(set(BRAIN.case_ids)) == 484
     assert (BRAIN.case_ids[0], BRAIN.case_ids[-1]) == ("BRATS_001", "BRATS_484")

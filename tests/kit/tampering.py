@@ -75,6 +75,7 @@ def seal(members: Members, folder: str, data: dict[str, Any], rehash: bool = Tru
             data["data"]["limit"],
             data["cost"]["precision"],
             version=data.get("protocol_version", 2),
+            regions=data["task"].get("regions"),
         )
         data["cell"]["hash"] = key_of(
             data["protocol"],

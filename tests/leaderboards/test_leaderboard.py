@@ -93,6 +93,13 @@ def test_interval_is_the_percentile_bootstrap():
             ],
         ),
         (
+            {"task__regions": {"liver": 0.5, "spleen": 0.3}, "protocol": "beef"},
+            [
+                "chaos (phantom), preset quick, thresholds liver=0.5 spleen=0.3",
+                "chaos (phantom), preset quick, thresholds none",
+            ],
+        ),
+        (
             {"data__limit": 2, "protocol": "beef"},
             ["chaos (phantom), preset quick", "chaos (phantom), preset quick, limit 2"],
         ),

@@ -101,3 +101,57 @@ def test_history_figure(tmp_path, epochs):
 def test_importing_figures_does_not_import_matplotlib():
     code = "import sys, usbench.pages.figures; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def nested_case():
+    """Three regions with one outline, another inside, and a thin one; as bits 1, 2, 4 and 8."""
+    truth = np.zeros((64, 64), dtype=np.uint8)
+    truth[8:56, 8:56] |= 0b0111  # the first three have the same outline
+    truth[24:40, 24:40] |= 0b1000
+    images = np.zeros((1, 64, 64), dtype=np.float16)
+    return "1", images, truth, np.zeros_like(truth), {"a": 0.8}
+
+
+def test_regions_are_drawn_from_the_largest_to_the_smallest():
+    whole, core = np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)
+    whole[1:8, 1:8], core[2:4, 2:4] = 0b10, 0b01
+    assert figures.drawing_order([whole | core, core], regions=True) == [(1, 1), (0, 0)]
+    # Classes keep their order and their lines; a region that is nowhere is not drawn.
+    assert figures.drawing_order([np.array([[3, 1]])], regions=False) == [(0, 0), (1, 0), (2, 0)]
+    assert figures.drawing_order([np.array([[4, 0]])], regions=True) == [(2, 0)]
+    assert figures.drawing_order([np.zeros((2, 2), np.uint8)] * 2, regions=True) == []
+
+
+def near(pixels, colour):
+    """How many pixels have nearly a colour: a thin line is blended with what is beside it."""
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return int((np.abs(pixels.astype(int) - wanted).max(axis=-1) < 40).sum())
+
+
+def test_no_outline_of_a_region_hides_another(tmp_path):
+    path = tmp_path / "cases.png"
+    cases_figure(path, [nested_case()], ["t1"], ["a", "b", "c", "d"], regions=True)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    picture = pixels[: int(pixels.shape[0] * 0.75)]  # without the legend, which has all colours
+    assert all(near(picture, colour) > 100 for colour in COLOURS[:4])
+
+
+def test_no_outline_of_a_region_hides_another_on_the_page():
+    import io
+
+    from usbench.pages.case_pictures import _draw
+
+    _, _, truth, _, _ = nested_case()
+    for mask in (None, truth):
+        content = _draw(np.zeros((64, 64), np.float32), truth, mask, regions=True)
+        pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        assert all(near(pixels, colour) > 100 for colour in COLOURS[:4])
+
+
+def test_picked_slice_shows_most_of_all_regions():
+    truth = np.zeros((4, 10, 10), dtype=np.uint8)
+    truth[1, :9] = 0b01
+    truth[2, :6], truth[2, :3] = 0b01, 0b11  # 6/9 of the first region and all of the second
+    assert pick_slice(truth, regions=True) == 2
+    assert pick_slice(truth[[0, 1]], regions=True) == 1
+    assert pick_slice(truth[:1], regions=True) == 0

@@ -18,6 +18,7 @@ from usbench.fusions.registry import BUILT_IN, get_fusion
 from usbench.results import digests
 from usbench.results.digests import DEFAULTS, differing, key_of, protocol_of
 from usbench.results.io import PROTOCOL_VERSION, load_result
+from usbench.storage.files import digest_of
 
 KEPT = sorted((ROOT / "leaderboards").glob("*/results/*/*/*/result.json"))
 
@@ -123,3 +124,28 @@ def test_moving_a_file_changes_no_digest(tmp_path: Path) -> None:
     file = package / "baselines" / "unext.py"
     file.write_text(file.read_text() + "\n# another\n")
     assert hashes(tmp_path) != before
+
+
+def test_regions_and_their_thresholds_change_the_digests_of_regions_alone() -> None:
+    cell = built_in_cell("late", task="msd-brain-regions")
+    parts = (cell.task.name, cell.task.modality_names, cell.task.class_names, cell.config.as_dict())
+    split = cell.split.digest
+    names = dict.fromkeys(cell.task.class_names, 0.5)
+    assert cell.protocol == protocol_of(*parts, split, None, "32", regions=names)
+    without = protocol_of(*parts, split, None, "32")
+    lower = protocol_of(*parts, split, None, "32", regions={**names, "tumour-core": 0.3})
+    assert len({cell.protocol, without, lower}) == 3
+    # The digest of a task of classes, written out: what it covers is what it covered before regions came.
+    one = built_in_cell("late")
+    shared = {
+        "version": 3,
+        "task": "msd-prostate",
+        "modalities": ["t2", "adc"],
+        "classes": ["prostate"],
+        "data": differing(one.config.as_dict()["data"], "data", 3),
+        "train": differing(one.config.as_dict()["train"], "train", 3),
+        "split": one.split.digest,
+        "limit": None,
+        "precision": "32",
+    }
+    assert one.protocol == digest_of(shared)[:12]

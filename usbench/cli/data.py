@@ -51,7 +51,7 @@ def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
         if task.found is not None:
             click.echo(f"  from        {task.found.origin}")
         click.echo(f"  modalities  {', '.join(task.modality_names)}")
-        click.echo(f"  classes     {', '.join(task.class_names)}")
+        click.echo(f"  {'regions' if task.regions else 'classes'}     {', '.join(task.class_names)}")
         click.echo(
             f"  cases       {f'{len(task.case_ids)} with public masks' if task.case_ids else 'not stated'}"
         )

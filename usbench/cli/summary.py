@@ -119,7 +119,7 @@ def print_plan(plan: Plan) -> None:
     lines = [
         f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
-        f"classes: {', '.join(plan.task.class_names)}",
+        f"{'regions' if plan.task.regions else 'classes'}: {', '.join(plan.task.class_names)}",
         f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion, "
         f"{parameters.all:,} parameters ({parameters.trainable:,} trainable)",
         f"device: {plan.device}, preset: {plan.config.preset}",

@@ -75,7 +75,8 @@ def add_class(mask: np.ndarray, index: int, where: np.ndarray, regions: bool) ->
     """Mark class `index` (from 0) in a uint8 mask, in place.
 
     Args:
-        mask: What is marked; a class replaces another, a region joins those that are there.
+        mask: uint8, [X, Y, Z] or any other shape. A class replaces another, a region joins those that are
+            there.
         index: The class.
         where: bool, of the shape of `mask`.
         regions: Whether the classes of the task are regions.
@@ -88,7 +89,7 @@ def add_class(mask: np.ndarray, index: int, where: np.ndarray, regions: bool) ->
 
 
 def value_fault(mask: np.ndarray, names: Sequence[str], regions: bool) -> str:
-    """What is wrong with the values of a uint8 mask, or "".
+    """What is wrong with the values of a uint8 mask [X, Y, Z], or "".
 
     names: of the classes. regions: whether they are regions.
     """

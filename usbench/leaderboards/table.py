@@ -122,7 +122,7 @@ def _titles(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         flat["modalities"] = "+".join(data["task"]["modalities"])
         flat["classes"] = "+".join(data["task"]["classes"])
         regions = data["task"].get("regions", {})
-        flat["thresholds"] = " ".join(f"{name}={value:g}" for name, value in regions.items())
+        flat["thresholds"] = " ".join(f"{name}={value:g}" for name, value in regions.items()) or "none"
         flat["precision"] = data["cost"].get("precision", "")
         flat["split"] = str(data["split"]["digest"])[:10]
         flat["content"] = str(data["data"]["fingerprint"])[:10]

@@ -37,7 +37,8 @@ class MatrixRequest(Options):
     )
     tasks: tuple[str, ...] | None = option(
         None,
-        "all, or names such as chaos,msd-brain (default: all, or none with --task-dir).",
+        "all, but for variants such as msd-brain-regions, or names such as chaos,msd-brain "
+        "(default: all, or none with --task-dir).",
         kind="names",
         instead_of="task",
         wrong=_NO_NAMES,
@@ -100,7 +101,7 @@ class MatrixRequest(Options):
 
     @property
     def every_task(self) -> bool:
-        """Whether all tasks are asked for that there are."""
+        """Whether all tasks of the benchmark and of plugins are asked for."""
         return self.tasks == ALL or (self.tasks is None and not self.task_dirs)
 
     def settings_for(self, method: Method) -> dict[str, Any]:

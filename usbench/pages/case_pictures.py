@@ -305,7 +305,7 @@ def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, regions
     """One panel as JPEG: image [S, S] around the truth [side, side], and outlines of truth and mask.
 
     Without a mask the truth has the classes' colours; with one the mask has them and the truth is white. Of
-    regions, the smaller ones are drawn above the larger, whose lines are wider.
+    regions, the smaller ones are drawn above the larger, whose lines are wider on the outside.
     """
     from PIL import Image
 
@@ -323,7 +323,7 @@ def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, regions
         large = np.asarray(part.resize(size, Image.Resampling.NEAREST))
         for index, above in drawing_order([large], regions):
             colour = "#FFFFFF" if white else COLOURS[index % len(COLOURS)]
-            border = _border(is_class(large, index, regions), width if white else width + above)
+            border = _border(is_class(large, index, regions), width, 0 if white else above)
             picture[border] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 
     if mask is None:
@@ -337,7 +337,10 @@ def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, regions
     return out.getvalue()
 
 
-def _border(mask: np.ndarray, width: int) -> np.ndarray:
-    from scipy.ndimage import binary_erosion
+def _border(mask: np.ndarray, width: int, beyond: int = 0) -> np.ndarray:
+    """The outermost pixels of a mask, `width` of them, and the next ones outside, `beyond` of them."""
+    from scipy.ndimage import binary_dilation, binary_erosion
 
-    return np.asarray(mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width, border_value=1))
+    box = np.ones((3, 3))
+    inside = binary_erosion(mask, box, iterations=width, border_value=1)
+    return np.asarray((binary_dilation(mask, box, iterations=beyond) if beyond else mask) & ~inside)

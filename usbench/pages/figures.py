@@ -22,7 +22,7 @@ COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0
 
 _DPI = 150
 _PANEL = 2.3  # inches a side
-_RIM = 1.4  # points by which the line of a region is wider than that of the next one above it
+_RIM = 1.2  # points by which the line of a region is wider than that of the next one above it
 
 PICTURED_CASES = 4
 """So many test cases of a run, the first ones, are in its figures/cases.png."""

@@ -206,6 +206,8 @@ def _picture(result: Result) -> str:
     shown = ", ".join(result.data["split"]["test"][:4])
     image = f'<img src="{data_uri(content, kind)}" alt="{escape(f"predictions beside the truth: {shown}")}">'
     note = "Solid lines outline the truth, dashed ones the prediction."
+    if "regions" in result.data["task"]:
+        note += " Regions may lie within each other: the smaller ones are drawn on top, with thinner lines."
     return f'<section><h2>Pictures</h2>{_note(note)}<div class="picture">{image}</div></section>'
 
 
