@@ -137,6 +137,8 @@ class FilesReader(ExaminingReader):
 
     def _named_in_vain(self) -> Iterator[DataProblem]:
         """Excluded cases and groups that fit nothing here: most likely misspelt."""
+        if not (self._spec.exclude or self._spec.groups):
+            return
         whole = find_files(replace(self._spec, exclude=()), self.root)
         for case in self._spec.exclude:
             if case not in whole:
