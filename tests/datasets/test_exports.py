@@ -14,6 +14,7 @@ from kit.own_task import CASES
 from usbench.datasets.exports import export
 from usbench.datasets.imports.make import Asked, make_task_file
 from usbench.datasets.readers.layouts import open_reader
+from usbench.datasets.resolve import find_data
 from usbench.datasets.tasks import get_task, task_from_folder
 from usbench.errors import UsbenchError
 
@@ -110,6 +111,15 @@ def test_a_phantom_stays_known_as_one(tmp_path, small_prostate):
     assert open_reader(
         make_task_file(tmp_path / "out", tmp_path / "a.yaml", Asked()).task, tmp_path / "out"
     ).is_phantom()
+
+
+def test_a_phantom_is_known_whichever_folder_the_task_file_names(tmp_path):
+    patients(tmp_path / "DATA/simulated")
+    text = TASK.replace("folder: patients", "folder: DATA").replace('"{case}/', '"simulated/{case}/')
+    task = get_task(str(task_file(tmp_path, text)))
+    assert find_data(task).kind == "sample"
+    (tmp_path / "DATA/simulated/PHANTOM.txt").write_text("simulated")
+    assert find_data(task).kind == "phantom"
 
 
 @pytest.mark.parametrize("regions", [False, True])

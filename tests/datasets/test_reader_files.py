@@ -105,6 +105,19 @@ def test_a_scan_on_another_grid_is_resampled_through_space(other_grid):
     )
 
 
+def test_resampling_is_that_of_simpleitk_reading_the_files_itself(other_grid):
+    import SimpleITK
+
+    folder = other_grid / "patients/patient-02"
+    noise = np.random.default_rng(3).normal(100, 20, (30, 32, 20)).astype(np.float32)
+    affine = nibabel.load(folder / "patient-02_t2.nii.gz").affine
+    save(folder / "patient-02_t2.nii.gz", noise, affine)
+    reference, moving = (SimpleITK.ReadImage(folder / f"patient-02_{name}.nii.gz") for name in ("t1", "t2"))
+    expected = SimpleITK.Resample(moving, reference, SimpleITK.Transform(), SimpleITK.sitkLinear, 0.0)
+    case = reader_of(task_file(other_grid)).read("patient-02")
+    assert np.abs(case.images[1] - SimpleITK.GetArrayFromImage(expected).T).max() < 0.01
+
+
 def test_the_grid_stays_that_of_the_reference_where_a_run_leaves_it_out(other_grid):
     task = get_task(str(task_file(other_grid)))
     whole = open_reader(task, task.files.folder).read("patient-01")

@@ -24,7 +24,7 @@ from usbench.datasets.store import PreparedCase, prepare
 from usbench.datasets.tasks import get_task
 from usbench.results.digests import protocol_of
 from usbench.results.io import load_result
-from usbench.runs.network import load_network
+from usbench.runs.network import _task_of, load_network
 from usbench.runs.predict import predict, to_labels
 from usbench.submissions.card import dump_card
 from usbench.submissions.pack import submit
@@ -161,6 +161,17 @@ def test_the_network_of_a_run_predicts_the_same_regions(runs: Path, brain: Path,
         ours, theirs = (class_maps(p.prediction.volume, 3, True) for p in (one, more))
         assert (ours <= theirs).all()
         assert theirs.sum() > ours.sum()
+
+
+@pytest.mark.parametrize("name", ["msd-brain-regions", "a-folder-of-ones-own"])
+def test_a_loaded_task_has_the_regions_and_thresholds_of_the_run(runs: Path, name: str) -> None:
+    data = json.loads(json.dumps(a_result(runs).data))
+    data["task"]["name"] = name
+    data["task"]["regions"] = {**HALF, "tumour-core": 0.3}
+    task = _task_of(data, [])
+    assert task.regions
+    assert task.thresholds == {**HALF, "tumour-core": 0.3}
+    assert task.class_names == NAMES
 
 
 def test_merged_regions_run_as_one_class(brain: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from usbench.runtime.console import say, track
 from usbench.storage.files import os_errors, sha256_file
 
 # What decides the values of a case lies in this room, but for the order of names.
-_FOLLOWED = ("usbench.datasets.", "usbench.contracts.names")
+_FOLLOWED = ("usbench.datasets.", "usbench.contracts.names", "usbench.contracts.classes")
 
 
 def preparation_code(task: Task) -> str:

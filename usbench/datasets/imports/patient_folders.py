@@ -39,7 +39,7 @@ def propose(folder: Path) -> Proposal:
     cases = {case for some in seen.values() for case in some}
     taken = {pattern: some for pattern, some in seen.items() if 2 * len(some) >= len(cases)}
     masks = {pattern: len(some) for pattern, some in taken.items() if is_mask_name(_name(pattern))}
-    most = [pattern for pattern, count in masks.items() if count == max(masks.values())]
+    most = sorted(pattern for pattern, count in masks.items() if count == max(masks.values()))
     mask = most[0] if len(most) == 1 else ""
     proposal = Proposal("folders", folder, mask=mask, prefix=prefix)
     others = sum(len(path) != usual_depth(paths) for path in paths)
@@ -47,7 +47,7 @@ def propose(folder: Path) -> Proposal:
         proposal.notes.append(f"{others} files lie in other folders than most, and are not looked at")
     if len(most) > 1:
         proposal.notes.append(f"several patterns look like masks ({', '.join(most)}); choose with --mask")
-    for pattern in sorted(set(taken) - set(masks), key=_name):
+    for pattern in sorted(set(taken) - set(masks), key=lambda p: (_name(p), -len(taken[p]), p)):
         name = safe_part(_name(pattern) or "image", "the pattern")
         if name in proposal.words:
             # The same name in another folder, or with another ending: the latter stays unused.
@@ -136,7 +136,7 @@ def _flat(paths: list[tuple[str, ...]]) -> Seen:
 def _by_modality(paths: list[tuple[str, ...]]) -> Seen:
     """A folder a modality, in each a file a case."""
     seen: Seen = defaultdict(set)
-    for top in {parts[0] for parts in paths}:
+    for top in sorted({parts[0] for parts in paths}):
         stems = [stem_of(parts[1])[0] for parts in paths if parts[0] == top]
         numbered = [re.search(r"_[0-9]{4}$", stem) for stem in stems]
         if all(numbered) and not is_mask_name(top):  # as nnU-Net numbers its channels

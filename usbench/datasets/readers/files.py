@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, ExaminingReader, Layout, Task
+from usbench.contracts.data import PHANTOM_MARK, Case, ExaminingReader, Layout, Task
 from usbench.contracts.files import MASK, ScanFiles, TaskFiles
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataProblem, Report
@@ -137,6 +137,8 @@ class FilesReader(ExaminingReader):
 
     def _named_in_vain(self) -> Iterator[DataProblem]:
         """Excluded cases and groups that fit nothing here: most likely misspelt."""
+        if not (self._spec.exclude or self._spec.groups):
+            return
         whole = find_files(replace(self._spec, exclude=()), self.root)
         for case in self._spec.exclude:
             if case not in whole:
@@ -150,6 +152,12 @@ class FilesReader(ExaminingReader):
     def files(self, case_id: str) -> list[Path]:
         """The scans of a case and, last, its mask."""
         return list(dict.fromkeys(file for files in self._of(case_id).values() for file in files))
+
+    def is_phantom(self) -> bool:
+        """Whether a folder from the files of a case up to the data folder, or above it, has the mark."""
+        files = {file for at in self._matched.values() for some in at.values() for file in some}
+        folders = {folder for file in files for folder in file.absolute().parents}
+        return any((folder / PHANTOM_MARK).is_file() for folder in folders)
 
     def recipe(self, case_id: str) -> dict[str, Any]:
         """The file and channel of each scan, the mask, the labels of each class, and the grid."""
