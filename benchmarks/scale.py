@@ -288,8 +288,8 @@ def many_small(words: argparse.Namespace, scratch: Path) -> None:
     marks.append((time.perf_counter(), time.process_time()))
     (checked, cpu_checked), (opened, cpu_opened) = (np.subtract(b, a) for a, b in pairwise(marks))
     print(
-        f"\n{words.opened} verified cases: {checked:.2f} s ({cpu_checked:.2f} CPU s) for prepare with nothing "
-        f"to do, {opened:.2f} s ({cpu_opened:.2f} CPU s) to open all of them"
+        f"\n{words.opened} verified cases: {checked:.2f} s ({cpu_checked:.2f} CPU s) for prepare with "
+        f"nothing to do, {opened:.2f} s ({cpu_opened:.2f} CPU s) to open all of them"
     )
 
 
