@@ -23,12 +23,13 @@ import usbench.plugins.code_sense as code_sense
 from usbench.contracts.data import Case, Layout, Reader, Structure
 from usbench.datasets.older import older_notice, older_stores
 from usbench.datasets.readers.msd import MsdReader
-from usbench.datasets.store import Store, fingerprint_of, prepare
+from usbench.datasets.store import Store, prepare
 from usbench.datasets.tasks import get_task, task_from_folder
 from usbench.errors import UsbenchError
-from usbench.storage.files import digest_of
 
 Make = Callable[..., Store]
+
+FINGERPRINT = "f336a214ee9c62521ab375c30949e2679dafec6aebf42b43f8b3ad295d6993c8"
 
 
 @pytest.fixture
@@ -353,10 +354,19 @@ def test_stores_of_another_version_are_left_alone_and_named(make: Make, tmp_path
     assert older_notice(cache) == ""
 
 
-def test_the_fingerprint_knows_the_version_of_the_preparation() -> None:
-    contents = {"a": "1" * 64, "b": "2" * 64}
-    assert fingerprint_of(contents, 1) == digest_of(contents)  # as before there were versions
-    assert len({fingerprint_of(contents, version) for version in (1, 2, 3)}) == 3
+def test_the_fingerprint_knows_the_version_of_the_preparation(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make()
+    # What usbench 0.2.0, which knew no versions, says of the same files.
+    assert first.fingerprint == FINGERPRINT
+    found = {first.fingerprint}
+    for version in (2, 3):
+        monkeypatch.setattr(store_module, "PREPARATION", version)
+        again = make(overwrite=True)
+        assert not set(again.contents.values()) & set(first.contents.values())
+        found.add(again.fingerprint)
+    assert len(found) == 3
 
 
 def test_cases_that_come_and_go_leave_the_others(make: Make, data: Path) -> None:

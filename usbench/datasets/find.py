@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.settings import DataSettings
 from usbench.datasets.notes import STORE_VERSION, case_folder, read_meta
-from usbench.datasets.store import Store, fingerprint_of
+from usbench.datasets.store import Store
 from usbench.errors import UsbenchError
-from usbench.storage.files import cache_dir, read_json
+from usbench.storage.files import cache_dir, digest_of, read_json
 
 
 def find_store(
@@ -58,12 +58,10 @@ def find_store(
                 continue
             metas = {case_id: _meta(index.parent, case_id) for case_id in case_ids}
             contents = {case_id: str(meta["content"]) for case_id, meta in metas.items()}
-            versions = {int(meta["preparation"]) for meta in metas.values()}
-            version = versions.pop() if len(versions) == 1 else 0
-            if fingerprint_of(contents, version) == fingerprint:
+            if digest_of(contents) == fingerprint:
                 known = DataSettings(**settings)
                 store_task = _named(task, modalities, classes, regions)
-                return Store(index.parent, store_task, known, contents, version)
+                return Store(index.parent, store_task, known, contents)
         except UsbenchError:
             continue
     return None

@@ -16,9 +16,9 @@ CLIP = 5.0
 PREPARATION = 1
 """The version of the preparation: raise it when the same raw case becomes other arrays.
 
-It is part of the fingerprint of the data (`usbench.datasets.store.fingerprint_of`), so results of another
-version are other cells. A change of the code that leaves the arrays as they are needs no new version: cases
-are prepared again (`usbench.datasets.freshness`) and are what they were.
+It is part of the fingerprint of the data (`usbench.datasets.store`), so results of another version are other
+cells, and features are stored anew. A change of the code that leaves the arrays as they are needs no new
+version: cases are prepared again (`usbench.datasets.freshness`) and are what they were.
 """
 
 

@@ -46,7 +46,7 @@ from usbench.runtime.console import track
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, locked, write_json
 from usbench.storage.slices import SliceArray, write_slices
 
-__all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "fingerprint_of", "prepare"]
+__all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,26 +77,12 @@ class PreparedCase:
         return np.asarray(SliceArray(self.path / TRUTH))
 
 
-def fingerprint_of(contents: dict[str, str], preparation: int = PREPARATION) -> str:
-    """SHA-256 (hex) of what raw cases hold, and of the version of their preparation where that is not 1.
-
-    Version 1 is left out, so that results from before there were versions keep their fingerprint, their cell
-    and their place beside others. A later version prepares other arrays from the same files: its results are
-    of other cells, and stand in tables of their own.
-
-    Args:
-        contents: By case id, the digest of what the raw case holds.
-        preparation: `usbench.datasets.preprocess.PREPARATION` of the cases.
-    """
-    return digest_of(contents if preparation == 1 else {"cases": contents, "preparation": preparation})
-
-
 @dataclass(eq=False)
 class Store:
     """Prepared cases on disk. Made by `prepare`; pickles as a path and the digests of its cases.
 
-    contents: the digest (SHA-256, hex) of what each raw case holds, as it was when the store was opened.
-    preparation: the version of the preparation of its cases.
+    contents: the digest (SHA-256, hex) of what each raw case holds, as it was when the store was opened, and
+        of the version of its preparation (`_content`).
     seals: the digest of each case's notes, likewise as they were; empty where only `contents` has to fit.
     """
 
@@ -104,7 +90,6 @@ class Store:
     task: Task
     settings: DataSettings
     contents: dict[str, str]
-    preparation: int = PREPARATION
     seals: dict[str, str] = field(default_factory=dict, repr=False)
     _checked: set[str] = field(default_factory=set, repr=False)
 
@@ -119,7 +104,7 @@ class Store:
 
         Paths, times and settings do not enter, so two people with the same data get the same.
         """
-        return fingerprint_of(self.contents, self.preparation)
+        return digest_of(self.contents)
 
     def case(self, case_id: str) -> PreparedCase:
         """The case `case_id`.
@@ -347,7 +332,6 @@ def _prepare_case(reader: Reader, settings: DataSettings, path: Path, case_id: s
             "raw": raw.digests,
             "recipe": recipe,
             "code": code,
-            "preparation": PREPARATION,
             "files": {name: _save(folder / name, array) for name, array in zip(ARRAYS, stored, strict=True)},
             "content": _content(case),
         }
@@ -369,12 +353,19 @@ def _check(task: Task, case: Case) -> None:
 
 
 def _content(case: Case) -> str:
-    """SHA-256 of a raw case: shape, images as float32, mask, affine; in Fortran order, as in NIfTI."""
+    """SHA-256 of a raw case: shape, images as float32, mask, affine; in Fortran order, as in NIfTI.
+
+    The version of the preparation is part of it where that is not 1. Version 1 is left out, so that results
+    from before there were versions keep their fingerprint, their cell and their place beside others. A later
+    one makes other arrays of the same files: fingerprint, cells and stored features are then others.
+    """
     digest = hashlib.sha256(repr(case.images.shape).encode())
     for volume in (*case.images, case.mask):
         digest.update(np.ascontiguousarray(volume.T).data)
     # A header's affine differs in its last digits with the form it is stored in.
     digest.update((np.round(np.asarray(case.affine, dtype=np.float64), 4) + 0.0).tobytes())
+    if PREPARATION != 1:
+        digest.update(f"preparation {PREPARATION}".encode())
     return digest.hexdigest()
 
 
