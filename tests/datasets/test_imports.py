@@ -121,7 +121,7 @@ def test_a_mixture_of_endings_is_shown_and_not_read_by_half(tmp_path):
             file.unlink()
     with pytest.raises(UsbenchError, match="several patterns look like masks"):
         imported(tmp_path / "mine", tmp_path / "task.yaml")
-    found = imported(tmp_path / "mine", tmp_path / "task.yaml", mask="*_seg.nii")
+    found = imported(tmp_path / "mine", tmp_path / "task.yaml", mask="{case}/{case}_seg.nii")
     assert found.proposal.unused == {f"{{case}}/{{case}}_{part}.nii.gz": 2 for part in ("t1", "t2", "seg")}
     assert_same_patients(found, CASES[2:])
 
