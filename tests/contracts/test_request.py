@@ -96,7 +96,10 @@ def test_every_option_of_matrix(name: str, tmp_path: Path) -> None:
     # The command line wins over the file, settings of both are merged.
     file.write_text(yaml.safe_dump({one.flag: {"train.lr": 0.1} if one.kind == "settings" else "1"}))
     value = example(one)
-    if one.kind == "settings":
+    if one.kind == "switch":
+        file.write_text(yaml.safe_dump({one.flag: False}))
+        words = [f"--{one.flag}"]
+    elif one.kind == "settings":
         words = ["--set", "train.epochs=5"]
         asked = MatrixRequest.of(settings={"train.lr": 0.1, "train.epochs": 5})
     elif isinstance(value, list) and one.repeated:
@@ -104,6 +107,21 @@ def test_every_option_of_matrix(name: str, tmp_path: Path) -> None:
     else:
         words = [f"--{one.flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     assert parsed(matrix, [str(file), *words]) == asked
+
+
+def test_yes_in_a_file_is_no_truth_value(tmp_path: Path) -> None:
+    """YAML reads the word of this option as "true" where nobody quotes it."""
+    file = tmp_path / "table.yaml"
+    for text, yes in (
+        ("yes: true", True),
+        ("yes: no", False),
+        ('"yes": yes', True),
+        ("methods: unet", False),
+    ):
+        file.write_text(text)
+        assert parsed(matrix, [str(file)]) == MatrixRequest.of(
+            yes=yes, **({"methods": "unet"} if "unet" in text else {})
+        )
 
 
 def test_the_signatures_are_those_of_the_options() -> None:

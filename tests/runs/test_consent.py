@@ -34,8 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def words(small_prostate: Path, own_cache: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "method": "frozen", "fusion": "late", "task": "msd-prostate", "data_dir": small_prostate,
-        "folds": "0",
-        "preset": "smoke", "device": "cpu", "plugins": [FROZEN], "runs_dir": tmp_path / "runs",
+        "folds": "0", "preset": "smoke", "device": "cpu", "plugins": [FROZEN], "runs_dir": tmp_path / "runs",
         "settings": {"train.epochs": 1, "train.augment": "light", "train.views": 2, "train.min_batches": 1},
     }  # fmt: skip
 

@@ -58,7 +58,14 @@ class Form:
         return {"rows": whole.cpu().numpy(), "scale": scale.cpu().numpy()}
 
     def opened(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray | ReadRows:
-        """Stored arrays, by name, as rows that are read by indexing."""
+        """Rows that are read by indexing.
+
+        Args:
+            arrays: As `arrays` gives them, also memory-mapped: "rows" [N, ...] and their "scale".
+
+        Returns:
+            Rows [N, ...], those of floating point as float16.
+        """
         rows = arrays["rows"]
         return PackedRows(rows, arrays["scale"]) if self.bits == 8 and rows.dtype == np.int8 else rows
 
@@ -82,7 +89,7 @@ def form_of(feature: Feature, fusion: str) -> Form:
 
 
 def averaged(rows: Tensor, axis: int) -> Tensor:
-    """The mean of half-precision rows over an axis, which stays with length 1, at half precision.
+    """The mean of half-precision rows [N, M, ...] over an axis, which stays with length 1: [N, 1, ...].
 
     It is taken of what was rounded, so that it is the same whether the rows were stored before or not.
     """
@@ -120,7 +127,7 @@ class ReadRows(ABC):
 
     @abstractmethod
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Rows by number, slice or array of numbers of the first axis: float16."""
+        """Rows by number, slice or array of numbers of the first axis: float16 [...] or [n, ...]."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype)
@@ -139,13 +146,13 @@ class PackedRows(ReadRows):
         self.whole, self.scale = whole, scale
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Rows by number, slice or array of numbers of the first axis: float16."""
+        """Rows by number, slice or array of numbers of the first axis: float16 [...] or [n, ...]."""
         rows: np.ndarray = (self.whole[index] * self.scale[index]).astype(np.float16)
         return rows
 
 
 def row_bytes(rows: np.ndarray | ReadRows) -> int:
-    """Bytes on disk of one of some rows; 0 where there are none."""
+    """Bytes on disk of one of some rows [N, ...]; 0 where there are none."""
     size = rows.whole.nbytes + rows.scale.nbytes if isinstance(rows, PackedRows) else rows.nbytes
     return size // len(rows) if len(rows) else 0
 
@@ -162,7 +169,7 @@ class MeanRows(ReadRows):
         self.full = full
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Rows by number, slice or array of numbers of the first axis: float16."""
+        """Rows by number, slice or array of numbers of the first axis: float16 [...] or [n, ...]."""
         picked = torch.from_numpy(np.array(self.full[index]))
         rows: np.ndarray = averaged(picked, 1 - self.ndim + picked.dim()).numpy()
         return rows

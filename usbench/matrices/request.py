@@ -144,6 +144,8 @@ def read_file(path: Path, options: Mapping[str, Option]) -> dict[str, Any]:
     names = {one.flag: name for name, one in options.items()}
     found: dict[str, Any] = {}
     for flag, value in content.items():
+        # "yes: true" has a key that YAML takes for a truth value.
+        flag = "yes" if flag == "True" else flag
         if flag not in names:
             raise unknown(f"word of {path}", flag, names)
         found[names[flag]] = _given(path, options[names[flag]], value)
