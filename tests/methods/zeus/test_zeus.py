@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from usbench.config import make_config
 from usbench.errors import UsbenchError
+from usbench.features.rows import Form, form_of
 from usbench.fusions.registry import get_fusion
 from usbench.methods.catalogue import cost
 from usbench.methods.zeus.ablation import ablation
-from usbench.methods.zeus.model import METHOD, Zeus, build
+from usbench.methods.zeus.model import METHOD, Zeus, build, features
 from usbench.methods.zeus.parts import CHOICES, resolve, weights_words
 from usbench.methods.zeus.vision import SamTower
 from usbench.testing import MethodTests, mock_task
@@ -140,6 +141,29 @@ def test_hybrid_sees_the_mean_of_the_embeddings() -> None:
     assert torch.allclose(one, same, atol=1e-4)
 
 
+def test_hybrid_is_the_same_with_the_stored_mean() -> None:
+    """One row in place of one for each modality: the logits differ by no more than half precision rounds."""
+    network = build(mock_task(2, 1), "hybrid", **{**METHOD.settings, "size": 32}).eval()
+    images = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    given = rows(images, 1)
+    every, mean = (Form(mean).rounded(given["embedding"]) for mean in (False, True))
+    assert mean.shape == (2, 1, *every.shape[2:])
+    with torch.no_grad():
+        before = network(images, embedding=every, instruction=given["instruction"])
+        after = network(images, embedding=mean, instruction=given["instruction"])
+    assert (before - after).norm() / before.norm() < 2e-3
+
+
+def test_which_features_zeus_stores_in_which_form() -> None:
+    (embedding,) = features(
+        mock_task(2, 1), CPU, **{**METHOD.settings, "size": 32, "instruction": "none", "feature_bits": 8}
+    )
+    assert form_of(embedding, "late") == Form(False, 8)
+    assert form_of(embedding, "hybrid") == Form(True, 8)
+    older = {key: value for key, value in METHOD.settings.items() if key != "feature_bits"}
+    assert resolve(older).feature_bits == 16
+
+
 def test_a_class_has_its_own_prompt() -> None:
     """The same instruction for two classes gives the same mask, different ones do not."""
     network = build(mock_task(1, 2), "late", **{**METHOD.settings, "size": 32}).eval()
@@ -168,6 +192,7 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"lora": 4}, "no gradient reaches the language model through text"),
         ({"size": 50}, "litemedsam takes a multiple of 4"),
         ({"image_encoder": "sam-vit-b", "size": 56}, "sam-vit-b takes a multiple of 16"),
+        ({"feature_bits": 4}, "method.feature_bits=4: choose 8 or 16"),
         ({"max_tokens": 0}, "choose 0 to 256 and 1 to 1024"),
     ],
 )
