@@ -118,7 +118,7 @@ def test_all_faults_of_msd_are_reported_at_once(tmp_path):
     assert list(found) == [f"case_{k}" for k in (1, 2, 3, 4, 5, 7, 8, 9)]
     assert found["case_1"] == [
         "1 voxels of adc are NaN or infinite",
-        "mask values 9 are unknown, allowed are 0, 1, 2",
+        "mask values 9 are unknown, allowed are 0, 1, 2, each to within 0.001",
     ]
     assert found["case_2"] == ["constant image, every voxel of t2 is 3"]
     assert "not on the grid of case_3.nii.gz" in found["case_3"][0]

@@ -91,7 +91,7 @@ def test_voxels_lie_where_simpleitk_puts_them(tmp_path, name):
     affine, expected = _affine(path), itk_affine(path)
     assert np.allclose(affine, expected, rtol=0, atol=3e-4)
     axes = affine[:3, :3] / voxel_spacing(affine)
-    assert np.abs(axes.T @ axes - np.eye(3)).max() < 1e-12
+    assert np.abs(axes.T @ axes - np.eye(3)).max() < 2e-6
     assert np.allclose(voxel_spacing(affine), voxel_spacing(expected), rtol=1e-6, atol=0)
 
 

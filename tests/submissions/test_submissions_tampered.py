@@ -220,7 +220,7 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
         lambda m: change_result(
             m, lambda d: (d["cell"].update(task="lung"), d["task"].update(name="lung")), fold=None
         ),
-        "is on task 'lung', which is not built in; give the folder of its data with --task-dir",
+        "is on task 'lung', which is not built in; give the folder of its data or its task file",
     ),
     "phantoms called real": (result(data__kind="real"), "usbench data download msd-prostate"),
     "more cases": (result(data__cases=32), "its data has 32 cases"),

@@ -246,6 +246,8 @@ def _key(reader: Reader, settings: DataSettings) -> str:
         "settings": settings.to_json(),
         "root": str(reader.root.resolve()),
     }
+    if task.patterns is not None:
+        key["files"] = task.patterns
     # The code of a plugin's reader decides what is in a case; that of usbench is in the notes of each case.
     if (code := reader_code(task)) is not None:
         key["reader"] = code

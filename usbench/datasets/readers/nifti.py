@@ -43,6 +43,10 @@ _SAME_SIZE = 1e-3
 # ITK reads an sform whose axes are perpendicular up to this, and refuses others (as cosine of the angle).
 _PERPENDICULAR = 1e-4
 
+# What the rounding of an sform to float32 makes of perpendicular axes of the size by pixdim. Such a matrix is
+# taken as it is, to the last digit, as every program takes it.
+_ROUNDING = 1e-6
+
 # ITK takes the sform for the qform in other words where no number differs by more, in the unit of the file.
 # It compares singular vectors, whose sense is arbitrary: what it makes of forms half a turn apart is chance.
 _SAME_FORM, _HALF_TURN_DEGREES = 1e-4, 179.9
@@ -74,12 +78,16 @@ class HeaderError(ValueError):
 
 @dataclass(frozen=True)
 class _Form:
-    """One of the two ways in which a header places voxels: unit axes as columns [3, 3], and mm [3]."""
+    """One of the two ways in which a header places voxels: unit axes as columns [3, 3], and mm [3].
+
+    steps: The columns in mm [3, 3] where they are to stay as they are; None for axes times the voxel's size.
+    """
 
     name: str
     code: int
     axes: np.ndarray
     offset: np.ndarray
+    steps: np.ndarray | None = None
 
 
 def absent(case_id: str, path: Path) -> DataProblem:
@@ -142,16 +150,16 @@ def nifti_errors(case_id: str, path: Path, report: Report) -> Iterator[None]:
 def header_affine(header: Any) -> np.ndarray:
     """Where a NIfTI header puts the voxels, on perpendicular axes and as ITK reads it.
 
-    The size of a voxel is `pixdim` in the unit of `xyzt_units`. Directions and offset are those of the form
-    that ITK takes: the sform if its code is 1 or the qform has none or is the same in other words; else the
-    qform; without any code, axes along left, posterior and superior from 0 mm. (nibabel takes the sform
-    wherever it has a code, and mirrors the first axis where no form has one.)
+    The size of a voxel is `pixdim` in the unit of `xyzt_units`, up to the rounding of an sform. Directions
+    and offset are those of the form that ITK takes: the sform if its code is 1 or the qform has none or is
+    the same in other words; else the qform; without any code, axes along left, posterior and superior from
+    0 mm. (nibabel takes the sform wherever it has a code, and mirrors the first axis where no form has one.)
 
     Args:
         header: Of nibabel, NIfTI-1 or NIfTI-2, as it is in the file.
 
     Returns:
-        float64 [4, 4], voxel index to RAS+ mm; its axes are perpendicular.
+        float64 [4, 4], voxel index to RAS+ mm; its axes are perpendicular up to the rounding of float32.
 
     Raises:
         HeaderError: Naming what contradicts what, where no such reading is sound.
@@ -165,7 +173,7 @@ def header_affine(header: Any) -> np.ndarray:
     sform = _sform(header, codes["sform"], size, unit) if codes["sform"] else None
     form = _choose(qform, sform, size, unit) or _Form("none", 0, np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
     affine = np.eye(4)
-    affine[:3, :3] = form.axes * size
+    affine[:3, :3] = form.axes * size if form.steps is None else form.steps
     affine[:3, 3] = form.offset
     return affine
 
@@ -223,8 +231,9 @@ def _sform(header: Any, code: int, size: np.ndarray, unit: float) -> _Form:
         angle = np.degrees(np.arccos(min(1.0, float(cosines.max()))))
         what = f"its sform is sheared: its {pair} axis meet at {angle:.4g} degrees, 90 are expected"
         raise HeaderError(what, "resample the image onto perpendicular axes")
-    if np.abs(stretch**2 - 1).max() > 1e-12:
-        axes = left @ right  # the nearest perpendicular axes (Schoenemann 1966)
+    if max(np.abs(stretch**2 - 1).max(), (np.abs(lengths - size) / size).max()) <= _ROUNDING:
+        return _Form("sform", code, axes, offset, columns)
+    axes = left @ right  # the nearest perpendicular axes (Schoenemann 1966)
     return _Form("sform", code, axes, offset)
 
 
