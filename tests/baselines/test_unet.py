@@ -9,6 +9,7 @@ from usbench.errors import UsbenchError
 from usbench.testing import MethodTests
 
 
+@pytest.mark.slow
 class TestUNet(MethodTests):
     method = METHOD
 

@@ -50,6 +50,7 @@ def test_version(command: Any) -> None:
     assert __version__ in command("--version").stdout
 
 
+@pytest.mark.slow
 def test_methods_counts_unet_under_each_fusion(command: Any) -> None:
     done = command("methods", "unet", "--task", "msd-brain", "--json")
     assert done.returncode == 0, done.stderr

@@ -295,6 +295,7 @@ def _classify(cases, channels: list[int], classes: int, train: int) -> float:
     return float(np.mean(scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels", "margin"), [("chaos", 3, 0.05), ("msd-prostate", 2, 0.05), ("msd-brain", 4, 0.1)]
 )

@@ -30,6 +30,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_the_installed_package_runs_under_every_fusion_and_enters_the_leaderboard(
     installed: Path, small_prostate: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -16,6 +16,7 @@ from usbench.methods.zeus import parts as zeus_parts
 from usbench.runtime.torchvision_cpu import make_importable
 
 make_importable()
+pytestmark = pytest.mark.slow
 SWIN = {"embed_dim": 96, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "model_type": "swin"}
 
 
