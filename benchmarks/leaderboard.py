@@ -38,6 +38,7 @@ from usbench.results.io import run_folder, write_result, write_tables
 from usbench.results.schema import SCHEMA_VERSION
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
+from usbench.scores.summary import summarise
 
 FOLDS = 5
 FUSIONS = ("early", "hybrid", "late")
@@ -65,13 +66,13 @@ def write_runs(runs: Path, results: int, patients: int) -> None:
         data = result_data(method, fusion, fold, f"{number:064x}", case_ids, test, row)
         folder = run_folder(runs, "chaos", "phantom", method, fusion, fold, 0, f"{number:064x}")
         write_tables(folder, cases, [{"epoch": 0, "loss": 1.0, "lr": 1e-3}])
-        write_result(folder, data)
+        write_result(folder, {**data, "scores": summarise(list(cases.values()))})
 
 
 def result_data(
     method: str, fusion: str, fold: int, key: str, case_ids: list[str], test: list[str], row: int
 ) -> dict[str, Any]:
-    """The content of a result.json, without what `write_result` adds."""
+    """The content of a result.json, without its scores and what `write_result` adds."""
     cell = {"task": "chaos", "method": method, "fusion": fusion, "fold": fold, "seed": 0, "hash": key}
     return {
         "schema": SCHEMA_VERSION,
@@ -116,7 +117,6 @@ def result_data(
             "pretraining_overlap": "none",
         },
         "remarks": [],
-        "scores": {},
         "paper_style": {"paper_dsc": None, "paper_miou": None},
         "cost": {
             "parameters": 10_000 * (row + 1),

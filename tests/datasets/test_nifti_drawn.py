@@ -54,7 +54,7 @@ def _compare_place(affine: np.ndarray, header: DrawnHeader, path: Path, twin: Pa
     assert itk is not None, "SimpleITK refuses this file"
     spacing = np.array(voxel_spacing(affine))
     axes = affine[:3, :3] / spacing
-    assert np.abs(axes.T @ axes - np.eye(3)).max() < 1e-12
+    assert np.abs(axes.T @ axes - np.eye(3)).max() < 2e-6  # the rounding of an sform stays
     assert np.allclose(spacing, voxel_spacing(itk), rtol=1e-5, atol=0)
     assert np.abs(axes - itk[:3, :3] / voxel_spacing(itk)).max() < 2e-4
     # Of two forms that agree to 1e-4 in the unit of the file ITK takes either.
