@@ -239,6 +239,16 @@ def test_broken_volumes_are_named(tmp_path):
         assert words in line
 
 
+def test_numbers_that_single_precision_cannot_hold_are_named(tmp_path):
+    root = patients(tmp_path / "patients")
+    arrays, affine = volumes(0)
+    far = arrays["t1"].astype(np.float64)
+    far[2, 3, 1] = 1e300
+    save(root / "patient-01/patient-01_t1.nii.gz", far, affine)
+    [line] = problems(task_file(tmp_path))
+    assert "1 voxels of t1 are NaN or infinite; replace them, or exclude the case" in line
+
+
 @pytest.mark.parametrize(
     ("pattern", "names", "expected"),
     [

@@ -29,12 +29,6 @@ TASK = get_task("msd-prostate")
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def store(small_prostate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("USBENCH_CACHE", str(tmp_path / "cache"))
-    return prepare(TASK, small_prostate, DataSettings(size=16), workers=1)
-
-
 class Counting:
     """A feature that counts how often it is computed and let go."""
 

@@ -26,12 +26,6 @@ TASK = get_task("msd-prostate")
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def store(small_prostate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("USBENCH_CACHE", str(tmp_path / "cache"))
-    return prepare(TASK, small_prostate, DataSettings(size=16), workers=1)
-
-
 class Maps:
     """A feature with four maps of every modality, [N, M, 4, 16, 16], that counts its calls."""
 

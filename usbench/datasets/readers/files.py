@@ -19,6 +19,7 @@ from usbench.contracts.problem import DataProblem, Report
 from usbench.datasets.readers.masks import class_mask
 from usbench.datasets.readers.nifti import nifti_errors, open_nifti
 from usbench.datasets.readers.patterns import file_fault, match, pattern_fault
+from usbench.datasets.readers.scans import as_scan, plain_numbers, scan_fault, scan_remedy
 from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError, unknown
 
@@ -263,10 +264,15 @@ class FilesReader(ExaminingReader):
                     values = np.asarray(
                         proxy[...] if len(proxy.shape) == 3 else proxy[..., scan.channel or 0]
                     )
-                    if fault := _value_fault(values, scan.name):
-                        report(DataProblem(case_id, file, *fault))
+                    if not plain_numbers(values):
+                        what = f"voxels of type {values.dtype}, plain numbers are expected"
+                        report(DataProblem(case_id, file, what, "convert the image"))
                         continue
-                    volumes[scan.name] = values.astype(np.float32), affine
+                    volume = as_scan(values)
+                    if wrong := scan_fault(volume, scan.name):
+                        report(DataProblem(case_id, file, wrong, scan_remedy(wrong, "exclude the case")))
+                        continue
+                    volumes[scan.name] = volume, affine
         return volumes
 
     def _read_mask(self, case_id: str, file: Path, report: Report) -> Volume | None:
@@ -275,7 +281,7 @@ class FilesReader(ExaminingReader):
             raw = np.asarray(proxy[...])
             if raw.ndim == 4 and raw.shape[3] == 1:
                 raw = raw[..., 0]
-            if raw.ndim != 3 or raw.dtype.kind not in "iufb":
+            if raw.ndim != 3 or not plain_numbers(raw):
                 what = f"a mask of shape {raw.shape} and type {raw.dtype}, three axes of numbers are expected"
                 report(DataProblem(case_id, file, what, "name the pattern of the masks in the task file"))
                 return None
@@ -320,18 +326,6 @@ def _shape_fault(shape: tuple[int, ...], scan: ScanFiles) -> tuple[str, str] | N
         count = shape[3] if len(shape) == 4 else 1
         return f"it holds {count} volume(s), no channel {scan.channel} for {scan.name}", "correct 'channel'"
     return f"shape {shape}, expected three axes, or a fourth of channels", "correct the image"
-
-
-def _value_fault(values: np.ndarray, name: str) -> tuple[str, str] | None:
-    """What is wrong with the voxels of a scan, of any shape, and the remedy."""
-    if values.dtype.kind not in "iufb":
-        return f"voxels of type {values.dtype}, plain numbers are expected", "convert the image"
-    broken = values.size - int(np.isfinite(values).sum())
-    if broken:
-        return f"{broken} voxels of {name} are NaN or infinite", "replace them, or exclude the case"
-    if values.min() == values.max():
-        return f"constant image, every voxel of {name} is {values.flat[0]:g}", "exclude the case"
-    return None
 
 
 def _faults(task: Task) -> Iterator[str]:

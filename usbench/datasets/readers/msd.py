@@ -15,6 +15,7 @@ from usbench.contracts.problem import DataProblem, Report
 from usbench.datasets.readers.description import Description, ListedCase, load_description, wrong
 from usbench.datasets.readers.masks import class_mask
 from usbench.datasets.readers.nifti import absent, nifti_errors, open_nifti
+from usbench.datasets.readers.scans import as_scan, plain_numbers, scan_fault, scan_remedy
 from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError
 
@@ -127,25 +128,14 @@ class MsdReader(ExaminingReader):
             for row in np.argsort(self._channels):
                 where = (..., self._channels[row]) if len(proxy.shape) == 4 else (...,)
                 values = np.asarray(proxy[where])
-                if values.dtype.kind not in "iufb":
+                if not plain_numbers(values):
                     return bad(f"voxels of type {values.dtype}, plain numbers are expected", _PLAIN)
-                with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
-                    images[row] = values
+                images[row] = as_scan(values)
             whole = True
             for modality, volume in zip(self.task.modalities, images, strict=True):
-                broken = volume.size - int(np.isfinite(volume).sum())
-                if broken:
+                if fault := scan_fault(volume, modality.name):
                     whole = False
-                    bad(
-                        f"{broken} voxels of {modality.name} are NaN or infinite",
-                        "replace them, or drop the case",
-                    )
-                elif volume.min() == volume.max():
-                    whole = False
-                    bad(
-                        f"constant image, every voxel of {modality.name} is {volume.flat[0]:g}",
-                        "drop the case",
-                    )
+                    bad(fault, scan_remedy(fault))
             return (images, affine) if whole else None
         return None
 
@@ -158,7 +148,7 @@ class MsdReader(ExaminingReader):
 
         with nifti_errors(entry.case_id, entry.label, report), open_nifti(entry.label) as (proxy, affine):
             raw = np.asarray(proxy[...])
-            if raw.dtype.kind not in "iufb":
+            if not plain_numbers(raw):
                 return bad(f"voxels of type {raw.dtype}, plain numbers are expected", _PLAIN)
             if raw.ndim == 4 and raw.shape[3] == 1:
                 raw = raw[..., 0]

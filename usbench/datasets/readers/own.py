@@ -14,6 +14,7 @@ from usbench.contracts.classes import value_fault
 from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataError, DataProblem, Report, fail, plugin_raised
+from usbench.datasets.readers.scans import scan_fault, scan_remedy
 from usbench.errors import UsbenchError
 
 _MEND = "mend the reader"
@@ -186,14 +187,8 @@ class OwnReader(ExaminingReader):
             return
         yield from self._affine_faults(case.affine)
         for modality, volume in zip(task.modalities, case.images, strict=True):
-            broken = volume.size - int(np.isfinite(volume).sum())
-            if broken:
-                yield (
-                    f"{broken} voxels of {modality.name} are NaN or infinite",
-                    "replace them, or drop the case",
-                )
-            elif volume.min() == volume.max():
-                yield f"constant image, every voxel of {modality.name} is {volume.flat[0]:g}", "drop the case"
+            if wrong := scan_fault(volume, modality.name):
+                yield wrong, scan_remedy(wrong)
         if fault := value_fault(case.mask, task.class_names, task.regions):
             yield (
                 fault,
