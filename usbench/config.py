@@ -231,6 +231,7 @@ def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence
         "train.views": (train["views"], 0, 100),
         "train.empty": (train["empty"], 0, 1),
         "train.clip": (train["clip"], 0, 1e6),
+        "train.modality_dropout": (train["modality_dropout"], 0, 0.99),
     }
     for key, (number, low, high) in limits.items():
         if not low <= number <= high:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from usbench.errors import UsbenchError
 from usbench.fusions.build import Padded
 from usbench.fusions.merge import merge_logits
+from usbench.fusions.networks import Late
 from usbench.fusions.segmenter import Merged
+from usbench.methods.registry import get_method
 
 MERGES = ["mean-logits", "mean-probs", "vote", "learned"]
 
@@ -105,3 +107,63 @@ def test_masks_of_a_segmenter_are_merged_as_asked(merge: str) -> None:
 def test_a_segmenter_that_merges_by_itself_is_left_alone() -> None:
     logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Merged(nn.Identity(), 2, 3, "vote")(logits), logits)
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_absent_masks_have_no_say(merge: str) -> None:
+    """Merging three masks of which one is absent is merging the two, slice by slice, with live gradients."""
+    logits = torch.randn(3, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 4
+    logits[:, 0] = 1000.0
+    weight = torch.tensor([[0.3, 0.1], [0.2, -0.5], [-1.0, 0.4]])
+    present = torch.tensor([[False, True, True], [False, False, True], [True, True, True]])
+    merged = merge_logits(logits.requires_grad_(), merge, weight, present)
+    for row, there in enumerate(present):
+        alone = merge_logits(logits[row : row + 1, there], merge, weight[there])
+        torch.testing.assert_close(merged[row : row + 1], alone)
+    merged[0].sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert not logits.grad[0, 0].any()
+
+
+def late(absent: str) -> Late:
+    method, _ = get_method("unet-classic")
+    torch.manual_seed(0)
+    return Late(method, 3, 2, {**method.settings, "width": 4}, "mean-logits", absent).eval()
+
+
+def test_late_fusion_leaves_out_what_is_absent_or_lets_zeros_speak() -> None:
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images[:, 1] = 0
+    present = torch.tensor([[True, False, True]] * 2)
+    network = late("skip")
+    asked = []
+    network.networks[1].register_forward_hook(lambda *_: asked.append(1))
+    with torch.no_grad():
+        found = network(images, present=present)
+        assert not asked, "a mask that nothing is made of is not computed"
+        own = [network.networks[i](images[:, i : i + 1]) for i in (0, 2)]
+        torch.testing.assert_close(found, (own[0] + own[1]) / 2)
+        zeros = late("zero")
+        assert not zeros.takes_present
+        assert not torch.allclose(zeros(images), found)
+
+
+def test_padding_and_merging_hand_on_what_is_present() -> None:
+    class Wants(nn.Module):
+        takes_present = True
+
+        def forward(self, images: Tensor, present: Tensor | None = None) -> Tensor:
+            assert present is not None
+            return images[:, :, None] * present[:, :, None, None, None]
+
+    images = torch.ones(1, 2, 5, 5)
+    present = torch.tensor([[True, False]])
+    whole = Padded(Merged(Wants(), 2, 1, "mean-logits"), 4)
+    assert whole.takes_present
+    assert torch.equal(whole(images, present=present), torch.ones(1, 1, 5, 5))
+    # With "zero" the segmenter is told all the same, and its mask of zeros counts.
+    assert torch.equal(
+        Merged(Wants(), 2, 1, "mean-logits", "zero")(images, present), torch.full((1, 1, 5, 5), 0.5)
+    )
+    assert not Padded(nn.Identity(), 4).takes_present

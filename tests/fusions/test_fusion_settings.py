@@ -44,7 +44,11 @@ FUSION = usbench.Fusion(
 
 
 def test_the_protocols_are_fusions_like_any_other() -> None:
-    for name, own in {"early": {}, "hybrid": {"hybrid": "conv1x1"}, "late": {"merge": "mean-logits"}}.items():
+    for name, own in {
+        "early": {},
+        "hybrid": {"hybrid": "conv1x1"},
+        "late": {"merge": "mean-logits", "absent": "skip"},
+    }.items():
         found = get_fusion(name)
         assert isinstance(found.fusion, usbench.Fusion)
         assert (found.fusion.name, found.found.origin, found.source_hash) == (name, "built in", "")
@@ -131,7 +135,11 @@ def test_a_matrix_gives_a_setting_to_the_fusions_that_have_it(tmp_path: Path) ->
     }  # fmt: skip
     table = usbench.matrix(**words, settings={"fusion.merge": "vote"})
     configs = {cell.plan.fusion: cell.plan.config.fusion for cell in table.cells}
-    assert configs == {"early": {}, "hybrid": {"hybrid": "conv1x1"}, "late": {"merge": "vote"}}
+    assert configs == {
+        "early": {},
+        "hybrid": {"hybrid": "conv1x1"},
+        "late": {"merge": "vote", "absent": "skip"},
+    }
     with pytest.raises(UsbenchError, match="fusion early has no such setting, late fusion has"):
         usbench.matrix(**words, fusions="early", settings={"fusion.merge": "vote"})
 

@@ -16,7 +16,7 @@ from usbench.contracts.settings import TrainSettings
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
 from usbench.features.augment import light
-from usbench.runs.train import History, dice_bce, draw_epoch, fit, learning_rate
+from usbench.runs.train import History, dice_bce, draw_epoch, draw_present, fit, learning_rate
 from usbench.runtime.devices import make_fabric
 
 
@@ -220,3 +220,50 @@ def test_corrupted_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     key = "other" if damage == "foreign" else "k"
     with pytest.raises(UsbenchError, match=r"checkpoint\.pt: .*--overwrite"):
         fit(network(), slices, SETTINGS, FABRIC, 0, checkpoint=path, key=key)
+
+
+def test_modality_dropout_leaves_one_modality_of_every_slice_at_least() -> None:
+    present = draw_present(np.random.default_rng(0), 20_000, 3, 0.5)
+    assert present.any(axis=1).all()
+    # Each is left out with chance 1/2, and where all three are (1/8), one stays: 3/2 + 1/8 on average.
+    assert present.sum(axis=1).mean() == pytest.approx(1.625, abs=0.02)
+    assert present.mean(axis=0) == pytest.approx([1.625 / 3] * 3, abs=0.02)
+    assert draw_present(np.random.default_rng(0), 5, 3, 0.0).all()
+
+
+def test_modality_dropout_zeroes_images_and_tells_who_wants_to_know() -> None:
+    seen = []
+
+    class Told(nn.Module):
+        takes_present = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = network()
+
+        def forward(self, images: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+            assert present is not None
+            seen.append((images.detach().flatten(2).abs().sum(2) > 0, present))
+            return self.layers(images)
+
+    settings = dataclasses.replace(SETTINGS, epochs=2, modality_dropout=0.5)
+    slices = Slices(cases(), 2, torch.device("cpu"))
+    told, plain = Told(), network()
+    fit(told, slices, settings, FABRIC, 0)
+    assert all(torch.equal(*pair) for pair in seen)
+    assert any(not present.all() for _, present in seen)
+    # A network that does not want to know is trained on the same images.
+    fit(plain, slices, settings, FABRIC, 0)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, told.layers.state_dict()[name]), name
+
+
+def test_modality_dropout_needs_something_to_drop() -> None:
+    made = cases()
+    one = [SimpleNamespace(images=c.images[:, :1], mask=c.mask, foreground=c.foreground) for c in made]
+    settings = dataclasses.replace(SETTINGS, modality_dropout=0.3)
+    with pytest.raises(UsbenchError, match="needs two modalities"):
+        fit(nn.Conv2d(1, 2, 1), Slices(one, 2, torch.device("cpu")), settings, FABRIC, 0)
+    rows = [{"row": np.zeros((6, 2, 3), np.float16)}] * 2
+    with pytest.raises(UsbenchError, match="does not take 'present'"):
+        fit(network(), Slices(made, 2, torch.device("cpu"), rows), settings, FABRIC, 0)

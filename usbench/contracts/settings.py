@@ -65,6 +65,8 @@ class TrainSettings:
             classes allow that.
         views: Where frozen parts see each slice only once, how many augmented views of it there are.
         clip: Largest norm of the gradient, 0 for no limit.
+        modality_dropout: The chance that a modality of a training slice is left out: its image is 0, and a
+            network with `takes_present` is told. At least one modality of a slice always stays.
     """
 
     epochs: int = 300
@@ -79,3 +81,4 @@ class TrainSettings:
     mirror: bool = False
     views: int = 4
     clip: float = 0.0
+    modality_dropout: float = 0.0

@@ -128,6 +128,16 @@ class Slices:
     def __len__(self) -> int:
         return len(self.foreground)
 
+    @property
+    def modalities(self) -> int:
+        """M of the images [B, M, S, S]."""
+        return int(self._images[0].shape[1])
+
+    @property
+    def has_features(self) -> bool:
+        """Whether batches come with rows of frozen parts."""
+        return bool(self._extras)
+
     def variant(self, numbers: np.ndarray, view: np.ndarray) -> np.ndarray:
         """The numbers of slices or of their views, which is what `batches` takes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +69,16 @@ class Form:
         rows = arrays["rows"]
         return PackedRows(rows, arrays["scale"]) if self.bits == 8 and rows.dtype == np.int8 else rows
 
-    def rounded(self, rows: Tensor) -> Tensor:
-        """Computed rows [N, ...] as they would be read back from the store, but in single precision."""
+    def rounded(self, rows: Tensor, present: Sequence[int] | None = None) -> Tensor:
+        """Computed rows [N, ...] as they would be read back from the store, but in single precision.
+
+        present: the modalities (numbers, from 0) that a mean over them takes in; None for all.
+        """
         if not rows.is_floating_point():
             return rows
-        rows = self._averaged(rows.half())
+        rows = rows.half()
+        if self.mean:
+            rows = averaged(rows if present is None else rows[:, list(present)], 1)
         if self.bits == 8:
             whole, scale = _packed(rows)
             rows = (whole.float() * scale).half()

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
+from usbench.fusions.segmenter import takes_present
 
 if TYPE_CHECKING:
     from usbench.config import Config
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 class Padded(nn.Module):
     """Any network as one that takes any size: inputs padded to a multiple, logits cropped back.
 
-    The padding repeats the edge, half of it on each side.
+    The padding repeats the edge, half of it on each side. `takes_present` is that of the network.
     """
 
     def __init__(self, network: nn.Module, multiple: int) -> None:
         super().__init__()
         self.network = network
+        self.takes_present = takes_present(network)
         self.multiple = multiple
 
     def forward(self, images: Tensor, **extras: Tensor) -> Tensor:

@@ -10,8 +10,12 @@ from torch.nn import functional
 
 from usbench.errors import UsbenchError
 
+MERGES = "mean-logits, mean-probs, vote or learned"
 
-def merge_logits(logits: Tensor, merge: str, weight: Tensor | None = None) -> Tensor:
+
+def merge_logits(
+    logits: Tensor, merge: str, weight: Tensor | None = None, present: Tensor | None = None
+) -> Tensor:
     """Merge the masks of M networks.
 
     Args:
@@ -23,30 +27,45 @@ def merge_logits(logits: Tensor, merge: str, weight: Tensor | None = None) -> Te
             (yes + 1/2) / (M + 1); a tie goes to the sign of the mean logit. Counting has no gradient: that
             of the mean logit is used in its place. "learned": a weighted mean of logits.
         weight: Of "learned": [M, K], as a softmax over the modalities.
+        present: Which of the masks count, bool [B, M], at least one of each row; None for all. What is said
+            above then holds for those that count, as if there were no others.
 
     Returns:
         float32 [B, K, H, W], logits.
     """
     logits = logits.float()
+    there = None if present is None else present[:, :, None, None, None].to(logits.device)
     if merge == "mean-logits":
-        return logits.mean(dim=1)
+        return _mean(logits, there)
     if merge == "mean-probs":
-        log_yes = torch.logsumexp(functional.logsigmoid(logits), dim=1)
-        log_no = torch.logsumexp(functional.logsigmoid(-logits), dim=1)
-        return log_yes - log_no
+        yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+        if there is not None:
+            yes, no = (part.masked_fill(~there, -math.inf) for part in (yes, no))
+        return torch.logsumexp(yes, dim=1) - torch.logsumexp(no, dim=1)
     if merge == "vote":
-        networks = logits.shape[1]
-        mean = logits.mean(dim=1)
-        yes = (logits > 0).sum(dim=1)
-        count = torch.log((yes + 0.5) / (networks - yes + 0.5))
-        tie = mean.sign() * 0.5 * math.log((networks + 2) / networks)
-        voted = torch.where(2 * yes == networks, tie, count)
+        mean = _mean(logits, there)
+        said = logits > 0 if there is None else (logits > 0) & there
+        networks = logits.shape[1] if there is None else there.sum(dim=1)
+        count = said.sum(dim=1)
+        odds = torch.log((count + 0.5) / (networks - count + 0.5))
+        whole = torch.as_tensor(networks, dtype=mean.dtype, device=mean.device)
+        tie = mean.sign() * 0.5 * torch.log((whole + 2) / whole)
+        voted = torch.where(2 * count == networks, tie, odds)
         return mean + (voted - mean).detach()
     if merge == "learned":
         if weight is None:
             raise UsbenchError(
                 "merge 'learned' needs its weights; build it through usbench.fusions.networks.Late"
             )
-        share = torch.softmax(weight.float(), dim=0)
-        return (logits * share[None, :, :, None, None]).sum(dim=1)
-    raise UsbenchError(f"unknown merge '{merge}'; choose mean-logits, mean-probs, vote or learned")
+        share = weight.float()[None, :, :, None, None]
+        if there is not None:
+            share = share.masked_fill(~there, -math.inf)
+        return (logits * torch.softmax(share, dim=1)).sum(dim=1)
+    raise UsbenchError(f"unknown merge '{merge}'; choose {MERGES}")
+
+
+def _mean(logits: Tensor, there: Tensor | None) -> Tensor:
+    """The mean over M of logits [B, M, K, H, W], of those that are `there`, bool [B, M, 1, 1, 1]."""
+    if there is None:
+        return logits.mean(dim=1)
+    return logits.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1)

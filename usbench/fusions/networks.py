@@ -76,19 +76,37 @@ class _Mean(nn.Module):
 
 
 class Late(nn.Module):
-    """One whole network a modality; their masks are merged by `merge_logits`."""
+    """One whole network a modality; their masks are merged by `merge_logits`.
+
+    Attributes:
+        takes_present: Whether it is told which modalities are there; then those that are not are left out of
+            the merge (absent "skip"). With "zero" their networks see images of zeros and have their say.
+    """
 
     def __init__(
-        self, method: Method, modalities: int, classes: int, settings: dict[str, Any], merge: str
+        self,
+        method: Method,
+        modalities: int,
+        classes: int,
+        settings: dict[str, Any],
+        merge: str,
+        absent: str = "skip",
     ) -> None:
         super().__init__()
         assert method.build_network is not None
         build = method.build_network
         self.networks = nn.ModuleList(build(1, classes, **settings) for _ in range(modalities))
         self.merge = merge
+        self.takes_present = absent == "skip"
         self.weight = nn.Parameter(torch.zeros(modalities, classes)) if merge == "learned" else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """images [B, M, H, W] -> logits [B, K, H, W]."""
-        stacked = torch.stack([net(images[:, i : i + 1]) for i, net in enumerate(self.networks)], dim=1)
-        return merge_logits(stacked, self.merge, self.weight)
+    def forward(self, images: Tensor, present: Tensor | None = None) -> Tensor:
+        """images [B, M, H, W], present: bool [B, M] or None for all -> logits [B, K, H, W]."""
+        masks: list[Tensor | None] = [None] * len(self.networks)
+        for i, network in enumerate(self.networks):
+            # A mask that nothing is made of is not computed; in training every network takes its part.
+            if present is None or self.training or bool(present[:, i].any()):
+                masks[i] = network(images[:, i : i + 1])
+        made = next(mask for mask in masks if mask is not None)
+        stacked = torch.stack([torch.zeros_like(made) if mask is None else mask for mask in masks], dim=1)
+        return merge_logits(stacked, self.merge, self.weight, present)

@@ -9,15 +9,36 @@ from usbench.fusions.merge import merge_logits
 
 
 class Merged(nn.Module):
-    """A segmenter whose masks, where it gives one a modality, are merged by `merge_logits`."""
+    """A segmenter whose masks, where it gives one a modality, are merged by `merge_logits`.
 
-    def __init__(self, network: nn.Module, modalities: int, classes: int, merge: str) -> None:
+    Attributes:
+        takes_present: Whether it is told which modalities are there: where absent ones are left out of the
+            merge ("skip"), and where the segmenter itself wants to know.
+    """
+
+    def __init__(
+        self, network: nn.Module, modalities: int, classes: int, merge: str, absent: str = "skip"
+    ) -> None:
         super().__init__()
         self.network = network
         self.merge = merge
+        self.skips = absent == "skip"
+        self.passes_on = takes_present(network)
+        self.takes_present = self.skips or self.passes_on
         self.weight = nn.Parameter(torch.zeros(modalities, classes)) if merge == "learned" else None
 
-    def forward(self, images: Tensor, **extras: Tensor) -> Tensor:
-        """images [B, M, H, W] -> logits [B, K, H, W]."""
-        logits: Tensor = self.network(images, **extras)
-        return merge_logits(logits, self.merge, self.weight) if logits.ndim == 5 else logits
+    def forward(self, images: Tensor, present: Tensor | None = None, **extras: Tensor) -> Tensor:
+        """images [B, M, H, W], present: bool [B, M] or None for all -> logits [B, K, H, W]."""
+        words = {**extras, "present": present} if self.passes_on and present is not None else extras
+        logits: Tensor = self.network(images, **words)
+        used = present if self.skips else None
+        return merge_logits(logits, self.merge, self.weight, used) if logits.ndim == 5 else logits
+
+
+def takes_present(network: nn.Module) -> bool:
+    """Whether a network is told which modalities are there: it has the attribute `takes_present`, true.
+
+    Such a network is called as `network(images, present=...)`, bool [B, M], wherever a modality is absent;
+    images of absent modalities are 0. Without `present` all of them are there.
+    """
+    return bool(getattr(network, "takes_present", False))

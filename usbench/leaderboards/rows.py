@@ -126,6 +126,8 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
     named = []
     for row in rows:
         label = row.method if row.weights == "none" else f"{row.method} [{row.weights}]"
+        if dropout := row.settings.get("train.modality_dropout"):
+            label += f", modality dropout {dropout:g}"
         if row.entry is not None:
             label = f"{row.entry.name}: {label}"
         named.append(replace(row, label=label))

@@ -10,6 +10,7 @@ from typing import Any
 from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.leaderboards.compare import FusionEffect, Tests, compare
 from usbench.leaderboards.rows import Row, differences, make_rows
+from usbench.results.digests import OF_ROWS, without_later
 from usbench.results.usable import Run, table_key
 
 __all__ = ["Row", "Table", "make_tables"]
@@ -117,7 +118,9 @@ def _titles(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         if data["data"]["limit"] is not None:
             name += f", limit {data['data']['limit']}"
         names.append(name)
-        flat = {f"{part}.{key}": v for part in ("data", "train") for key, v in data["config"][part].items()}
+        config = without_later(data["config"], data["cell"]["fusion"])
+        shared = {f"{part}.{key}": v for part in ("data", "train") for key, v in config[part].items()}
+        flat = {name: value for name, value in shared.items() if name not in OF_ROWS}
         flat["protocol version"] = str(data.get("protocol_version", 2))
         flat["modalities"] = "+".join(data["task"]["modalities"])
         flat["classes"] = "+".join(data["task"]["classes"])

@@ -28,10 +28,11 @@ DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
             "mirror": False,
             "views": 4,
             "clip": 0.0,
+            "modality_dropout": 0.0,
         },
         "fusion.early": {},
         "fusion.hybrid": {"hybrid": "conv1x1"},
-        "fusion.late": {"merge": "mean-logits"},
+        "fusion.late": {"merge": "mean-logits", "absent": "skip"},
     }
 }
 """By version of the protocol, the value of each setting that a digest leaves out.
@@ -41,8 +42,39 @@ it came. Where the default of a setting changes later, the value here stays: old
 """
 
 
-LATER: frozenset[str] = frozenset()
+LATER: frozenset[str] = frozenset({"train.modality_dropout", "fusion.absent"})
 """Settings, as "section.key", newer than some results of the newest version, which lack them."""
+
+OF_ROWS: frozenset[str] = frozenset({"train.modality_dropout"})
+"""Settings of the data or of training that two rows of a table need not share.
+
+They are what a table compares, as the settings of a method are: part of a cell's key and of a row's name, and
+not of the protocol.
+"""
+
+
+def without_later(config: Mapping[str, Any], fusion: str) -> dict[str, dict[str, Any]]:
+    """The settings of a result without those of `LATER` that do what was done before they came.
+
+    So an older result and a newer one of the same cell say the same.
+
+    Args:
+        config: As in result.json.
+        fusion: The name of its fusion.
+
+    Returns:
+        The sections of `config`.
+    """
+    usual = DEFAULTS[PROTOCOL_VERSION]
+
+    def as_before(part: str, key: str, value: Any) -> bool:
+        defaults = usual.get(f"fusion.{fusion}" if part == "fusion" else part, {})
+        return f"{part}.{key}" in LATER and key in defaults and bool(value == defaults[key])
+
+    return {
+        part: {key: value for key, value in section.items() if not as_before(part, key, value)}
+        for part, section in config.items()
+    }
 
 
 def differing(settings: Mapping[str, Any], section: str, version: int) -> dict[str, Any]:
@@ -63,6 +95,11 @@ def differing(settings: Mapping[str, Any], section: str, version: int) -> dict[s
 def _digested(config: Mapping[str, Any], section: str, version: int) -> Any:
     # Version 2 took whole sections.
     return config[section] if version < 3 else differing(config[section], section, version)
+
+
+def _shared(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """The settings of a section without those that are of rows."""
+    return {key: value for key, value in settings.items() if f"{section}.{key}" not in OF_ROWS}
 
 
 def protocol_of(
@@ -102,7 +139,7 @@ def protocol_of(
         "modalities": modalities,
         "classes": classes,
         "data": _digested(config, "data", version),
-        "train": _digested(config, "train", version),
+        "train": _shared(_digested(config, "train", version), "train"),
         "split": split_digest,
         "limit": limit,
         "precision": precision,

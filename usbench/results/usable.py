@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from usbench.errors import UsbenchError
+from usbench.results.digests import OF_ROWS, without_later
 from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
 from usbench.scores.registry import all_scores
@@ -85,7 +86,9 @@ def collect(runs_dir: Path) -> tuple[list[Run], list[LeftOut]]:
 def settings(data: dict[str, Any]) -> dict[str, Any]:
     """What makes a row of its own besides method and fusion: settings, code, version, devices."""
     method = data["method"]
-    flat = {f"{part}.{name}": v for part in ("method", "fusion") for name, v in data["config"][part].items()}
+    config = without_later(data["config"], data["cell"]["fusion"])
+    flat = {f"{part}.{name}": v for part in ("method", "fusion") for name, v in config[part].items()}
+    flat |= {f"train.{name}": v for name, v in config["train"].items() if f"train.{name}" in OF_ROWS}
     # Built-in code changes with its own hash; the version of usbench around it does not count.
     flat["version"] = "" if method["origin"] == "built in" else str(method["version"])
     flat["code"] = str(method["source_hash"])[:10]

@@ -195,6 +195,7 @@ def _ahead(cells: Sequence[Cell], device: str) -> Ahead | None:
 
     from usbench.features.estimate import Ahead
     from usbench.features.store import FeatureStore
+    from usbench.runs.frozen import features_of
 
     ahead, known = Ahead(), dict[Any, FeatureStore]()
     where = torch.device(device)
@@ -202,10 +203,11 @@ def _ahead(cells: Sequence[Cell], device: str) -> Ahead | None:
         if cell.method.features is None:
             continue
         settings = tuple(sorted(cell.config.method.items(), key=lambda pair: pair[0]))
-        key = (cell.method.name, cell.fusion, str(settings), id(cell.store), cell.task)
+        dropout = bool(cell.config.train.modality_dropout)
+        key = (cell.method.name, cell.fusion, str(settings), id(cell.store), cell.task, dropout)
         if key not in known:
             known[key] = FeatureStore(
-                cell.method.features(cell.task, where, **cell.config.method),
+                features_of(cell.method, cell.task, cell.config, where),
                 cell.source_hash,
                 cell.task,
                 cell.store,

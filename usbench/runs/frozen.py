@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,7 @@ from usbench.features.store import CaseFeatures, FeatureStore, fresh_rows
 if TYPE_CHECKING:
     from usbench.config import Config
     from usbench.contracts.data import Task
-    from usbench.contracts.method import Method
+    from usbench.contracts.method import Feature, Method
     from usbench.datasets.batches import View
     from usbench.datasets.store import Store
     from usbench.runs.cell import Cell
@@ -78,7 +78,7 @@ def frozen_features(
     """
     if method.features is None:
         return Frozen()
-    features = method.features(task, device, **config.method)
+    features = features_of(method, task, config, device)
     stored = FeatureStore(features, source_hash, task, store, device, cache_gb, fusion)
     settings = config.train
     views = settings.views if train and settings.augment == "light" else 0
@@ -89,6 +89,19 @@ def frozen_features(
         for remark in f.remarks([case.notes[f.name] for case in found.cases.values()])
     ]
     return Frozen(found.cases, fresh_rows(features, fusion), found.views, remarks)
+
+
+def features_of(method: Method, task: Task, config: Config, device: torch.device) -> list[Feature]:
+    """The features of a method as a run uses them.
+
+    A run that leaves out modalities needs the rows of every modality, even where a network takes no more than
+    their mean.
+    """
+    assert method.features is not None
+    features = list(method.features(task, device, **config.method))
+    if config.train.modality_dropout:
+        features = [replace(feature, mean_under=()) for feature in features]
+    return features
 
 
 def frozen_of(cell: Cell, device: torch.device, cache_gb: float) -> Frozen:

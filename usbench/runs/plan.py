@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.config import DEFAULT_FOLDS, Config, make_config, read_config_file
 from usbench.contracts.data import Task
+from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
 from usbench.runtime.devices import choose_device
@@ -126,7 +127,15 @@ def read_settings(request: Request) -> dict[str, Any]:
     Raises:
         UsbenchError: where the file cannot be read or holds no settings.
     """
-    return {**(read_config_file(request.config) if request.config else {}), **request.settings}
+    given = {**(read_config_file(request.config) if request.config else {}), **request.settings}
+    return {_short(key): value for key, value in given.items()}
+
+
+def _short(key: str) -> str:
+    """A setting of a fusion under its usual name: "fusion.late.absent" is "fusion.absent"."""
+    section, _, rest = key.partition(".")
+    of, _, inner = rest.partition(".")
+    return f"fusion.{inner}" if section == "fusion" and of in PROTOCOLS and inner else key
 
 
 def find_task_data(task: Task, request: Request) -> TaskData:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from usbench.errors import UsbenchError
 from usbench.features.augment import light
+from usbench.fusions.segmenter import takes_present
 from usbench.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -122,6 +123,25 @@ def draw_epoch(
     return list(np.array_split(order, groups))
 
 
+def draw_present(random: np.random.Generator, count: int, modalities: int, dropout: float) -> np.ndarray:
+    """Which modalities of the slices of a batch stay: each is left out by chance, but never all of a slice.
+
+    Args:
+        random: Where the draws come from; a batch takes as many whatever comes of them.
+        count: Number of slices, N.
+        modalities: M.
+        dropout: The chance of each modality to be left out, from 0 to below 1.
+
+    Returns:
+        bool [N, M]. Where chance leaves out all, one of them, drawn evenly, stays.
+    """
+    present = random.random((count, modalities)) >= dropout
+    kept = random.integers(modalities, size=count)
+    alone = ~present.any(axis=1)
+    present[alone, kept[alone]] = True
+    return present
+
+
 def learning_rate(settings: TrainSettings, epoch: int) -> float:
     """The polynomial schedule: lr * (1 - epoch / epochs) ** power, epochs counted from 0."""
     return float(settings.lr * (1 - epoch / settings.epochs) ** settings.poly_power)
@@ -170,6 +190,8 @@ def fit(
     if not trainable:
         raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
     optimizer = torch.optim.Adam(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    if settings.modality_dropout:
+        _require_droppable(slices, network)
     history = History()
     if checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, key, network, optimizer)
@@ -177,7 +199,8 @@ def fit(
     if on_training is not None:
         on_training(history)
     while history.epochs < settings.epochs and history.stale < settings.patience:
-        history.rows.append(_epoch(model, adam, slices, settings, fabric, seed, history.epochs))
+        epoch = history.epochs
+        history.rows.append(_epoch(model, network, adam, slices, settings, fabric, seed, epoch))
         loss = history.rows[-1]["loss"]
         history.stale = 0 if loss < history.best else history.stale + 1
         history.best = min(loss, history.best)
@@ -188,8 +211,28 @@ def fit(
     return history
 
 
+def _require_droppable(slices: Slices, network: nn.Module) -> None:
+    """Raise `UsbenchError` where leaving out modalities would change nothing, or not what it should."""
+    if slices.modalities < 2:
+        raise UsbenchError(
+            "train.modality_dropout needs two modalities at least, this run has one; leave the setting out"
+        )
+    if slices.has_features and not takes_present(network):
+        raise UsbenchError(
+            "train.modality_dropout: the frozen parts of this method have seen every modality, and its "
+            "network does not take 'present'; leave the setting out"
+        )
+
+
 def _epoch(
-    model: Any, optimizer: Any, slices: Slices, settings: TrainSettings, fabric: Fabric, seed: int, epoch: int
+    model: Any,
+    network: nn.Module,
+    optimizer: Any,
+    slices: Slices,
+    settings: TrainSettings,
+    fabric: Fabric,
+    seed: int,
+    epoch: int,
 ) -> dict[str, float]:
     start = time.perf_counter()
     rate = learning_rate(settings, epoch)
@@ -205,6 +248,7 @@ def _epoch(
             slices.variant(group, random.integers(slices.views + 1, size=len(group))) for group in groups
         ]
     shares = [np.array_split(group, fabric.world_size) for group in groups]
+    absences = np.random.default_rng([seed, epoch, 2])
     model.train()
     total = torch.zeros(3, device=fabric.device)
     for share, (images, target, extras) in zip(
@@ -214,6 +258,13 @@ def _epoch(
             first = sum(len(part) for part in share[: fabric.global_rank])
             total_slices = sum(len(part) for part in share)
             images, target = light(images, target, draws, first, total_slices, settings.mirror)
+        if settings.modality_dropout:
+            first = sum(len(part) for part in share[: fabric.global_rank])
+            drawn = draw_present(absences, sum(map(len, share)), images.shape[1], settings.modality_dropout)
+            present = torch.from_numpy(drawn[first : first + len(images)]).to(images.device)
+            images = images * present[:, :, None, None]
+            if takes_present(network):
+                extras = {**extras, "present": present}
         optimizer.zero_grad(set_to_none=True)
         logits = model(images, **extras)
         if logits.shape != target.shape:

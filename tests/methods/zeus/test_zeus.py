@@ -16,6 +16,7 @@ from usbench.config import make_config
 from usbench.errors import UsbenchError
 from usbench.features.rows import Form, form_of
 from usbench.fusions.registry import get_fusion
+from usbench.fusions.segmenter import Merged
 from usbench.methods.catalogue import cost
 from usbench.methods.zeus.ablation import ablation
 from usbench.methods.zeus.model import METHOD, Zeus, build, features
@@ -152,6 +153,25 @@ def test_hybrid_is_the_same_with_the_stored_mean() -> None:
         before = network(images, embedding=every, instruction=given["instruction"])
         after = network(images, embedding=mean, instruction=given["instruction"])
     assert (before - after).norm() / before.norm() < 2e-3
+
+
+@pytest.mark.parametrize("fusion", ["hybrid", "late"])
+def test_absent_modalities_have_no_say(fusion: str) -> None:
+    """Whatever the rows of absent modalities hold, and whichever slices share a batch."""
+    network = build(mock_task(3, 2), fusion, **{**METHOD.settings, "size": 32}).eval()
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    given = rows(images, 2)
+    present = torch.tensor([[True, False, True], [True, True, True], [False, True, False]])
+    broken = {name: value.clone() for name, value in given.items()}
+    for value in broken.values():
+        value[~present] = 1e3
+    merged = Merged(network, 3, 2, "mean-logits")
+    with torch.no_grad():
+        found = merged(images, present=present, **given)
+        assert torch.equal(merged(images, present=present, **broken), found)
+        torch.testing.assert_close(found[1], merged(images, **given)[1], rtol=1e-4, atol=1e-4)
+        alone = merged(images[:1], present=present[:1], **{n: v[:1] for n, v in given.items()})
+    torch.testing.assert_close(found[:1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_which_features_zeus_stores_in_which_form() -> None:

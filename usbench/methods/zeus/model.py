@@ -56,9 +56,15 @@ class Zeus(nn.Module):
         fusion: "hybrid" or "late".
         parts: The settings, resolved.
 
+    Attributes:
+        takes_present: It is told which modalities a slice has. Hybrid fusion then takes the mean and the
+            instructions of these alone; late fusion leaves that to the merge.
+
     Raises:
         UsbenchError: For weights that are absent, damaged or do not fit.
     """
+
+    takes_present = True
 
     def __init__(self, task: Task, fusion: str, parts: Parts) -> None:
         super().__init__()
@@ -166,6 +172,7 @@ class Zeus(nn.Module):
         embedding: Tensor,
         instruction: Tensor | None = None,
         vision: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> Tensor:
         """Segment a batch of slices.
 
@@ -175,6 +182,8 @@ class Zeus(nn.Module):
                 h, w].
             instruction: Rows [B, M, K, width of the text encoder], where instructions are texts.
             vision: Rows [B, M, T, width of the vision encoder], where instructions are embeddings.
+            present: Which modalities each slice has, bool [B, M]; None for all. Rows that come as a mean are
+                that of the modalities which are there.
 
         Returns:
             Logits [B, K, H, W] under hybrid fusion; under late fusion those of every modality, [B, M, K, H,
@@ -189,7 +198,7 @@ class Zeus(nn.Module):
                 decoder(embedding[:, m], prompts[m].unsqueeze(2)) for m, decoder in enumerate(self.decoders)
             ]
         else:
-            masks = [self.decoders[0](embedding.mean(dim=1), torch.stack(prompts, dim=2))]
+            masks = [self._hybrid(embedding, torch.stack(prompts, dim=2), present)]
         size = images.shape[-2:]
         resized = [
             functional.interpolate(m.float(), size, mode="bilinear", align_corners=False)
@@ -198,6 +207,25 @@ class Zeus(nn.Module):
             for m in masks
         ]
         return torch.stack(resized, dim=1) if self.fusion == "late" else resized[0]
+
+    def _hybrid(self, embedding: Tensor, prompts: Tensor, present: Tensor | None) -> Tensor:
+        """The masks [B, K, h, w] of one decoder: embeddings [B, M or 1, ...], prompts [B, K, M, 256]."""
+        decoder = self.decoders[0]
+        if present is None:
+            logits: Tensor = decoder(embedding.mean(dim=1), prompts)
+            return logits
+        # Slices with the same modalities go through the decoder together: a prompt that is not there is not
+        # the same as one of zeros.
+        masks: Tensor | None = None
+        for there in torch.unique(present, dim=0):
+            rows = (present == there).all(dim=1).nonzero()[:, 0]
+            some = embedding[rows] if embedding.shape[1] == 1 else embedding[rows][:, there]
+            part = decoder(some.mean(dim=1), prompts[rows][:, :, there])
+            if masks is None:
+                masks = part.new_zeros((len(present), *part.shape[1:]))
+            masks = masks.index_copy(0, rows, part.to(masks.dtype))
+        assert masks is not None
+        return masks
 
 
 def build(task: Task, fusion: str, **settings: Any) -> nn.Module:
