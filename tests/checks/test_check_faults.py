@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from kit.faulty_methods import DECLARES_LATE, FAULTS, LAST, Dropping, method_of
 from kit.sound_network import Sound
+from kit.told_networks import Told
 from torch import nn
 
 from usbench.checks.outcome import Verdict
@@ -47,12 +48,14 @@ def test_fault_is_found_by_its_check_alone(network: type[nn.Module], folder: Pat
     assert verdict.remedy
 
 
-@pytest.mark.parametrize("network", [Sound, Dropping], ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", [Sound, Dropping, Told], ids=lambda network: network.__name__)
 def test_sound_network_passes_all(network: type[nn.Module], folder: Path) -> None:
     found = verdicts(method_of(network), folder)
     assert [v.check for v in found] == [c.name for c in CHECKS]
     states = {v.check: v.state for v in found}
-    expected = dict.fromkeys(states, "pass") | ({"frozen": "n/a"} if network is Sound else {})
+    expected = dict.fromkeys(states, "pass")
+    expected |= {} if network is Dropping else {"frozen": "n/a"}
+    expected |= {} if network is Told else {"present": "n/a"}
     assert states == expected, [v for v in found if v.state == "fail"]
 
 
@@ -61,7 +64,7 @@ def test_a_check_alone_says_what_it_says_among_the_others(one: Check, folder: Pa
     """None relies on what an earlier one left behind, such as numbers drawn."""
     subject = Subject(method_of(Dropping), "early", folder, overfit_steps=200, overfit_lr=1e-2)
     found = run_check(one, subject)
-    assert found.state == "pass", found.reason
+    assert found.state == ("n/a" if one.name == "present" else "pass"), found.reason
 
 
 def test_declared_fusion_that_does_not_build(folder: Path) -> None:

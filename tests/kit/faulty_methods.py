@@ -26,6 +26,7 @@ from kit.faulty_training import (
     TwoClasses,
 )
 from kit.sound_network import Sound
+from kit.told_networks import NothingOfOne, OtherWhenTold, SharesPresence
 from usbench import Method
 
 
@@ -245,6 +246,9 @@ FAULTS: dict[type[nn.Module], str] = {
     IgnoresSecond: "modalities",
     DeadBranch: "gradients",
     Multiplied: "gradients",
+    OtherWhenTold: "present",
+    SharesPresence: "present",
+    NothingOfOne: "present",
     Remembers: "state",
     Counts: "state",
     AsksForTarget: "mask",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from usbench.checks import keeping, learning, outputs, peeking, repeating
+from usbench.checks import keeping, learning, outputs, peeking, repeating, telling
 from usbench.checks.outcome import Outcome, Verdict, failed, not_applicable
 from usbench.checks.subject import Subject
 from usbench.errors import UsbenchError, unknown
@@ -113,6 +113,12 @@ CHECKS = (
         "no batch norm after global pooling: use group or layer norm there",
     ),
     Check("modalities", learning.modalities, "let every modality reach the decoder", _REPEATS),
+    Check(
+        "present",
+        telling.present,
+        "take present=None as all; leave out what is absent, slice by slice; or drop takes_present",
+        _REPEATS,
+    ),
     Check(
         "mask",
         peeking.mask,
