@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from usbench.datasets.phantom import make_phantom, phantom_root
+from usbench.datasets.phantom import make_phantom, phantom_root, scanner_of, tissues
+from usbench.datasets.phantom.msd import brain_signals
+from usbench.datasets.phantom.scanner import FIRST, SECOND
+from usbench.datasets.readers.layouts import open_reader
+from usbench.datasets.resolve import find_data
 from usbench.datasets.tasks import get_task
 from usbench.errors import UsbenchError
 
@@ -257,6 +261,74 @@ def test_errors_name_the_remedy(tmp_path):
         phantom_root(replace(get_task("chaos"), name="mine", phantom=None))
     with pytest.raises(UsbenchError, match="cannot have 99 cases; ask for 1 to 20"):
         make_phantom(get_task("chaos"), tmp_path / "x", 99)
+
+
+# --- the second scanner -----------------------------------------------------------------------------
+
+
+def test_second_scanner_has_patients_that_the_first_has_not_and_says_so(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("USBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("usbench.datasets.phantom.CASES", 2)
+    task = get_task("msd-prostate")
+    found = find_data(task, mode="phantom", scanner=2)
+    assert found.kind == "phantom"
+    assert "its phantom of scanner 2" in found.notice
+    assert found.root.name.startswith("msd-prostate-scanner2-")
+    assert tuple(open_reader(task, found.root).case_ids()) == task.phantom.case_ids[2:4]
+    assert scanner_of(task, task.phantom.case_ids[2:4]) == 2
+    assert scanner_of(task, task.phantom.case_ids[:2]) == scanner_of(task, ["nobody"]) == 1
+    with pytest.raises(UsbenchError, match="has scanner 1 and 2, not 3; choose"):
+        make_phantom(task, tmp_path / "x", 1, scanner=3)
+    with pytest.raises(UsbenchError, match="has scanner 1 alone, not 2"):
+        phantom_root(replace(task, phantom=replace(task.phantom, second_scanner=None)), 2)
+    (tmp_path / "real").mkdir()
+    make_phantom(task, tmp_path / "own", 2, scanner=2)
+    (tmp_path / "own/Task05_Prostate/dataset.json").write_text(
+        (tmp_path / "own/Task05_Prostate/dataset.json").read_text().replace("usbench phantom", "a hospital")
+    )
+    with pytest.raises(UsbenchError, match="--scanner 2 is for phantoms"):
+        find_data(task, tmp_path / "own", scanner=2)
+    done = command("data", "phantom", "msd-prostate", tmp_path / "z", "--scanner", "3")
+    assert done.returncode == 1
+    assert "--scanner 3 is out of range; choose from 1 to 2" in done.stderr
+
+
+@pytest.mark.parametrize("name", list(FOLDERS))
+def test_second_scanner_sees_the_same_patient_otherwise(name, tmp_path):
+    """One patient in both scanners: the same mask, and contrasts that follow from the other timing."""
+    task = get_task(name)
+    for scanner, write in ((1, task.phantom.write_case), (2, task.phantom.second_scanner)):
+        folder = tmp_path / str(scanner) / task.folder
+        folder.mkdir(parents=True)
+        write(folder, task.phantom.case_ids[0], 0, 0)
+        task.phantom.write_index(folder, task.phantom.case_ids[:1])
+    one, two = (open_reader(task, tmp_path / n).read(task.phantom.case_ids[0]) for n in ("1", "2"))
+    np.testing.assert_array_equal(one.mask, two.mask)
+    np.testing.assert_allclose(one.affine, two.affine)
+    for name_of, first, second in zip(task.modality_names, one.images, two.images, strict=True):
+        inside = one.mask > 0
+        alike = np.corrcoef(first[first > 0], second[first > 0])[0, 1]
+        assert alike < 0.99, f"{name_of} is the same scan"
+        assert alike > 0.3, f"{name_of} shows another patient"
+        assert second[inside].std() > 0
+
+
+def test_second_scanner_s_timing_by_hand():
+    """Oedema against white matter on FLAIR: exp(-140/T2) in place of exp(-110/T2), and another recovery."""
+    oedema, white = tissues.OEDEMA, tissues.WHITE
+
+    def flair(tissue, tr, te):
+        ti = 4300 * (np.log(2) - np.log1p(np.exp(-tr / 4300)))
+        return (
+            tissue.pd * (1 - 2 * np.exp(-ti / tissue.t1) + np.exp(-tr / tissue.t1)) * np.exp(-te / tissue.t2)
+        )
+
+    for scanner, tr, te in ((FIRST, 9000, 110), (SECOND, 7000, 140)):
+        ratio = brain_signals(oedema, 0.0, scanner)[0] / brain_signals(white, 0.0, scanner)[0]
+        assert ratio == pytest.approx(flair(oedema, tr, te) / flair(white, tr, te), rel=1e-6)
+    # 0.6 times the agent: less of its shortening of T1, so the rim is darker on t1gd.
+    lit = [brain_signals(tissues.TUMOUR, 0.3, replace(FIRST, uptake=share))[2] for share in (1.0, 0.6)]
+    assert lit[0] > lit[1]
 
 
 # --- fusion pays ------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def write(folder: Path, case_ids: tuple[str, ...], reference: str = "Radboud") -
 def quick_phantom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("USBENCH_DATA", raising=False)
     root = tmp_path / "phantom"
-    monkeypatch.setattr(phantom, "phantom_root", lambda task: root)
+    monkeypatch.setattr(phantom, "phantom_root", lambda task, scanner=1: root)
     return root
 
 

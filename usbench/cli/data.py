@@ -141,14 +141,16 @@ def prepare_task(request: Request, workers: int | None, overwrite: bool, verify:
     _name_older_stores()
 
 
-def write_phantom(task: str, folder: Path, cases: int, seed: int, plugins: Sequence[Path] = ()) -> None:
+def write_phantom(
+    task: str, folder: Path, cases: int, seed: int, plugins: Sequence[Path] = (), scanner: int = 1
+) -> None:
     """Write digital patients into a folder that is empty or not there yet."""
     from usbench.datasets.phantom import make_phantom
     from usbench.datasets.tasks import get_task
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsbenchError(f"{folder}: is not an empty folder; name a new one")
-    make_phantom(get_task(task, plugins), folder, cases, seed)
+    make_phantom(get_task(task, plugins), folder, cases, seed, scanner)
     click.echo(f"{cases} digital patients written to {folder}; use them with --data-dir {folder}")
 
 
@@ -214,8 +216,11 @@ def data_prepare(workers: int | None, overwrite: bool, verify: bool, **options: 
     "--cases", default=10, show_default=True, type=click.IntRange(min=1), help="Number of patients."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed; the same seed makes the same patients.")
+@some_options("scanner")
 @plugin_option
 @debug_option
-def data_phantom(task: str, folder: Path, cases: int, seed: int, plugins: tuple[Path, ...]) -> None:
+def data_phantom(
+    task: str, folder: Path, cases: int, seed: int, scanner: str, plugins: tuple[Path, ...]
+) -> None:
     """Write digital patients to FOLDER in the layout of the task's real data."""
-    write_phantom(task, folder, cases, seed, plugins)
+    write_phantom(task, folder, cases, seed, plugins, int(scanner))

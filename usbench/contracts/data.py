@@ -255,11 +255,14 @@ class Phantom:
         write_case: `(folder of the cases, case id, seed, index)` writes the files of one patient. The same
             seed and index write the same files, whatever the others are.
         write_index: `(folder of the cases, case ids)` writes what lists them, where the layout has that.
+        second_scanner: as `write_case`, with another scanner: so networks can be tried on scans that are not
+            like those which they were trained on. None where there is none.
     """
 
     case_ids: tuple[str, ...]
     write_case: Callable[[Path, str, int, int], None]
     write_index: Callable[[Path, Sequence[str]], None] = _no_index
+    second_scanner: Callable[[Path, str, int, int], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,13 @@ class Request(Options):
         "auto: real data where it is found, else the phantom. real: absence is an error. phantom: always.",
         choices=DATA_MODES,
     )
+    scanner: int = option(
+        1,
+        "Which scanner a phantom is of: 1, or 2 for other patients, another coil, more noise, other timing.",
+        kind="whole",
+        least=1,
+        most=2,
+    )
     modalities: tuple[str, ...] | None = option(None, "Use only these, comma-separated.", kind="names")
     merge_labels: str | None = option(
         None, "Merge all labels into one foreground of this name.", metavar="NAME"

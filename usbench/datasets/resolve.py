@@ -52,6 +52,7 @@ def find_data(
     data_dir: Path | None = None,
     mode: Literal["auto", "real", "phantom"] = "auto",
     task_dir: Path | None = None,
+    scanner: int = 1,
 ) -> TaskData:
     """The data of a task: in a folder of the user's, below the folder of the data sets, or its phantom.
 
@@ -61,12 +62,20 @@ def find_data(
         mode: "auto" takes real data where it is and else the phantom, "real" never takes the phantom,
             "phantom" takes nothing else.
         task_dir: the folder of the cases itself.
+        scanner: of the phantom; real data has no choice of scanners.
 
     Raises:
         UsbenchError: with the command that downloads the data, for an explicit `data_dir` or `task_dir`
             without the task's data, in mode "real" for its absence, and for a task without a phantom where
             one is needed.
     """
+    found = _find(task, data_dir, mode, task_dir, scanner)
+    if scanner != 1 and found.kind != "phantom":
+        raise UsbenchError(f"{found.root}: --scanner {scanner} is for phantoms, this is data; leave it out")
+    return found
+
+
+def _find(task: Task, data_dir: Path | None, mode: str, task_dir: Path | None, scanner: int) -> TaskData:
     from usbench.datasets.readers.layouts import locate
 
     if mode not in DATA_MODES:
@@ -77,13 +86,13 @@ def find_data(
         # The file names its folder; that of other data sets has nothing to do with it.
         return _described(task, task.files.folder, mode)
     if mode == "phantom":
-        return _phantom(task, "as asked")
+        return _phantom(task, "as asked", scanner)
     folder = data_folder(data_dir)
     if folder is None:
         if mode == "real":
             where = f"give --data-dir DIR or set {ENVIRONMENT}"
             raise UsbenchError(f"{task.name}: no data folder given; {where}{_fetch(task)}")
-        return _phantom(task, f"no data folder given (--data-dir or {ENVIRONMENT})")
+        return _phantom(task, f"no data folder given (--data-dir or {ENVIRONMENT})", scanner)
     origin = "--data-dir" if data_dir is not None else ENVIRONMENT
     if not folder.is_dir():
         raise UsbenchError(f"{folder}: there is no such folder ({origin}); check it{_fetch(task, folder)}")
@@ -93,7 +102,7 @@ def find_data(
                 f"{folder}: no data of task {task.name} ({origin}); give the folder that holds "
                 f"{task.folder}{_fetch(task, folder)}"
             )
-        return _phantom(task, f"no data of it in {folder} ({ENVIRONMENT})")
+        return _phantom(task, f"no data of it in {folder} ({ENVIRONMENT})", scanner)
     return _on_disk(task, folder, mode)
 
 
@@ -131,7 +140,7 @@ def _on_disk(task: Task, folder: Path, mode: str) -> TaskData:
     return TaskData("sample", folder, notice)
 
 
-def _phantom(task: Task, why: str) -> TaskData:
+def _phantom(task: Task, why: str, scanner: int) -> TaskData:
     from usbench.datasets.phantom import phantom_root
 
     if task.phantom is None:
@@ -140,8 +149,9 @@ def _phantom(task: Task, why: str) -> TaskData:
             f"{task.name}: {why}, and {which} has no phantom; "
             f"give the folder of its data with --data-dir{_fetch(task)}"
         )
-    notice = f"{task.name}: {why}, using its phantom: scores say nothing about real patients"
-    return TaskData("phantom", phantom_root(task), notice)
+    which = "its phantom" if scanner == 1 else f"its phantom of scanner {scanner}"
+    notice = f"{task.name}: {why}, using {which}: scores say nothing about real patients"
+    return TaskData("phantom", phantom_root(task, scanner), notice)
 
 
 def _fetch(task: Task, folder: Path | None = None) -> str:

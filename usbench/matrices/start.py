@@ -84,6 +84,7 @@ def matrix(
     task_dirs: Sequence[str | Path] = (),
     data_dir: str | Path | None = None,
     data: str = "auto",
+    scanner: int = 1,
     modalities: Sequence[str] | None = None,
     merge_labels: str | None = None,
     folds: str | Sequence[int] | None = None,
@@ -118,6 +119,7 @@ def matrix(
         task_dirs: folders in the layout of the Medical Segmentation Decathlon.
         data_dir: as for `usbench.run`, and so are the options from here to `yes`.
         data: "auto", "real" or "phantom".
+        scanner: of phantoms: 1, or 2 for other patients in another scanner.
         modalities: a subset, by name.
         merge_labels: makes one foreground class of that name out of all.
         folds: "all", "0,2" or numbers.

@@ -142,7 +142,7 @@ def find_task_data(task: Task, request: Request) -> TaskData:
     """Where the task's data is, see `usbench.datasets.resolve.find_data`."""
     from usbench.datasets.resolve import find_data
 
-    return find_data(task, request.data_dir, request.data, request.task_dir)
+    return find_data(task, request.data_dir, request.data, request.task_dir, request.scanner)
 
 
 def plan_of(

@@ -28,6 +28,7 @@ def run(
     task_dir: str | Path | None = None,
     data_dir: str | Path | None = None,
     data: str = "auto",
+    scanner: int = 1,
     modalities: Sequence[str] | None = None,
     merge_labels: str | None = None,
     folds: str | Sequence[int] | None = None,
@@ -61,6 +62,7 @@ def run(
         task_dir: a folder in the layout of the Medical Segmentation Decathlon.
         data_dir: the folder that holds the data sets; by default what USBENCH_DATA names.
         data: "real" (absence is an error), "phantom", or "auto" (real data where it is, else the phantom).
+        scanner: of a phantom: 1, or 2 for other patients in another scanner.
         modalities: a subset, by name.
         merge_labels: makes one foreground class of that name out of all.
         folds: "all", "0,2" or numbers; by default what the preset says.

@@ -283,7 +283,8 @@ def _located(
         )
     if task.found is not None and said.get("words") != task.words:
         raise refused(path, f"{one.folder}: its words for prompts are not those of the task", "not accepted")
-    task_data = _task_data(path, task, kind, data_dir, folder)
+    cases = (*one.data["split"]["train"], *one.data["split"]["test"])
+    task_data = _task_data(path, task, kind, data_dir, folder, cases)
     if task_data.kind != kind:
         raise refused(
             path,
@@ -303,8 +304,14 @@ def _task_of_own(given: str | Path) -> tuple[Task, Path]:
 
 
 def _task_data(
-    path: Path, task: Task, kind: str, data_dir: str | Path | None, folder: Path | None
+    path: Path,
+    task: Task,
+    kind: str,
+    data_dir: str | Path | None,
+    folder: Path | None,
+    cases: Sequence[str],
 ) -> TaskData:
+    from usbench.datasets.phantom import scanner_of
     from usbench.datasets.readers.layouts import locate
     from usbench.datasets.resolve import data_folder, find_data
 
@@ -320,7 +327,7 @@ def _task_data(
         found = find_data(task, directory, "auto")
         if found.kind == "phantom":
             return found
-    return find_data(task, None, "phantom")
+    return find_data(task, None, "phantom", scanner=scanner_of(task, cases))
 
 
 def _check_data(path: Path, one: Submitted, reference: _Reference) -> list[str]:

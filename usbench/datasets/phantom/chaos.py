@@ -12,26 +12,31 @@ from usbench.datasets.phantom import signal
 from usbench.datasets.phantom.abdomen import Abdomen
 from usbench.datasets.phantom.fields import Array, Grid, Waves, rotation
 from usbench.datasets.phantom.layers import picture
+from usbench.datasets.phantom.scanner import FIRST, SECOND, Scanner
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.uid import UID
 
 GREY_VALUES = np.array([0, 63, 126, 189, 252], np.uint8)
-T2_ECHO_MS = 70.0
 CLASSES = 4
 
 
-def write_case(folder: Path, case_id: str, seed: int, index: int) -> None:
+def write_case(folder: Path, case_id: str, seed: int, index: int, scanner: Scanner = FIRST) -> None:
     """Write the folder of patient `case_id` into `folder`, which is `Train_Sets/MR`."""
     folder = folder / case_id
     rng = np.random.default_rng([seed, 101, index])
     patient = Abdomen(rng)
     dual, spir = _grids(rng)
-    in_phase, out_phase, mask = scan_dual(patient, dual, rng)
-    _write_dual(folder, case_id, seed, dual, in_phase, out_phase, mask)
-    t2, mask = scan_spir(patient, spir, rng)
-    _write_spir(folder, case_id, seed, spir, t2, mask)
+    in_phase, out_phase, mask = scan_dual(patient, dual, rng, scanner)
+    _write_dual(folder, case_id, seed, dual, in_phase, out_phase, mask, scanner)
+    t2, mask = scan_spir(patient, spir, rng, scanner)
+    _write_spir(folder, case_id, seed, spir, t2, mask, scanner)
+
+
+def write_case_again(folder: Path, case_id: str, seed: int, index: int) -> None:
+    """`write_case` with the second scanner."""
+    write_case(folder, case_id, seed, index, SECOND)
 
 
 def _grids(rng: np.random.Generator) -> tuple[Grid, Grid]:
@@ -46,38 +51,59 @@ def _grids(rng: np.random.Generator) -> tuple[Grid, Grid]:
     return dual, Grid.centred((size, size, slices), spacing, tilt, middle + rng.uniform(-7, 7, 3))
 
 
-def scan_dual(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, Array, np.ndarray]:
+def scan_dual(
+    patient: Abdomen, grid: Grid, rng: np.random.Generator, scanner: Scanner = FIRST
+) -> tuple[Array, Array, np.ndarray]:
     """T1-DUAL: one acquisition with two echoes.
 
     Returns:
         The in-phase and the out-of-phase image, float32 [X, Y, Z], and the mask, uint8 [X, Y, Z].
     """
-    (both, apart), mask = picture(patient, grid, CLASSES, signal.gradient_echo_pair)
-    bias = signal.coil_bias(grid, rng, 0.16)
+    (both, apart), mask = picture(
+        patient,
+        grid,
+        CLASSES,
+        lambda tissue: signal.gradient_echo_pair(tissue, scanner.dual_tr, scanner.dual_flip),
+    )
+    bias = signal.coil_bias(grid, rng, 0.16 * scanner.coil, scanner.coil_mm)
     gain = float(rng.uniform(1500, 2600))
-    images = [signal.rician(s * bias, 0.012, rng) * np.float32(gain) for s in (both, np.abs(apart))]
+    images = [
+        signal.rician(s * bias, 0.012 * scanner.noise, rng) * np.float32(gain) for s in (both, np.abs(apart))
+    ]
     return images[0], images[1], mask
 
 
-def scan_spir(patient: Abdomen, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+def scan_spir(
+    patient: Abdomen, grid: Grid, rng: np.random.Generator, scanner: Scanner = FIRST
+) -> tuple[Array, np.ndarray]:
     """T2-SPIR: a fat-suppressed turbo spin echo on its own grid.
 
     Returns:
         The image, float32 [X, Y, Z], and its own mask, uint8 [X, Y, Z].
     """
     (water, fat), mask = picture(
-        patient, grid, CLASSES, lambda tissue: signal.spin_echo_pair(tissue, 2000.0, T2_ECHO_MS)
+        patient,
+        grid,
+        CLASSES,
+        lambda tissue: signal.spin_echo_pair(tissue, scanner.spir_tr, scanner.spir_te),
     )
     # Suppression fails where the field is off resonance: there, fat shines.
     off = Waves.random(rng, 110, 260, 6).on(grid)
     left = np.float32(0.07) + np.float32(0.5) * np.clip(off - np.float32(0.3), 0, 1)
-    bias = signal.coil_bias(grid, rng, 0.2)
-    image = signal.rician((water + fat * left) * bias, 0.018, rng)
+    bias = signal.coil_bias(grid, rng, 0.2 * scanner.coil, scanner.coil_mm)
+    image = signal.rician((water + fat * left) * bias, 0.018 * scanner.noise, rng)
     return image * np.float32(rng.uniform(1300, 2300)), mask
 
 
 def _write_dual(
-    folder: Path, case_id: str, seed: int, grid: Grid, in_phase: Array, out_phase: Array, mask: np.ndarray
+    folder: Path,
+    case_id: str,
+    seed: int,
+    grid: Grid,
+    in_phase: Array,
+    out_phase: Array,
+    mask: np.ndarray,
+    scanner: Scanner,
 ) -> None:
     series = _uid(seed, case_id, "T1DUAL")
     slices = grid.shape[2]
@@ -93,13 +119,16 @@ def _write_dual(
             stem = f"IMG-0004-{number:05d}"
             header = _header(seed, case_id, series, grid, z, number)
             header.SeriesDescription, header.SeriesNumber = "T1-DUAL", 4
-            header.EchoTime, header.RepetitionTime, header.FlipAngle = echo, 150.0, 80.0
+            header.EchoTime, header.RepetitionTime = echo, scanner.dual_tr
+            header.FlipAngle = scanner.dual_flip
             header.ScanningSequence, header.MRAcquisitionType = "GR", "2D"
             _write_slice(target / f"{stem}.dcm", header, image[:, :, z])
     _write_masks(folder / "T1DUAL" / "Ground", mask, lambda z: f"IMG-0004-{2 * (slices - 1 - z) + 2:05d}")
 
 
-def _write_spir(folder: Path, case_id: str, seed: int, grid: Grid, image: Array, mask: np.ndarray) -> None:
+def _write_spir(
+    folder: Path, case_id: str, seed: int, grid: Grid, image: Array, mask: np.ndarray, scanner: Scanner
+) -> None:
     series = _uid(seed, case_id, "T2SPIR")
     slices = grid.shape[2]
     target = folder / "T2SPIR" / "DICOM_anon"
@@ -108,7 +137,8 @@ def _write_spir(folder: Path, case_id: str, seed: int, grid: Grid, image: Array,
         number = slices - z
         header = _header(seed, case_id, series, grid, z, number)
         header.SeriesDescription, header.SeriesNumber = "T2-SPIR", 2
-        header.EchoTime, header.RepetitionTime, header.FlipAngle = T2_ECHO_MS, 2000.0, 90.0
+        header.EchoTime, header.RepetitionTime = scanner.spir_te, scanner.spir_tr
+        header.FlipAngle = 90.0
         header.ScanningSequence, header.MRAcquisitionType = "SE", "2D"
         _write_slice(target / f"IMG-0002-{number:05d}.dcm", header, image[:, :, z])
     _write_masks(folder / "T2SPIR" / "Ground", mask, lambda z: f"IMG-0002-{slices - z:05d}")

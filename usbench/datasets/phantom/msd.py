@@ -15,6 +15,7 @@ from usbench.datasets.phantom.brain import Brain
 from usbench.datasets.phantom.fields import Array, Grid, rotation
 from usbench.datasets.phantom.layers import majority, picture
 from usbench.datasets.phantom.pelvis import Pelvis
+from usbench.datasets.phantom.scanner import FIRST, SECOND, Scanner
 from usbench.storage.files import write_json
 
 PROSTATE_HEADER: dict[str, Any] = {
@@ -38,13 +39,8 @@ BRAIN_HEADER: dict[str, Any] = {
     "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
 }
 
-B_LOW, B_HIGH = 50.0, 800.0
-FLAIR_TR, FLAIR_TE = 9000.0, 110.0
-T1_TR, T1_TE, T1_TI = 2000.0, 4.0, 900.0
-FLAIR_TI = signal.null_time(t.CSF.t1, FLAIR_TR)
 
-
-def write_prostate(folder: Path, case_id: str, seed: int, index: int) -> None:
+def write_prostate(folder: Path, case_id: str, seed: int, index: int, scanner: Scanner = FIRST) -> None:
     """Write one case of `Task05_Prostate` into `folder`: T2 and ADC, labels 1 PZ and 2 TZ."""
     rng = np.random.default_rng([seed, 505, index])
     size, slices = int(rng.choice([124, 128, 132])), int(rng.integers(13, 16))
@@ -56,62 +52,87 @@ def write_prostate(folder: Path, case_id: str, seed: int, index: int) -> None:
         rng.uniform(-6, 6, 3) + np.array([0, 0, 5]),
     )
     patient = Pelvis(rng)
-    images, mask = scan_prostate(patient, grid, rng)
+    images, mask = scan_prostate(patient, grid, rng, scanner)
     _write(folder, case_id, grid, images, mask)
 
 
-def prostate_signals(tissue: t.Tissue) -> tuple[float, float, float]:
+def write_prostate_again(folder: Path, case_id: str, seed: int, index: int) -> None:
+    """`write_prostate` with the second scanner."""
+    write_prostate(folder, case_id, seed, index, SECOND)
+
+
+def prostate_signals(tissue: t.Tissue, scanner: Scanner = FIRST) -> tuple[float, float, float]:
     """T2-weighted turbo spin echo, and the diffusion-weighted signals at the low and the high b value."""
+    times = scanner.diffusion_tr, scanner.diffusion_te
     return (
-        sum(signal.spin_echo_pair(tissue, 4500.0, 100.0)),
-        signal.diffusion_echo(tissue, 3500.0, 75.0, B_LOW),
-        signal.diffusion_echo(tissue, 3500.0, 75.0, B_HIGH),
+        sum(signal.spin_echo_pair(tissue, scanner.prostate_tr, scanner.prostate_te)),
+        signal.diffusion_echo(tissue, *times, scanner.b_low),
+        signal.diffusion_echo(tissue, *times, scanner.b_high),
     )
 
 
-def scan_prostate(patient: Pelvis, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+def scan_prostate(
+    patient: Pelvis, grid: Grid, rng: np.random.Generator, scanner: Scanner = FIRST
+) -> tuple[Array, np.ndarray]:
     """T2 and ADC [2, X, Y, Z] and the mask [X, Y, Z] of one patient."""
     from scipy.ndimage import gaussian_filter
 
-    layers, mask = picture(patient, grid, 2, prostate_signals)
-    bias = signal.coil_bias(grid, rng, 0.2)
-    t2 = signal.rician(layers[0] * bias, 0.016, rng) * np.float32(rng.uniform(700, 1300))
+    layers, mask = picture(patient, grid, 2, lambda tissue: prostate_signals(tissue, scanner))
+    bias = signal.coil_bias(grid, rng, 0.2 * scanner.coil, scanner.coil_mm)
+    t2 = signal.rician(layers[0] * bias, 0.016 * scanner.noise, rng) * np.float32(rng.uniform(700, 1300))
     # Echo-planar images have half the resolution and are resampled to the T2 grid.
-    sigma = 0.018
+    sigma = 0.018 * scanner.noise
     echo = [gaussian_filter(layers[k] * bias, (1.0, 1.0, 0)) for k in (1, 2)]
     low, high = (gaussian_filter(signal.rician(e, sigma, rng), (0.7, 0.7, 0)) for e in echo)
-    adc = signal.apparent_diffusion(low, high, B_LOW, B_HIGH, 2.5 * sigma)
+    adc = signal.apparent_diffusion(low, high, scanner.b_low, scanner.b_high, 2.5 * sigma)
     return np.stack([t2, adc]), mask
 
 
-def write_brain(folder: Path, case_id: str, seed: int, index: int) -> None:
+def write_brain(folder: Path, case_id: str, seed: int, index: int, scanner: Scanner = FIRST) -> None:
     """Write one case of `Task01_BrainTumour` into `folder`: FLAIR, T1w, t1gd, T2w, labels 1 to 3."""
     rng = np.random.default_rng([seed, 101_01, index])
     shape = (int(rng.choice([76, 78, 80])), int(rng.choice([94, 96, 98])), int(rng.integers(46, 50)))
     grid = Grid.centred(shape, (2.0, 2.0, 2.5), np.eye(3), np.array([0, 0, 6.0]) + rng.uniform(-2, 2, 3))
     patient = Brain(rng)
-    images, mask = scan_brain(patient, grid, rng)
+    images, mask = scan_brain(patient, grid, rng, scanner)
     _write(folder, case_id, grid, images, mask)
 
 
-def brain_signals(tissue: t.Tissue, agent: float) -> tuple[float, float, float, float]:
+def write_brain_again(folder: Path, case_id: str, seed: int, index: int) -> None:
+    """`write_brain` with the second scanner."""
+    write_brain(folder, case_id, seed, index, SECOND)
+
+
+def brain_signals(
+    tissue: t.Tissue, agent: float, scanner: Scanner = FIRST
+) -> tuple[float, float, float, float]:
     """FLAIR, T1, T1 after gadolinium and T2 of a tissue that takes up `agent` mmol/l of it."""
-    lit = signal.with_contrast(tissue, agent)
+    lit = signal.with_contrast(tissue, agent * scanner.uptake)
+    flair = scanner.flair_tr, scanner.flair_te, scanner.flair_ti
+    t1 = scanner.t1_tr, scanner.t1_te, scanner.t1_ti
     return (
-        signal.inversion_recovery(tissue.t1, tissue.t2, tissue.pd, FLAIR_TR, FLAIR_TE, FLAIR_TI),
-        abs(signal.inversion_recovery(tissue.t1, tissue.t2, tissue.pd, T1_TR, T1_TE, T1_TI)),
-        abs(signal.inversion_recovery(lit.t1, lit.t2, lit.pd, T1_TR, T1_TE, T1_TI)),
-        signal.spin_echo(tissue.t1, tissue.t2, tissue.pd, 4500.0, 95.0),
+        signal.inversion_recovery(tissue.t1, tissue.t2, tissue.pd, *flair),
+        abs(signal.inversion_recovery(tissue.t1, tissue.t2, tissue.pd, *t1)),
+        abs(signal.inversion_recovery(lit.t1, lit.t2, lit.pd, *t1)),
+        signal.spin_echo(tissue.t1, tissue.t2, tissue.pd, scanner.t2_tr, scanner.t2_te),
     )
 
 
-def scan_brain(patient: Brain, grid: Grid, rng: np.random.Generator) -> tuple[Array, np.ndarray]:
+def scan_brain(
+    patient: Brain, grid: Grid, rng: np.random.Generator, scanner: Scanner = FIRST
+) -> tuple[Array, np.ndarray]:
     """FLAIR, T1w, t1gd and T2w [4, X, Y, Z], zero outside the brain, and the mask [X, Y, Z]."""
-    signals, occupancy, inside = patient.scan(grid, 4, brain_signals)
+
+    def emit(tissue: t.Tissue, agent: float) -> tuple[float, float, float, float]:
+        return brain_signals(tissue, agent, scanner)
+
+    signals, occupancy, inside = patient.scan(grid, 4, emit)
     images = []
     for clean, sigma in zip(signals, (0.010, 0.008, 0.008, 0.014), strict=True):
-        bias = signal.coil_bias(grid, rng, 0.12)
-        noisy = signal.rician(np.abs(clean) * bias, sigma, rng) * np.float32(rng.uniform(600, 1400))
+        bias = signal.coil_bias(grid, rng, 0.12 * scanner.coil, scanner.coil_mm)
+        noisy = signal.rician(np.abs(clean) * bias, sigma * scanner.noise, rng) * np.float32(
+            rng.uniform(600, 1400)
+        )
         images.append(np.where(inside, np.maximum(noisy, 1), 0))
     return np.stack(images), np.where(inside, majority(occupancy), 0).astype(np.uint8)
 

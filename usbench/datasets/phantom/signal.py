@@ -99,11 +99,16 @@ def apparent_diffusion(low: Array, high: Array, b_low: float, b_high: float, flo
     return np.where(low > floor, adc, 0).astype(np.float32)
 
 
-def coil_bias(grid: Grid, rng: np.random.Generator, strength: float) -> Array:
-    """The smooth multiplicative shading of a receive coil, mean about 1 (log-normal)."""
+def coil_bias(
+    grid: Grid, rng: np.random.Generator, strength: float, waves: tuple[float, float] = (250.0, 500.0)
+) -> Array:
+    """The smooth multiplicative shading of a receive coil, mean about 1 (log-normal).
+
+    waves: its shortest and its longest wavelength, in mm.
+    """
     from usbench.datasets.phantom.fields import Waves
 
-    field = Waves.random(rng, 250, 500, 5).on(grid)
+    field = Waves.random(rng, *waves, 5).on(grid)
     return np.exp(field.astype(np.float64) * strength).astype(np.float32)
 
 

@@ -16,6 +16,12 @@ def _write_phantom(folder: Path, case_id: str, seed: int, index: int) -> None:
     write_case(folder, case_id, seed, index)
 
 
+def _second_scanner(folder: Path, case_id: str, seed: int, index: int) -> None:
+    from usbench.datasets.phantom.chaos import write_case_again
+
+    write_case_again(folder, case_id, seed, index)
+
+
 TASK = Task(
     name="chaos",
     title="Abdominal organs on T1-DUAL and T2-SPIR MRI (CHAOS)",
@@ -35,7 +41,7 @@ TASK = Task(
     ),
     case_ids=_CASE_IDS,
     folds=fixed_folds("chaos"),
-    phantom=Phantom(_CASE_IDS, _write_phantom),
+    phantom=Phantom(_CASE_IDS, _write_phantom, second_scanner=_second_scanner),
     published="chaos",
     nsd_tolerance_mm=2.0,
     tolerance_reason="a little more than one pixel in the plane of the scans: an outline off by one is right",

@@ -71,8 +71,8 @@ def _phantom_faults(phantom: object) -> Iterator[str]:
         yield "its phantom has fewer than two case_ids, or one that is no text; name at least two patients"
     elif twice := _twice(phantom.case_ids):
         yield f"its phantom names case {twice} twice; name every patient once"
-    elif not callable(phantom.write_case) or not callable(phantom.write_index):
-        yield "write_case or write_index of its phantom is no function; give functions"
+    elif not all(map(callable, (phantom.write_case, phantom.write_index, phantom.second_scanner or print))):
+        yield "write_case, write_index or second_scanner of its phantom is no function; give functions"
 
 
 def _twice(names: Sequence[str]) -> str:

@@ -17,6 +17,12 @@ def _write_phantom(folder: Path, case_id: str, seed: int, index: int) -> None:
     write_brain(folder, case_id, seed, index)
 
 
+def _second_scanner(folder: Path, case_id: str, seed: int, index: int) -> None:
+    from usbench.datasets.phantom.msd import write_brain_again
+
+    write_brain_again(folder, case_id, seed, index)
+
+
 def _write_index(folder: Path, case_ids: Sequence[str]) -> None:
     from usbench.datasets.phantom.msd import write_brain_index
 
@@ -37,7 +43,7 @@ TASK = Task(
     classes=(Structure("tumour", "brain tumour", labels=(1, 2, 3)),),
     case_ids=_CASE_IDS,
     folds=fixed_folds("msd-brain"),
-    phantom=Phantom(_CASE_IDS, _write_phantom, _write_index),
+    phantom=Phantom(_CASE_IDS, _write_phantom, _write_index, _second_scanner),
     published="brain",
     nsd_tolerance_mm=1.0,
     tolerance_reason="one voxel: the images are on a 1 mm grid",

@@ -18,6 +18,12 @@ def _write_phantom(folder: Path, case_id: str, seed: int, index: int) -> None:
     write_prostate(folder, case_id, seed, index)
 
 
+def _second_scanner(folder: Path, case_id: str, seed: int, index: int) -> None:
+    from usbench.datasets.phantom.msd import write_prostate_again
+
+    write_prostate_again(folder, case_id, seed, index)
+
+
 def _write_index(folder: Path, case_ids: Sequence[str]) -> None:
     from usbench.datasets.phantom.msd import write_prostate_index
 
@@ -36,7 +42,7 @@ TASK = Task(
     classes=(Structure("prostate", "prostate", labels=(1, 2)),),
     case_ids=_CASE_IDS,
     folds=fixed_folds("msd-prostate"),
-    phantom=Phantom(_CASE_IDS, _write_phantom, _write_index),
+    phantom=Phantom(_CASE_IDS, _write_phantom, _write_index, _second_scanner),
     published="prostate",
     nsd_tolerance_mm=2.0,
     tolerance_reason="a few pixels in the plane, less than the thickness of one slice",
