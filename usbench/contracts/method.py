@@ -73,6 +73,8 @@ class Feature:
             setting of the method decide it, so that it is part of a cell's digest.
         mean_under: Fusions under which the network uses nothing of rows [N, M, ...] but their mean over
             modalities; stored then is that mean alone, and the network gets [N, 1, ...].
+        per_modality: Rows are [N, M, ...], and those of a modality depend on its images alone. Then damaged
+            scans of a few modalities cost no more than those of each (`usbench evaluate`).
 
     Raises:
         UsbenchError: For another number of bits.
@@ -87,6 +89,7 @@ class Feature:
     remarks: Callable[[Sequence[Any]], list[str]] = _no_remarks
     bits: int = 16
     mean_under: tuple[str, ...] = ()
+    per_modality: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):

@@ -62,6 +62,11 @@ class TrainedNetwork:
     fabric: Fabric
 
     @property
+    def fusion(self) -> str:
+        """The name of its fusion."""
+        return str(self.result.data["cell"]["fusion"])
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         device: torch.device = self.fabric.device

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
 from usbench.contracts.classes import is_class, largest_value
-from usbench.contracts.score import MeasuredClass
+from usbench.contracts.score import MeasuredClass, Score
 from usbench.errors import UsbenchError
 from usbench.scores.labels import as_labels, confusion_of, union_box
 from usbench.scores.registry import all_scores
@@ -51,6 +51,7 @@ def score_case(
     spacing: Sequence[float],
     tolerance_mm: float,
     regions: bool = False,
+    scores: Sequence[Score] | None = None,
 ) -> list[ClassScore]:
     """Score a predicted mask against the true one.
 
@@ -64,6 +65,7 @@ def score_case(
         spacing: Voxel size along X, Y, Z in mm.
         tolerance_mm: The largest distance in mm at which a surface voxel still counts as found (NSD).
         regions: Whether the classes are regions, which may overlap. Each is scored as a binary mask.
+        scores: Which; all by default. Distances are measured only for scores that need them.
 
     Returns:
         One `ClassScore` a class, in order.
@@ -87,7 +89,7 @@ def score_case(
         rows = []
         for index, name in enumerate(class_names):
             one, other = (is_class(values, index, True) for values in maps)
-            rows += score_case(None if missing else one, other, [name], spacing, tolerance_mm)
+            rows += score_case(None if missing else one, other, [name], spacing, tolerance_mm, scores=scores)
         return rows
     diagonal = float(np.linalg.norm(np.asarray(truth.shape) * size))
     voxels = truth.size
@@ -104,7 +106,14 @@ def score_case(
 
     confusion = confusion_of(predicted, true, classes + 1)
     confusion[0, 0] += voxels - true.size
-    surfaces = Surfaces(predicted, true, size)
+
+    @cache
+    def surfaces() -> Surfaces:
+        return Surfaces(predicted, true, size)
+
+    def distances(label: int) -> tuple[np.ndarray, np.ndarray]:
+        return surfaces().distances(label)
+
     rows = []
     for label, name in enumerate(class_names, start=1):
         tp = int(confusion[label, label])
@@ -119,14 +128,14 @@ def score_case(
             diagonal_mm=diagonal,
             tolerance_mm=float(tolerance_mm),
             edge="missing" if missing else _edge(tp, fp, fn),
-            measure=partial(surfaces.distances, label),
+            measure=partial(distances, label),
         )
-        rows.append(_class_score(name, measured))
+        rows.append(_class_score(name, measured, all_scores() if scores is None else scores))
     return rows
 
 
-def _class_score(name: str, measured: MeasuredClass) -> ClassScore:
-    values = {score.name: score.of(measured) for score in all_scores()}
+def _class_score(name: str, measured: MeasuredClass, scores: Sequence[Score]) -> ClassScore:
+    values = {score.name: score.of(measured) for score in scores}
     return ClassScore(name, values, measured.tp, measured.fp, measured.fn, measured.tn, measured.edge)
 
 

@@ -275,6 +275,7 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
             free=sam.free,
             bits=parts.feature_bits,
             mean_under=("hybrid",),
+            per_modality=True,
         )
     ]
     if parts.instruction in ("text", "fixed"):
@@ -293,7 +294,14 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
         what = f"instructions ({parts.llm}, {parts.text_encoder})"
         made.append(
             Feature(
-                "instruction", what, key, maker.compute, per_slice=False, free=maker.free, remarks=remarks
+                "instruction",
+                what,
+                key,
+                maker.compute,
+                per_slice=False,
+                free=maker.free,
+                remarks=remarks,
+                per_modality=True,
             )
         )
     if parts.instruction == "embedding":
@@ -305,7 +313,9 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
 
         key = [tower.key, parts.per]
         what = f"image features ({parts.vision_encoder})"
-        made.append(Feature("vision", what, key, vision, parts.per == "slice", tower.free))
+        made.append(
+            Feature("vision", what, key, vision, parts.per == "slice", tower.free, per_modality=True)
+        )
     return made
 
 

@@ -1,0 +1,119 @@
+"""The folder of a track while it is computed: one process at a time, a case at a time, and it can go on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usbench.errors import UsbenchError
+from usbench.results.tracks import FILE, FOLDER, MASKS, TRACK_VERSION, TrackResult, load_track
+from usbench.storage.files import digest_of, locked, os_errors, read_json, write_json
+
+_PARTS = ".parts"
+
+
+@dataclass(frozen=True)
+class TrackFolder:
+    """Where a track of a run goes.
+
+    Attributes:
+        path: `tracks/NAME` in the folder of the run.
+        of: The digest of the run's result.json.
+        settings: All that decides the scores besides the network; JSON-like.
+    """
+
+    path: Path
+    of: str
+    settings: Mapping[str, Any]
+
+    @staticmethod
+    def of_run(run: Path, name: str, of: str, settings: Mapping[str, Any]) -> TrackFolder:
+        """The folder of the track called `name` of a run."""
+        return TrackFolder(run / FOLDER / name, of, settings)
+
+    def finished(self) -> TrackResult | None:
+        """The track, if it is finished, belongs to this result and is of the present definition; else None.
+
+        Raises:
+            UsbenchError: Where it was edited.
+        """
+        if not (self.path / FILE).exists():
+            return None
+        data = read_json(self.path / FILE, "a track", "evaluate the run again with --overwrite")
+        if not isinstance(data, dict) or data.get("of") != self.of or data.get("version") != TRACK_VERSION:
+            return None
+        return load_track(self.path, self.of)
+
+    @contextmanager
+    def held(self, overwrite: bool) -> Iterator[None]:
+        """Hold the folder; what is there of another result or other settings, or is to be overwritten, goes.
+
+        Raises:
+            UsbenchError: Where another process computes the track.
+        """
+        busy = UsbenchError(f"{self.path}: another process is computing this track; wait for it")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / ".lock", busy=busy, remove=True):
+            mark = {"of": self.of, "settings": digest_of(self.settings), "version": TRACK_VERSION}
+            file = self.path / _PARTS / "mark.json"
+            known = file.is_file() and read_json(file, "a mark", "remove the folder") == mark
+            if overwrite or not known:
+                self._clear()
+            write_json(file, mark)
+            for leftover in self.path.rglob(".*.part*"):
+                leftover.unlink(missing_ok=True)
+            yield
+
+    def _clear(self) -> None:
+        with os_errors(self.path, "remove the old track in"):
+            for entry in self.path.iterdir():
+                if entry.name != ".lock":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def part(self, case_id: str) -> dict[str, Any] | None:
+        """What was kept of a case that was finished before."""
+        file = self._part(case_id)
+        found = read_json(file, "a part of a track", "remove it") if file.is_file() else None
+        return found if isinstance(found, dict) else None
+
+    def keep(self, case_id: str, part: Mapping[str, Any]) -> None:
+        """Keep what a finished case gave; its masks are there already."""
+        write_json(self._part(case_id), part)
+
+    def _part(self, case_id: str) -> Path:
+        return self.path / _PARTS / f"case-{case_id}.json"
+
+    def mask(self, condition: str, case_id: str) -> Path:
+        """The file of a mask."""
+        return self.path / MASKS / condition / f"{case_id}.nii.gz"
+
+    def done(self) -> None:
+        """Remove the parts, once the track is written."""
+        shutil.rmtree(self.path / _PARTS, ignore_errors=True)
+
+
+def rows_of(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of all cases, the undefined scores NaN again."""
+    return [
+        {name: float("nan") if value is None else value for name, value in row.items()}
+        for part in parts
+        for row in part["rows"]
+    ]
+
+
+def part_row(condition: str, case_id: str, score: Any, names: Sequence[str]) -> dict[str, Any]:
+    """A row of cases.csv of a track as JSON: `None` where a score is undefined.
+
+    Args:
+        condition: Its name.
+        case_id: The case.
+        score: A `usbench.scores.case.ClassScore`.
+        names: Of the scores.
+    """
+    values = {name: None if score.scores[name] != score.scores[name] else score.scores[name] for name in names}
+    counts = {name: getattr(score, name) for name in ("tp", "fp", "fn", "tn")}
+    return {"condition": condition, "case": case_id, "class": score.name, **values, **counts, "edge": score.edge}

@@ -1,0 +1,228 @@
+"""The robustness track of a run: its test fold with modalities missing, damaged and noisy."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from usbench import __version__
+from usbench.results.tracks import (
+    OVERLAPS,
+    TRACK_SCHEMA,
+    TRACK_VERSION,
+    TrackResult,
+    track_protocol,
+    write_track,
+)
+from usbench.runs.predict import write_mask
+from usbench.runtime.console import progress
+from usbench.runtime.devices import device_name
+from usbench.runtime.machine import provenance
+from usbench.scores.case import score_case
+from usbench.scores.overlap import OVERLAP
+from usbench.scores.robustness import AVERAGES, Condition, averages, conditions_of
+from usbench.tracks.folder import TrackFolder, part_row, rows_of
+from usbench.tracks.predicting import Predictor
+
+if TYPE_CHECKING:
+    from usbench.datasets.store import Store
+    from usbench.runs.network import TrainedNetwork
+
+NAME = "robustness"
+
+
+def folder_of(trained_data: Mapping[str, Any], run: Any, masks: bool) -> TrackFolder:
+    """Where the robustness track of a run goes.
+
+    Args:
+        trained_data: The result.json of the run.
+        run: Its folder.
+        masks: Whether masks are kept.
+    """
+    return TrackFolder.of_run(run, NAME, trained_data["digest"], {"masks": masks})
+
+
+def evaluate(
+    trained: TrainedNetwork, store: Store, *, masks: bool, overwrite: bool, cache_gb: float
+) -> TrackResult:
+    """Evaluate a run on its test fold under every condition; one that was stopped goes on.
+
+    Args:
+        trained: The network of the run.
+        store: The prepared data of the run.
+        masks: Whether masks are kept, which a submission needs.
+        overwrite: Whether to begin anew.
+        cache_gb: Bound on stored features of frozen parts, in GB.
+
+    Returns:
+        The finished track.
+
+    Raises:
+        UsbenchError: Where another process computes it, and for a full disk.
+    """
+    result = trained.result
+    folder = folder_of(result.data, result.path, masks)
+    conditions = conditions_of(trained.task.modality_names)
+    test = result.data["split"]["test"]
+    with folder.held(overwrite):
+        parts = _cases(trained, store, folder, conditions, test, masks, cache_gb)
+        rows = rows_of(parts)
+        data = describe(
+            trained,
+            "robustness",
+            NAME,
+            conditions,
+            {
+                "kind": result.data["data"]["kind"],
+                "fingerprint": result.data["data"]["fingerprint"],
+                "cases": list(test),
+                "name": "",
+                "task": trained.task.name,
+                "labels": {},
+            },
+            parts,
+        )
+        data["scores"] = means(rows, trained.task.modality_names)
+        from usbench.pages.track_figure import missing_figure
+
+        missing_figure(folder.path / "figure.png", rows, trained.task.modality_names, trained.fusion)
+        done = write_track(folder.path, data, rows, OVERLAPS)
+        folder.done()
+    return done
+
+
+def _cases(
+    trained: TrainedNetwork,
+    store: Store,
+    folder: TrackFolder,
+    conditions: Sequence[Condition],
+    case_ids: Sequence[str],
+    masks: bool,
+    cache_gb: float,
+) -> list[dict[str, Any]]:
+    """What every case gives, those from before as they were kept."""
+    cell = trained.result.data["cell"]
+    known = {case_id: folder.part(case_id) for case_id in case_ids}
+    todo = [case_id for case_id in case_ids if known[case_id] is None]
+    words = f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}: {len(conditions)} conditions"
+    with progress() as bar:
+        line = bar.add_task(words, total=len(case_ids), completed=len(case_ids) - len(todo))
+        predictor = Predictor(trained, store, todo, cache_gb) if todo else None
+        for case_id in todo:
+            assert predictor is not None
+            known[case_id] = _case(predictor, folder, conditions, case_id, masks)
+            bar.advance(line)
+    return [part for part in known.values() if part is not None]
+
+
+def _case(
+    predictor: Predictor, folder: TrackFolder, conditions: Sequence[Condition], case_id: str, masks: bool
+) -> dict[str, Any]:
+    import time
+
+    task = predictor.trained.task
+    start, before = time.perf_counter(), predictor.seconds
+    case = predictor.store.case(case_id)
+    predicted = predictor.predict(case, conditions)
+    truth = case.truth()
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written = []
+        for condition in conditions:
+            volume = predicted.volume(condition.name)
+            if masks:
+                file = folder.mask(condition.name, case_id)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                written.append(writer.submit(write_mask, volume, case.affine, file))
+            scores = score_case(
+                volume, truth, task.class_names, case.spacing, 0.0, task.regions, scores=OVERLAP
+            )
+            rows += [part_row(condition.name, case_id, score, OVERLAPS) for score in scores]
+        for job in written:
+            job.result()
+    part = {
+        "rows": rows,
+        "forward_seconds": predictor.seconds - before,
+        "seconds": time.perf_counter() - start,
+    }
+    folder.keep(case_id, part)
+    return part
+
+
+def describe(
+    trained: TrainedNetwork,
+    track: Any,
+    name: str,
+    conditions: Sequence[Condition],
+    data: Mapping[str, Any],
+    parts: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """All that track.json says but the scores.
+
+    Args:
+        trained: The network.
+        track: "robustness" or "external".
+        name: Of the folder.
+        conditions: In order.
+        data: The block "data".
+        parts: What the cases gave: "forward_seconds" and "seconds" of each.
+    """
+    from usbench.fusions.segmenter import takes_present
+
+    result = trained.result.data
+    return {
+        "schema": TRACK_SCHEMA,
+        "version": TRACK_VERSION,
+        "usbench": __version__,
+        "track": track,
+        "name": name,
+        "of": result["digest"],
+        "cell": result["cell"],
+        "protocol": track_protocol(result, track, str(data["fingerprint"])),
+        "modalities": list(trained.task.modality_names),
+        "classes": list(trained.task.class_names),
+        "conditions": [
+            {"name": one.name, **asdict(one), "modalities": list(one.modalities)} for one in conditions
+        ],
+        "told": takes_present(trained.network),
+        "data": dict(data),
+        "cost": {
+            "seconds": math.fsum(part["seconds"] for part in parts),
+            "forward_seconds": math.fsum(part["forward_seconds"] for part in parts),
+            "device": device_name(trained.device),
+        },
+        "provenance": provenance(),
+    }
+
+
+def per_patient(rows: Sequence[Mapping[str, Any]], score: str) -> dict[str, dict[str, float]]:
+    """A score by patient and condition: the mean over the classes that have one, NaN where none has.
+
+    Args:
+        rows: Of cases.csv of a track.
+        score: "dsc" or "iou".
+    """
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found = values[row["case"]][row["condition"]]
+        if not math.isnan(row[score]):
+            found.append(row[score])
+    return {
+        case: {name: math.fsum(some) / len(some) if some else math.nan for name, some in conditions.items()}
+        for case, conditions in values.items()
+    }
+
+
+def means(rows: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> dict[str, float | None]:
+    """The averages of the track over patients, of DSC, and of IoU with "iou_" before their names."""
+    found: dict[str, float | None] = {}
+    for score, before in (("dsc", ""), ("iou", "iou_")):
+        patients = [averages(scores, modalities) for scores in per_patient(rows, score).values()]
+        for name in AVERAGES:
+            known = [one[name] for one in patients if not math.isnan(one[name])]
+            found[before + name] = math.fsum(known) / len(known) if known else None
+    return found
