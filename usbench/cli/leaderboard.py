@@ -14,16 +14,24 @@ from usbench.errors import UsbenchError
 @click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path))
 @click.option("--task", help="Only this task.")
 @click.option(
+    "--track",
+    metavar="NAME",
+    help="Only the clean tables (clean), or those of one track: robustness or external.",
+)
+@click.option(
     "--format", "form", default="table", show_default=True, help="table, md, csv, json, latex or html."
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Write leaderboard.md, .csv, .json, .tex, .html and a picture of score against cost here.",
+    help="Write leaderboard.md, .csv, .json, .tex, .html and a picture of score against cost here; of tracks "
+    "leaderboard-robustness.csv, leaderboard-external.csv and robustness.png too.",
 )
 @click.option("--no-pictures", is_flag=True, help="With --out: no slices of cases in the page.")
 @click.option(
-    "--keep-results", is_flag=True, help="With --out: copy result.json and cases.csv of every run there too."
+    "--keep-results",
+    is_flag=True,
+    help="With --out: copy result.json and cases.csv of every run there too, and those of its tracks.",
 )
 @click.option(
     "--check",
@@ -45,6 +53,7 @@ def leaderboard(
     runs_dir: Path,
     submissions: Path | None,
     task: str | None,
+    track: str | None,
     form: str,
     out: Path | None,
     no_pictures: bool,
@@ -55,7 +64,8 @@ def leaderboard(
     """Rank the finished runs: one table for each task, data and protocol.
 
     Each row has an interval, a paired test against the leader and the stability of its rank; below
-    are the effect of fusion, ranks across tasks, and the paper's numbers beside ours.
+    are the effect of fusion, ranks across tasks, and the paper's numbers beside ours. What networks do
+    without a modality, under noise and on other data (usbench evaluate) has tables of its own below.
     """
     from usbench.leaderboards import check, render, write, write_kept
     from usbench.leaderboards.board import build
@@ -65,6 +75,10 @@ def leaderboard(
             "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
             "drop one of the two"
         )
+    if track is not None and keep_results:
+        raise UsbenchError(
+            "--track does not go with --keep-results, which keeps all tables; drop one of the two"
+        )
     for folder in folders:
         check(folder, plugins)
         click.echo(f"{folder}: every number follows from its results")
@@ -72,7 +86,7 @@ def leaderboard(
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
-    board = build(runs_dir, task, submissions, plugins)
+    board = build(runs_dir, task, submissions, plugins, track)
     click.echo(render(board, form))
     if out is not None:
         pictures = not no_pictures

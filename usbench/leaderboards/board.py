@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from usbench.leaderboards.flat import frame, html_of
 from usbench.leaderboards.overall import Overall, across_tasks
 from usbench.leaderboards.reported import Reported, beside_reported
 from usbench.leaderboards.table import Table, make_tables
+from usbench.leaderboards.tracks import TrackTable, collect_tracks, track_tables
+from usbench.results.tracks import FOLDER
 from usbench.results.usable import LeftOut, collect
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Leaderboard:
         overall: Ranks over all tasks, where several tasks were run alike.
         reported: Published scores, each beside a row of ours where there is one.
         claims: Of submissions that are not verified, never part of a table; None without submissions.
+        tracks: Tables of what networks do where modalities are missing or noisy, and on other data; never
+            mixed with the others.
     """
 
     tables: tuple[Table, ...]
@@ -37,6 +41,7 @@ class Leaderboard:
     overall: tuple[Overall, ...] = ()
     reported: tuple[Reported, ...] = ()
     claims: tuple[Claim, ...] | None = None
+    tracks: tuple[TrackTable, ...] = ()
 
     def to_frame(self) -> DataFrame:
         """Every row of every table as a data frame.
@@ -49,11 +54,16 @@ class Leaderboard:
 
     def __repr__(self) -> str:
         rows = sum(len(table.rows) for table in self.tables)
-        return f"<Leaderboard: {len(self.tables)} tables, {rows} rows, {len(self.problems)} runs left out>"
+        tracks = f"{len(self.tracks)} tables of tracks, " if self.tracks else ""
+        left_out = f"{len(self.problems)} runs left out"
+        return f"<Leaderboard: {len(self.tables)} tables, {rows} rows, {tracks}{left_out}>"
 
     def _repr_html_(self) -> str:
         """The tables, short, for a notebook."""
         return html_of(self.tables)
+
+
+TRACKS = ("clean", "robustness", "external")
 
 
 def build(
@@ -61,11 +71,12 @@ def build(
     task: str | None = None,
     submissions: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
+    track: str | None = None,
 ) -> Leaderboard:
     """Read every finished run in a folder and rank them, one table for each comparable group.
 
     Results that cannot be trusted (edited, half-written, of another schema, not of usbench) are left out and
-    listed in `problems`. What the statistics are stands in docs/leaderboard.md.
+    listed in `problems`, and so are tracks. What the statistics are stands in docs/leaderboard.md.
 
     Args:
         runs_dir: The folder of the runs.
@@ -73,15 +84,19 @@ def build(
         submissions: A folder of archives of `usbench submit`; those that `usbench verify --record` has
             verified are rows beside the runs, others are listed in `claims`.
         plugins: Python files whose tasks say under which name published tables list them.
+        track: Only "clean" tables, or only those of the track "robustness" or "external"; None for all.
 
     Raises:
-        UsbenchError: Where no result is left, for a task without a run, and for a folder of submissions that
-            is not there.
+        UsbenchError: Where no result is left, for a task or track without a run, and for a folder of
+            submissions that is not there.
     """
     runs_dir = Path(runs_dir)
+    if track not in (None, *TRACKS):
+        raise unknown("track", str(track), TRACKS)
     command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
     remedy = f"make one with: {command}"
     runs, problems = collect(runs_dir)
+    tracks, left_out = collect_tracks(runs, runs_dir)
     claims: tuple[Claim, ...] | None = None
     if submissions is not None:
         from usbench.leaderboards.submitted import collect_submissions
@@ -98,4 +113,28 @@ def build(
     if task is not None and task not in names and not any(claim.task == task for claim in claims or ()):
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
     tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
-    return Leaderboard(tables, problems, across_tasks(tables), beside_reported(tables, plugins), claims)
+    tested, twice = track_tables([one for one in tracks if task in (None, one.run.data["cell"]["task"])])
+    board = Leaderboard(
+        tables,
+        [*problems, *left_out, *twice],
+        across_tasks(tables),
+        beside_reported(tables, plugins),
+        claims,
+        tested,
+    )
+    return board if track is None else _only(board, track, runs_dir)
+
+
+def _only(board: Leaderboard, track: str, runs_dir: Path) -> Leaderboard:
+    """The clean tables alone, or the tables of one track."""
+    if track == "clean":
+        return replace(board, tracks=())
+    tables = tuple(table for table in board.tracks if table.track == track)
+    if not tables:
+        lost = [one for one in board.problems if one.path.parent.name == FOLDER]
+        why = f", and {len(lost)} track{'s' * (len(lost) > 1)} left out, the first: {lost[0]}" if lost else ""
+        raise UsbenchError(
+            f"{runs_dir}: no finished {track} track{why}; make one with: "
+            f"usbench evaluate {runs_dir} --track {track}"
+        )
+    return replace(board, tables=(), overall=(), reported=(), claims=None, tracks=tables)

@@ -26,7 +26,7 @@ from usbench.leaderboards.stats import (
 from usbench.results.usable import settings_key
 
 TEST = (
-    "two-sided Wilcoxon signed-rank test on per-patient DSC (scipy.stats.wilcoxon), over the patients that "
+    "two-sided Wilcoxon signed-rank test on per-patient {} (scipy.stats.wilcoxon), over the patients that "
     'both rows have, zero differences dropped (zero_method="wilcox")'
 )
 CORRECTION = (
@@ -66,7 +66,7 @@ class FusionEffect:
         method: The method.
         a: The first fusion.
         b: The second fusion.
-        difference: Mean paired difference of DSC over the patients that both have.
+        difference: Mean paired difference of what the table ranks by, over the patients that both have.
         low: Lower end of its 95 % bootstrap interval over patients; None below two patients.
         high: Upper end.
         n: The patients.
@@ -95,11 +95,18 @@ class Comparison:
     split_half_tau: float | None
 
 
-def compare(rows: Sequence[Row]) -> Comparison:
-    """Test the ranked rows of a table (sorted by rank); the others pass through untouched.
+def compare(rows: Sequence[Row], of: str = "DSC") -> Comparison:
+    """Test the ranked rows of a table; others pass through untouched.
 
     The leader is the first row. Rows whose corrected p against it is 0.05 or more share its tier 1,
     the others are in tier 2. Ranks are over bootstrap samples of the patients that all ranked rows have.
+
+    Args:
+        rows: Of a table, sorted by rank.
+        of: What the patients' "dsc" is called in the table: what it ranks by.
+
+    Returns:
+        The rows with what was found.
     """
     ranked = [row for row in rows if row.rank is not None]
     scores = _matrix(ranked)
@@ -121,7 +128,12 @@ def compare(rows: Sequence[Row]) -> Comparison:
             p_leader=None if outcome.p is None else p,
         )
     tests = Tests(
-        ranked[0].name if ranked else None, TEST, CORRECTION, len(outcomes), family, _note(outcomes, family)
+        leader=ranked[0].name if ranked else None,
+        test=TEST.format(of),
+        correction=CORRECTION,
+        comparisons=len(outcomes),
+        family=family,
+        note=_note(outcomes, family),
     )
     return Comparison(
         (*done, *(row for row in rows if row.rank is None)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbench.errors import unknown
 from usbench.fusions.looks import looks_of
@@ -18,7 +18,10 @@ from usbench.leaderboards.flat import flat_rows
 from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.plain import as_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
-from usbench.leaderboards.text import TextTable, text_tables
+from usbench.leaderboards.text import TextTable
+from usbench.leaderboards.track_figure import robustness_figure
+from usbench.leaderboards.track_plain import flat_track_rows
+from usbench.leaderboards.track_text import all_text_tables
 from usbench.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -27,11 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "as_dict", "render", "write"]
 
 
+_TRACKS = ("robustness", "external")
+
+
 def render(board: Leaderboard, form: str = "table") -> str:
     """The leaderboard as text.
 
     CSV holds the rows alone, each with the table it belongs to; what was left out then goes to standard
-    error, as it does for LaTeX.
+    error, as it does for LaTeX. Tracks have other columns than clean tables and so are another CSV: of a
+    leaderboard of one track alone (`build(track="robustness")`) CSV holds its rows.
 
     Args:
         board: The leaderboard.
@@ -48,11 +55,16 @@ def render(board: Leaderboard, form: str = "table") -> str:
 
         for line in problem_lines(board):
             say(line)
+        if form == "csv" and board.tables and board.tracks:
+            say("tracks are tables of their own: --track robustness or --track external prints theirs")
     return _RENDERERS[form](board)
 
 
 def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
     """Write leaderboard.md, .csv, .json, .tex, .html and a plot of score against cost.
+
+    Where runs have tracks, there are leaderboard-robustness.csv, leaderboard-external.csv and robustness.png,
+    the DSC against what is missing, besides.
 
     Args:
         board: The leaderboard.
@@ -60,7 +72,7 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
         pictures: Whether the page shows slices of cases.
 
     Returns:
-        The paths; the plot is left out where no row has a score.
+        The paths; a plot is left out where no row has its scores.
 
     Raises:
         UsbenchError: Where a file cannot be written.
@@ -77,20 +89,31 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
         pictured: As for `text_of`.
 
     Returns:
-        The paths; the plot is left out where no row has a score.
+        The paths; a plot is left out where no row has its scores.
 
     Raises:
         UsbenchError: Where a file cannot be written.
     """
     paths = []
-    for suffix in ("md", "csv", "json", "tex", "html"):
-        path = folder / f"leaderboard.{suffix}"
-        write_text(path, text_of(board, suffix, pictured))
-        paths.append(path)
-    picture = folder / "leaderboard-cost.png"
-    if cost_figure(board.tables, picture):
-        paths.append(picture)
+    for name in file_names(board):
+        write_text(folder / name, text_of(board, name.removeprefix("leaderboard").lstrip("."), pictured))
+        paths.append(folder / name)
+    for name, draw, tables in (
+        ("leaderboard-cost.png", cost_figure, board.tables),
+        ("robustness.png", robustness_figure, board.tracks),
+    ):
+        if draw(tables, folder / name):
+            paths.append(folder / name)
     return paths
+
+
+def file_names(board: Leaderboard) -> list[str]:
+    """The names of the files of words that a leaderboard is written to."""
+    tracks = [name for name in _TRACKS if any(table.track == name for table in board.tracks)]
+    suffixes = [".md", ".csv", *(f"-{track}.csv" for track in tracks), ".json", ".tex", ".html"]
+    if not board.tables and board.tracks:
+        suffixes.remove(".csv")
+    return [f"leaderboard{suffix}" for suffix in suffixes]
 
 
 def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None) -> str:
@@ -98,17 +121,22 @@ def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None
 
     Args:
         board: The leaderboard.
-        suffix: Of the file: "md", "csv", "json", "tex" or "html".
+        suffix: Of the file: "md", "csv", "json", "tex" or "html", and "-robustness.csv" or "-external.csv"
+            for the rows of a track.
         pictured: The same leaderboard with paths at which the masks of its runs are found, for the page's
             pictures; None for a page without pictures.
     """
     form = "latex" if suffix == "tex" else suffix
-    text = _page(board, pictured) if form == "html" else _RENDERERS[form](board)
+    track = suffix.removeprefix("-").removesuffix(".csv")
+    if track in _TRACKS:
+        text = _csv_of(flat_track_rows([table for table in board.tracks if table.track == track]))
+    else:
+        text = _page(board, pictured) if form == "html" else _RENDERERS[form](board)
     return text.rstrip("\n") + "\n"
 
 
 def _as_markdown(board: Leaderboard) -> str:
-    parts = ["# Leaderboard", *(_markdown_section(table) for table in text_tables(board))]
+    parts = ["# Leaderboard", *(_markdown_section(table) for table in all_text_tables(board))]
     if board.problems:
         parts.append("## Left out\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in board.problems))
     return "\n\n".join(parts) + "\n"
@@ -139,7 +167,11 @@ def _plain(text: str) -> str:
 
 
 def _as_csv(board: Leaderboard) -> str:
-    rows = flat_rows(board.tables, board.claims is not None)
+    tracks = () if board.tables else board.tracks
+    return _csv_of(flat_rows(board.tables, board.claims is not None) or flat_track_rows(tracks))
+
+
+def _csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     out = io.StringIO()

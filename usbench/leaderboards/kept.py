@@ -15,7 +15,7 @@ from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import Leaderboard, build
-from usbench.leaderboards.formats import text_of, write_texts
+from usbench.leaderboards.formats import file_names, text_of, write_texts
 from usbench.storage.files import atomic_path, os_errors
 
 FOLDER = "results"
@@ -122,8 +122,9 @@ def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:
     """
     folder = Path(folder)
     board = board_of(folder, plugins)
-    for suffix, reader in _READERS.items():
-        path = folder / f"leaderboard.{suffix}"
+    for name in file_names(board):
+        path, suffix = folder / name, name.removeprefix("leaderboard").lstrip(".")
+        reader = _READERS[name.rpartition(".")[2]]
         with os_errors(path, "read"):
             found = path.read_text(encoding="utf-8")
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usbench.leaderboards.text import BEST, SECOND, TextTable, text_tables
+from usbench.leaderboards.text import BEST, SECOND, TextTable
+from usbench.leaderboards.track_text import all_text_tables
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -33,7 +34,7 @@ _HEAD = r"""% Tables of usbench leaderboard. They need \usepackage[T1]{fontenc} 
 
 def as_latex(board: Leaderboard) -> str:
     """Every section as a table environment with booktabs rules, best score bold and second underlined."""
-    return "\n\n".join([_HEAD, *(_table(table) for table in text_tables(board))]) + "\n"
+    return "\n\n".join([_HEAD, *(_table(table) for table in all_text_tables(board))]) + "\n"
 
 
 def escape(text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from usbench.leaderboards.flat import entry_dict, row_dict
+from usbench.leaderboards.track_plain import track_dict
 from usbench.scores.registry import all_scores
 
 if TYPE_CHECKING:
@@ -190,12 +191,14 @@ def _meaning(score: Score) -> str:
 def as_dict(board: Leaderboard) -> dict[str, Any]:
     """The leaderboard as JSON-like values, every number unrounded.
 
-    `board_schema` explains each key, and `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
-    besides.
+    `board_schema` explains each key, `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
+    besides, and `TRACK_SCHEMA` an element of "tracks", which is there where a run has a track.
     """
     from usbench import __version__
 
     found = _as_dict(board, __version__)
+    if board.tracks:
+        found["tracks"] = [track_dict(table) for table in board.tracks]
     if board.claims is None:
         return found
     for table, shown in zip(board.tables, found["tables"], strict=True):

@@ -80,7 +80,7 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     for run in runs:
         groups[table_key(run.data)].append(run)
     members = list(groups.values())
-    titles = _titles([group[0].data for group in members])
+    titles = titles_of([group[0].data for group in members])
     tables = [_make_table(title, group) for title, group in zip(titles, members, strict=True)]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
@@ -109,8 +109,8 @@ def _make_table(title: str, runs: Sequence[Run]) -> Table:
     )
 
 
-def _titles(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A title for each group; groups of one name also show the settings in which they differ."""
+def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A title for each group, by its first result; namesakes also show the settings in which they differ."""
     names, details = [], []
     for data in groups:
         kind = data["data"]["kind"]

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from usbench.leaderboards.text import WRAPPED, TextTable, text_tables
+from usbench.leaderboards.text import WRAPPED, TextTable
+from usbench.leaderboards.track_text import all_text_tables
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -21,7 +22,7 @@ _NOTES = 110  # characters a line of notes where the output has no width
 
 def as_terminal(board: Leaderboard) -> str:
     """The leaderboard as text that fits the width of the terminal; of a file or pipe there is none."""
-    parts = [_section(table) for table in text_tables(board)]
+    parts = [_section(table) for table in all_text_tables(board)]
     if board.problems:
         parts.append("\n".join(problem_lines(board)) + "\n")
     return "\n".join(parts).rstrip("\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from usbench.contracts.score import Score
 from usbench.leaderboards.board import Leaderboard
-from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, too_few
+from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, Tests, too_few
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.overall import Overall
 from usbench.leaderboards.reported import Reported
@@ -59,7 +59,7 @@ def text_tables(board: Leaderboard) -> list[TextTable]:
     for table in board.tables:
         found.append(_score_text(table))
         if table.fusion_effects:
-            found.append(_fusion_text(table))
+            found.append(fusion_text(table.title, table.fusion_effects, table.tests))
     found += [_overall_text(group) for group in board.overall]
     if board.reported:
         found.append(_reported_text(board.reported))
@@ -85,16 +85,18 @@ def millions(count: int) -> str:
     return f"{count / 1e6:.2f}M" if count >= 10_000 else str(count)
 
 
-def _between(value: str, low: str, high: str) -> str:
+def between(value: str, low: str, high: str) -> str:
+    """A value with its interval; the value alone where there is none."""
     return value if low == "-" else f"{value} [{low}, {high}]"
 
 
 def _dsc(row: Row) -> str:
     low, high = row.interval or (None, None)
-    return _between(number(row.scores["dsc"], 3), number(low, 3), number(high, 3))
+    return between(number(row.scores["dsc"], 3), number(low, 3), number(high, 3))
 
 
-def _ranks(row: Row) -> str:
+def ranks(row: Row) -> str:
+    """The median rank of a row and its interval; "-" where there is none."""
     if row.rank_interval is None:
         return "-"
     median, low, high = row.rank_interval
@@ -113,7 +115,7 @@ _BEFORE_SCORES: Cells = {
     "fusion": lambda row: row.fusion,
     _DSC: _dsc,
     "p": lambda row: p_value(row.p_leader),
-    "rank [95%]": _ranks,
+    "rank [95%]": ranks,
     "seed SD": lambda row: number(row.seed_sd, 3),
 }
 _AFTER_SCORES: Cells = {
@@ -160,20 +162,27 @@ def _score_text(table: Table) -> TextTable:
         dispensable=(*_DROPPED_FIRST, *reversed(scores), *_DROPPED_LAST),
         printed=(*_PRINTED_BEFORE, *scores, *_PRINTED_AFTER),
         marks=_marks(table),
-        unranked=_unranked(table),
+        unranked=unranked(table.rows),
     )
 
 
-def _unranked(table: Table) -> list[str]:
+def unranked(rows: Sequence[Row]) -> list[str]:
+    """What keeps rows from a rank, a reason a line, with the names of the rows."""
     names: dict[str, list[str]] = {}
-    for row in table.rows:
+    for row in rows:
         if row.status:
             names.setdefault(row.status, []).append(row.name)
     return [f"{status}: {'; '.join(rows)}" for status, rows in names.items()]
 
 
-def _table_notes(table: Table) -> list[str]:
-    tests = table.tests
+def standing_notes(rows: Sequence[Row], tests: Tests, tau: float | None) -> list[str]:
+    """What ranks, tests and intervals of the rows of a table mean, a sentence or two each.
+
+    Args:
+        rows: Of the table.
+        tests: How they were tested.
+        tau: Their split-half agreement.
+    """
     notes = []
     if tests.comparisons:
         notes += [
@@ -182,16 +191,21 @@ def _table_notes(table: Table) -> list[str]:
         ]
     else:
         notes.append(tests.note)
-    ranks = any(row.rank_interval for row in table.rows)
+    with_ranks = any(row.rank_interval for row in rows)
     notes.append(
         f"[95%]: percentile bootstrap over patients, {RESAMPLES} resamples"
-        + ("; of the rank: over the patients that all ranked rows have." if ranks else ".")
+        + ("; of the rank: over the patients that all ranked rows have." if with_ranks else ".")
     )
-    if table.split_half_tau is not None:
+    if tau is not None:
         notes.append(
             f"Two random halves of the patients agree on the order with a Kendall's tau of "
-            f"{table.split_half_tau:.2f} (mean over {HALVES} splits; 1: the same order, 0: none in common)."
+            f"{tau:.2f} (mean over {HALVES} splits; 1: the same order, 0: none in common)."
         )
+    return notes
+
+
+def _table_notes(table: Table) -> list[str]:
+    notes = standing_notes(table.rows, table.tests, table.split_half_tau)
     if any(row.frozen_elsewhere for row in table.rows):
         notes.append("Parameters leave out frozen parts that made features; those are counted as frozen.")
     if any(row.entry for row in table.rows):
@@ -222,25 +236,33 @@ def _marks(table: Table) -> dict[tuple[int, str], str]:
     return marks
 
 
-def _fusion_text(table: Table) -> TextTable:
+def fusion_text(title: str, effects: Sequence[FusionEffect], tests: Tests, of: str = "DSC") -> TextTable:
+    """The section of the effects of fusion.
+
+    Args:
+        title: Of the table.
+        effects: At least one.
+        tests: How its rows were tested.
+        of: What the table ranks by.
+    """
     rows = []
-    for effect in table.fusion_effects:
+    for effect in effects:
         low, high = ("-" if end is None else f"{end:+.3f}" for end in (effect.low, effect.high))
         rows.append(
             {
                 "method": effect.method,
                 "difference of": f"{effect.a} - {effect.b}",
-                _DSC: _between(f"{effect.difference:+.3f}", low, high),
+                f"{of} [95% CI]": between(f"{effect.difference:+.3f}", low, high),
                 "patients": str(effect.n),
                 "p": p_value(effect.p),
             }
         )
-    notes = [f"p: {table.tests.test}; corrected: {FUSION_CORRECTION}."]
-    if few := _all_too_few(table.fusion_effects):
+    notes = [f"p: {tests.test}; corrected: {FUSION_CORRECTION}."]
+    if few := _all_too_few(effects):
         notes.append(f"{few}: no two fusions can be separated.")
     return TextTable(
-        title=f"Effect of fusion: {table.title}",
-        facts="mean paired difference of DSC, same method and settings",
+        title=f"Effect of fusion: {title}",
+        facts=f"mean paired difference of {of}, same method and settings",
         columns=tuple(rows[0]),
         words=("method", "difference of"),
         rows=rows,

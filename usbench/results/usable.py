@@ -15,6 +15,7 @@ from usbench.errors import UsbenchError
 from usbench.results.digests import OF_ROWS, without_later
 from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
+from usbench.results.tracks import FOLDER
 from usbench.scores.registry import all_scores
 
 
@@ -129,14 +130,19 @@ def cell_key(data: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
-    """Every folder that holds a run, sorted, with whether it is finished."""
+    """Every folder that holds a run, sorted, with whether it is finished.
+
+    The folders of its tracks have a cases.csv too, and are no runs.
+    """
     folders: dict[Path, bool] = {}
     for place, inner, files in os.walk(runs_dir):
         inner[:] = [name for name in inner if not name.startswith(".")]
         if "result.json" in files:
             folders[Path(place)] = True
-        elif "checkpoint.pt" in files or "cases.csv" in files:
+        elif "checkpoint.pt" in files or ("cases.csv" in files and Path(place).parent.name != FOLDER):
             folders[Path(place)] = False
+        if Path(place) in folders and FOLDER in inner:
+            inner.remove(FOLDER)
     return sorted(folders.items())
 
 

@@ -1,0 +1,159 @@
+"""Tables of tracks as words, files, JSON and a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from kit.handmade import make_run
+from kit.made_tracks import make_track
+from kit.pictures import has_colour
+from kit.schemas import same_keys
+
+from usbench.cli.main import main
+from usbench.fusions.looks import looks_of
+from usbench.leaderboards import render, write
+from usbench.leaderboards.board import Leaderboard, build
+from usbench.leaderboards.track_plain import TRACK_SCHEMA
+from usbench.leaderboards.track_text import track_texts
+
+SECTIONS = ("Effect of fusion: chaos", "Robustness: chaos", "External, b")
+LOSS = {"early": 0.4, "late": 0.1}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """U-Net early and late on two folds, with both tracks; UNeXt on one fold of them."""
+    folder = tmp_path_factory.mktemp("runs")
+    for method, fusion, folds in (("unet", "early", 2), ("unet", "late", 2), ("unext", "late", 1)):
+        for fold in range(folds):
+            clean = {f"p{2 * fold + 1}": 0.8, f"p{2 * fold + 2}": 0.6}
+            run = make_run(folder, method, fusion, fold, 0, {name: (v, v) for name, v in clean.items()})
+
+            def score(condition: str, case: str, label: str, clean=clean, fusion=fusion) -> float:
+                return clean[case] - LOSS[fusion] * (condition != "clean")
+
+            make_track(run, score, told=fusion == "late")
+            make_track(run, lambda *_: 0.5, "external", "external-b", cases=["x1", "x2"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(runs: Path) -> Leaderboard:
+    return build(runs)
+
+
+def test_words_of_every_section(board):
+    robust, lost, effect, external, _ = track_texts(board.tracks)
+    assert [row["method"] for row in robust.rows] == ["unet", "unet", "unext"]
+    assert robust.rows[0] | {"rank": "1", "EMM avg [95% CI]": "0.600 [0.500, 0.700]"} == robust.rows[0]
+    assert robust.rows[2]["rank"] == "incomplete"
+    assert robust.unranked == ["incomplete: 1 of 2 folds: unext, late"]
+    assert (robust.marks[0, "EMM avg [95% CI]"], robust.marks[1, "EMM avg [95% CI]"]) == ("best", "second")
+    # Both fusions have the same clean DSC: both are the best of that column.
+    assert (robust.marks[0, "clean"], robust.marks[1, "clean"]) == ("best", "best")
+    assert lost.rows[1]["without t1-in [95% CI]"] == "0.400 [0.400, 0.400]"
+    assert effect.rows[0]["EMM avg [95% CI]"] == "-0.300 [-0.300, -0.300]"
+    assert external.rows[0] | {"DSC [95% CI]": "0.500 [0.500, 0.500]", "loss": "0.200"} == external.rows[0]
+    assert external.rows[0]["clean DSC"] == "0.700 [0.600, 0.800]"
+    assert "told" not in external.columns
+
+
+def test_every_column_can_be_dropped_or_fits(board):
+    for text in track_texts(board.tracks):
+        kept = [name for name in text.columns if name not in text.dispensable]
+        assert len(kept) < 9
+        assert set(text.printed) <= set(text.columns) | {"p", "tier"}
+
+
+def test_text_formats_show_tracks_after_the_clean_tables(board):
+    for form in ("table", "md", "latex"):
+        text = render(board, form)
+        places = [
+            text.index(words) for words in ("Effect of fusion: chaos", "Robustness: chaos", "External, b")
+        ]
+        assert places == sorted(places)
+        assert "What is lost without" in text
+    assert "| 0.600 [0.500, 0.700] |" in render(board, "md")
+    assert r"\textbf{0.600 [0.500, 0.700]}" in render(board, "latex")
+
+
+def test_json_has_what_its_schema_explains(board, runs):
+    data = json.loads(render(board, "json"))
+    robust, external = data["tracks"]
+    for table in (robust, external):
+        assert set(table) == set(TRACK_SCHEMA)
+        for row in table["rows"]:
+            assert set(row) == set(TRACK_SCHEMA["rows"][0])
+            for mean in row["means"].values():
+                same_keys(mean, TRACK_SCHEMA["rows"][0]["means"]["NAME"])
+    assert robust["rows"][0]["means"]["lost-t1-in"] == pytest.approx(
+        {"value": 0.1, "low": 0.1, "high": 0.1, "cases": 4}
+    )
+    assert robust["rows"][0]["patients"] == pytest.approx({"p1": 0.7, "p2": 0.5, "p3": 0.7, "p4": 0.5})
+    # A leaderboard without tracks is what it was.
+    assert "tracks" not in json.loads(render(build(runs, track="clean"), "json"))
+
+
+def test_files_of_out(board, tmp_path):
+    names = {path.name for path in write(board, tmp_path, pictures=False)}
+    assert {"leaderboard-robustness.csv", "leaderboard-external.csv", "robustness.png"} <= names
+    robust = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard-robustness.csv").read_text())))
+    assert [row["label"] for row in robust] == ["unet", "unet", "unext"]
+    assert float(robust[0]["emm_avg"]) == pytest.approx(0.6)
+    assert float(robust[0]["emm_avg_low"]) == pytest.approx(0.5)
+    assert float(robust[1]["lost-t2-spir"]) == pytest.approx(0.4)
+    assert float(robust[1]["iou_clean"]) == pytest.approx(0.35)
+    external = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard-external.csv").read_text())))
+    assert float(external[0]["hd95"]) == pytest.approx(5.0)
+    assert "emm_avg" not in external[0]
+    clean = (tmp_path / "leaderboard.csv").read_text()
+    assert "Robustness" not in clean
+    looks = looks_of([{"name": "early"}, {"name": "late"}])
+    assert all(has_colour(tmp_path / "robustness.png", look.colour) for look in looks.values())
+
+
+def test_one_track_alone(runs, tmp_path):
+    args = ["leaderboard", "--runs-dir", str(runs)]
+    words = CliRunner().invoke(main, [*args, "--track", "robustness"])
+    assert words.exit_code == 0, words.output
+    assert "Robustness: chaos" in words.output
+    assert "External" not in words.output
+    assert "Reported" not in words.output
+    lines = CliRunner().invoke(main, [*args, "--track", "external", "--format", "csv"]).stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[1].startswith('"External, b: chaos')
+    clean = CliRunner().invoke(main, [*args, "--track", "clean"])
+    assert "Robustness" not in clean.output
+    for path in write(build(runs, track="robustness"), tmp_path, pictures=False):
+        assert path.name != "leaderboard.csv"
+
+
+def test_csv_of_all_says_where_tracks_are(runs):
+    shown = CliRunner().invoke(main, ["leaderboard", "--runs-dir", str(runs), "--format", "csv"])
+    assert re.search(r"--track robustness", shown.stderr)
+    assert "Robustness" not in shown.stdout
+
+
+BAD = {
+    "another track": (["--track", "noise"], "track 'noise'"),
+    "a track and kept results": (
+        ["--track", "external", "--out", "x", "--keep-results"],
+        "--track does not go",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(runs, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args, words = BAD[name]
+    shown = CliRunner().invoke(main, ["leaderboard", "--runs-dir", str(runs), *args])
+    assert shown.exit_code == 1
+    assert words in str(shown.exception)
+    assert not list(tmp_path.iterdir())
