@@ -1,4 +1,4 @@
-"""Scans as a patient with missing, damaged or noisy modalities has them; a function of case and condition."""
+"""The scans of a patient with missing, damaged or noisy modalities: a function of case and condition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISSING = 0.0
 class Scans:
     """The prepared scans of a case, and what they become under a condition.
 
-    A modality is damaged alike wherever it is damaged in the same way: the draws depend on the case, the kind,
+    A modality is damaged alike wherever it is damaged in one way: the draws depend on the case, the kind,
     the level and the modality alone. So they are the same for every method, run and machine.
 
     Attributes:

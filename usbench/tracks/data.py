@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
 
@@ -100,8 +100,8 @@ def own_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
     if kind == "phantom" and where.data_dir is None and where.task_dir is None:
         cases = (*data["split"]["train"], *data["split"]["test"])
         return task, find_data(task, None, "phantom", scanner=scanner_of(task, cases))
-    mode = "real" if kind != "phantom" and where.task_dir is None and task.files is None else "auto"
-    return task, find_data(task, where.data_dir, mode, where.task_dir)  # type: ignore[arg-type]
+    mode: Any = "real" if kind != "phantom" and where.task_dir is None and task.files is None else "auto"
+    return task, find_data(task, where.data_dir, mode, where.task_dir)
 
 
 def other_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
@@ -121,5 +121,6 @@ def other_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
         raise UsbenchError(
             "--track external needs the other data: name it with --task-dir, --task, --data-dir or --scanner 2"
         )
-    found = find_data(task, where.data_dir, where.data, where.task_dir, where.scanner)  # type: ignore[arg-type]
+    mode: Any = where.data
+    found = find_data(task, where.data_dir, mode, where.task_dir, where.scanner)
     return task, found
