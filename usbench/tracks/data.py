@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usbench.contracts.data import Task
+    from usbench.contracts.request import Request
     from usbench.datasets.resolve import TaskData
     from usbench.datasets.store import Store
     from usbench.runs.network import TrainedNetwork
@@ -124,3 +125,20 @@ def other_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
     mode: Any = where.data
     found = find_data(task, where.data_dir, mode, where.task_dir, where.scanner)
     return task, found
+
+
+def data_named(text: str | None, request: Request) -> Where:
+    """Other data for the cells of a matrix.
+
+    Args:
+        text: A task, a task file or a folder in MSD layout; None for the second scanner of phantoms.
+        request: Of a cell: where data sets are, and plugins.
+    """
+    from usbench.datasets.tasks import names_file
+
+    plugins = request.plugins
+    if text is None:
+        return Where(data="phantom", scanner=2, plugins=plugins)
+    if not names_file(text) and Path(text).is_dir():
+        return Where(task_dir=Path(text), plugins=plugins)
+    return Where(task=text, data_dir=request.data_dir, data=request.data, plugins=plugins)

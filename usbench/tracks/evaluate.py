@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from usbench.contracts.request import CACHE_GB
 from usbench.errors import UsbenchError, unknown
 from usbench.results.io import load_result
 from usbench.results.result import Result
-from usbench.results.tracks import TrackResult
+from usbench.results.tracks import TRACKS, TrackResult
 from usbench.results.usable import run_folders
 from usbench.runtime.console import say
 from usbench.tracks.data import Where
 
-TRACKS = ("robustness", "external")
+if TYPE_CHECKING:
+    from usbench.datasets.store import Store
 
 
 @dataclass
@@ -157,8 +158,11 @@ def evaluate_run(
     device: str = "auto",
     cache_gb: float = CACHE_GB,
     overwrite: bool = False,
+    store: Store | None = None,
 ) -> tuple[TrackResult, bool]:
     """Evaluate one run; the other arguments are those of `evaluate`.
+
+    store: the prepared data of the run, where it is known.
 
     Returns:
         The finished track, and whether it was computed now.
@@ -176,7 +180,7 @@ def evaluate_run(
             return done, False
     trained = load_network(result, device=device, plugins=where.plugins)
     if track == "robustness":
-        store = own_store(trained, where)
+        store = store or own_store(trained, where)
         done = robustness.evaluate(trained, store, masks=masks, overwrite=overwrite, cache_gb=cache_gb)
         return done, True
     return external.evaluate(
