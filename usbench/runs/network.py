@@ -1,4 +1,4 @@
-"""Trained networks: kept beside a result by `--keep-weights`, and given back by `usbench.load_network`."""
+"""Trained networks: kept beside a result unless `--no-keep-weights`, given back by `usbench.load_network`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.errors import UsbenchError
 from usbench.results.digests import DEFAULTS
 from usbench.results.io import PROTOCOL_VERSION, load_result
+from usbench.results.network_file import NETWORK, NETWORKS
 from usbench.results.result import Result
 from usbench.runs.frozen import frozen_features
 from usbench.runs.predict import predict_cases
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
     from usbench.fusions.registry import FoundFusion
     from usbench.runs.predict import Predicted
 
-FILE = "network.safetensors"
+FILE = NETWORK
 """The weights of a trained network, in the folder of its run."""
 
-_OLD_FILE = "weights.pt"  # what older versions wrote
-_AGAIN = "run it again with --keep-weights --overwrite"
+_AGAIN = "run it again with --overwrite, which keeps it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +109,21 @@ class TrainedNetwork:
         )
 
 
+def why_not_kept(network: nn.Module) -> str:
+    """Why the weights of a network cannot be kept, in words; "" where they can.
+
+    Args:
+        network: on any device, "meta" included.
+    """
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            return (
+                f"the trained network is not kept, since '{name}' of its state is of type "
+                f"{type(value).__name__} and only tensors are; leave that out of the method's state_dict"
+            )
+    return ""
+
+
 def write_network(network: nn.Module, path: Path) -> None:
     """Write the weights of a network with all their digits, whole or not at all.
 
@@ -119,19 +134,22 @@ def write_network(network: nn.Module, path: Path) -> None:
     Raises:
         UsbenchError: where the file cannot be written, or the network keeps something besides tensors.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    if why := why_not_kept(network):
+        raise UsbenchError(f"{path}: {why}")
     state = network.state_dict()
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise UsbenchError(
-                f"{path}: '{name}' of the network is a {type(value).__name__}, and only tensors are kept; "
-                "leave it out of the method's state_dict, or run without --keep-weights"
-            )
     # The format takes no two names for one memory, so each gets its own.
     own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
     with atomic_path(path) as temporary:
-        save_file(own, temporary)
+        try:
+            save_file(own, temporary)
+        except SafetensorError as error:  # What it meets on the disk is told in a text alone.
+            raise UsbenchError(
+                f"{path}: cannot write the trained network ({error}); free some space and start the same "
+                "command again, which goes on from here, or leave it out with --no-keep-weights"
+            ) from error
 
 
 def load_network(
@@ -147,7 +165,8 @@ def load_network(
     stay what they were.
 
     Args:
-        result: a result, or the path of its folder or its result.json; it was made with `--keep-weights`.
+        result: a result, or the path of its folder or its result.json; its network was
+            kept.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         plugins: the Python files that bring the method, the fusion or the task; by default those that the
             run used.
@@ -196,12 +215,14 @@ def load_network(
 def _kept(result: Result) -> Path:
     """The file with the weights, once it is known to be what the run wrote."""
     digests = result.data["files"]
-    name = next((name for name in (FILE, _OLD_FILE) if name in digests), None)
+    name = next((name for name in NETWORKS if name in digests), None)
     if name is None:
         raise UsbenchError(f"{result.path}: this run kept no trained network; {_AGAIN}")
     file = result.path / name
     if not file.is_file():
-        raise UsbenchError(f"{file}: missing beside its result; copy it there, or {_AGAIN}")
+        raise UsbenchError(
+            f"{file}: was removed since the run (usbench prune does that); copy it back, or {_AGAIN}"
+        )
     if sha256_file(file) != digests[name]:
         raise UsbenchError(f"{file}: is not what the run wrote (its digest does not fit); {_AGAIN}")
     return file
