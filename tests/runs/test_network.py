@@ -63,7 +63,7 @@ def require_same_masks(result: Any, data: Path, folder: Path, **options: Any) ->
     assert not loaded.network.training
     store = prepare(loaded.task, find_data(loaded.task, data).root, loaded.config.data)
     test = result.data["split"]["test"]
-    assert [one.case.case_id for one in loaded.predict(store, test, folder)] == test
+    assert [one.case.case_id for one in loaded.predict_cases(store, test, folder)] == test
     for case_id in test:
         name = f"{case_id}.nii.gz"
         ours = gzip.decompress((folder / name).read_bytes())
