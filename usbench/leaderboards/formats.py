@@ -98,12 +98,10 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
     for name in file_names(board):
         write_text(folder / name, text_of(board, name.removeprefix("leaderboard").lstrip("."), pictured))
         paths.append(folder / name)
-    for name, draw, tables in (
-        ("leaderboard-cost.png", cost_figure, board.tables),
-        ("robustness.png", robustness_figure, board.tracks),
-    ):
-        if draw(tables, folder / name):
-            paths.append(folder / name)
+    if cost_figure(board.tables, folder / "leaderboard-cost.png"):
+        paths.append(folder / "leaderboard-cost.png")
+    if robustness_figure(board.tracks, folder / "robustness.png"):
+        paths.append(folder / "robustness.png")
     return paths
 
 

@@ -249,10 +249,9 @@ def values_of(track: TrackResult) -> dict[str, dict[str, float]]:
         the same with "iou_" before the name. Of an external one every score. NaN where it is undefined.
     """
     if track.data["track"] == "external":
-        scores = {name: condition_scores(track, name) for name in names_of(track)}
+        every = {name: condition_scores(track, name) for name in names_of(track)}
         return {
-            case: {name: scores[name][case]["clean"] for name in scores}
-            for case in track.data["data"]["cases"]
+            case: {name: every[name][case]["clean"] for name in every} for case in track.data["data"]["cases"]
         }
     found: dict[str, dict[str, float]] = {case: {} for case in track.data["data"]["cases"]}
     missing = ["+".join(some) for some in subsets(track.data["modalities"], proper=True)]
