@@ -137,7 +137,8 @@ def change_track(
 ) -> None:
     """Change track.json, the rows of cases.csv and the masks of the first fold's track.
 
-    Masks of cases and conditions that track.json no longer names are dropped with them. Digests are made to fit; `fit`: the means too.
+    Masks of cases and conditions that track.json no longer names are dropped with them. Digests are made to
+    fit; `fit`: the means too.
     """
     folder = f"{folder_of_fold(members)}/{FOLDER}"
     data = json.loads(members[f"{folder}/track.json"])
