@@ -127,7 +127,7 @@ def _facts(cell: Cell, fabric: Fabric) -> CellFacts:
         device=device_name(fabric.device),
         modalities=cell.task.modality_names,
         classes=cell.task.class_names,
-        train=tuple(cell.split.train(cell.fold)),
+        train=cell.train_ids,
         test=tuple(cell.split.test(cell.fold)),
         settings=cell.config.as_dict(),
     )
@@ -142,7 +142,7 @@ def _sweep(folder: Path) -> None:
 def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tuple[nn.Module, History]:
     torch.manual_seed(cell.seed * 7919 + cell.fold)
     network = build_model(cell.method, cell.task, cell.found_fusion.fusion, cell.config)
-    train_ids = cell.split.train(cell.fold)
+    train_ids = cell.train_ids
     cases = [cell.store.case(i) for i in train_ids]
     slices = Slices(
         cases,
