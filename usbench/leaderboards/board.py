@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from usbench.errors import UsbenchError, unknown
 from usbench.leaderboards.flat import frame, html_of
+from usbench.leaderboards.learning import Learning, learning_curves
 from usbench.leaderboards.overall import Overall, across_tasks
 from usbench.leaderboards.reported import Reported, beside_reported
 from usbench.leaderboards.table import Table, make_tables
@@ -30,6 +31,7 @@ class Leaderboard:
         overall: Ranks over all tasks, where several tasks were run alike.
         reported: Published scores, each beside a row of ours where there is one.
         claims: Of submissions that are not verified, never part of a table; None without submissions.
+        curves: Learning curves, where there are tables of few training patients.
     """
 
     tables: tuple[Table, ...]
@@ -37,6 +39,7 @@ class Leaderboard:
     overall: tuple[Overall, ...] = ()
     reported: tuple[Reported, ...] = ()
     claims: tuple[Claim, ...] | None = None
+    curves: tuple[Learning, ...] = ()
 
     def to_frame(self) -> DataFrame:
         """Every row of every table as a data frame.
@@ -98,4 +101,7 @@ def build(
     if task is not None and task not in names and not any(claim.task == task for claim in claims or ()):
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
     tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
-    return Leaderboard(tables, problems, across_tasks(tables), beside_reported(tables, plugins), claims)
+    curves = learning_curves(tables)
+    return Leaderboard(
+        tables, problems, across_tasks(tables), beside_reported(tables, plugins), claims, curves
+    )

@@ -16,6 +16,7 @@ from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.flat import flat_rows
 from usbench.leaderboards.latex import as_latex
+from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import as_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
 from usbench.leaderboards.text import TextTable, text_tables
@@ -52,7 +53,7 @@ def render(board: Leaderboard, form: str = "table") -> str:
 
 
 def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
-    """Write leaderboard.md, .csv, .json, .tex, .html and a plot of score against cost.
+    """Write leaderboard.md, .csv, .json, .tex, .html, and plots of score against cost and of learning curves.
 
     Args:
         board: The leaderboard.
@@ -60,7 +61,7 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
         pictures: Whether the page shows slices of cases.
 
     Returns:
-        The paths; the plot is left out where no row has a score.
+        The paths; a plot is left out where it would show nothing.
 
     Raises:
         UsbenchError: Where a file cannot be written.
@@ -69,7 +70,7 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
 
 
 def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
-    """Write every format of the leaderboard and the plot of score against cost.
+    """Write every format of the leaderboard, the plot of score against cost, and that of learning curves.
 
     Args:
         board: The leaderboard.
@@ -77,7 +78,7 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
         pictured: As for `text_of`.
 
     Returns:
-        The paths; the plot is left out where no row has a score.
+        The paths; a plot is left out where it would show nothing.
 
     Raises:
         UsbenchError: Where a file cannot be written.
@@ -90,6 +91,10 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
     picture = folder / "leaderboard-cost.png"
     if cost_figure(board.tables, picture):
         paths.append(picture)
+    curves = folder / "learning.png"
+    rows = (row for table in board.tables for row in table.rows)
+    if learning_figure(board.curves, looks_of(row.fusion_stated for row in rows), curves):
+        paths.append(curves)
     return paths
 
 
