@@ -10,6 +10,7 @@ import click
 from usbench import __version__
 from usbench.cli.check import check
 from usbench.cli.data import data
+from usbench.cli.evaluate import evaluate
 from usbench.cli.leaderboard import leaderboard
 from usbench.cli.matrix import matrix
 from usbench.cli.methods import methods
@@ -31,7 +32,21 @@ def main() -> None:
     """Benchmark of multimodal medical image segmentation: several aligned scans in, one mask out."""
 
 
-for command in (run, matrix, leaderboard, report, methods, data, weights, zeus, new, check, submit, verify):
+for command in (
+    run,
+    matrix,
+    evaluate,
+    leaderboard,
+    report,
+    methods,
+    data,
+    weights,
+    zeus,
+    new,
+    check,
+    submit,
+    verify,
+):
     main.add_command(command)
 
 

@@ -101,7 +101,7 @@ class _Drive:
             ready, busy = self.look_again(busy)
 
     def reports(self, cells: Sequence[PlannedCell]) -> Generator[tuple[PlannedCell, JobReport]]:
-        jobs = [_job(planned, self.place) for planned in cells]
+        jobs = [job_of(planned, self.place) for planned in cells]
         if self.ray is None:
             found = pool.in_this_process(jobs, self.failures, [planned.name for planned in cells])
         else:
@@ -181,7 +181,8 @@ def _key(failures: Failures, planned: PlannedCell) -> str:
     return failures.key(_folder(planned))
 
 
-def _job(planned: PlannedCell, place: Place) -> Job:
+def job_of(planned: PlannedCell, place: Place) -> Job:
+    """The job that computes a cell, with absolute paths."""
     assert planned.cell is not None
     cell = planned.cell
     found = replace(cell.found, path=cell.found.path.absolute() if cell.found.path else None)

@@ -127,6 +127,12 @@ def start_here(cpus: int) -> Any:
     return ray
 
 
+def started_here(cpus: int) -> Any:
+    """Ray as it runs in this process already, or started by `start_here`."""
+    ray = import_ray()
+    return ray if ray.is_initialized() else start_here(cpus)
+
+
 def in_this_process(
     jobs: Sequence[Job], failures: Failures, names: Sequence[str]
 ) -> Generator[tuple[int, JobReport]]:
@@ -149,7 +155,7 @@ def in_this_process(
     from usbench.runtime.console import muted
 
     for number, job in enumerate(jobs):
-        key = failures.key(job.cell.folder)
+        key = failures.key(job.place)
         why = "the process that computed it ended without a word (killed, or out of memory)"
         failures.record(key, names[number], why, "", str(job.cell.request))
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.contracts.options import Option, Options, option, options_of
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError, unknown
+from usbench.results.tracks import TRACKS
 
 if TYPE_CHECKING:
     from usbench.contracts.method import Method
@@ -78,6 +79,21 @@ class MatrixRequest(Options):
         least=1e-6,
         most=1000,
         wrong="is out of range; choose more than 0",
+    )
+    tracks: tuple[str, ...] = option(
+        (),
+        "Then test the network of every finished cell on a track, robustness or external; may be repeated.",
+        flag="track",
+        repeated=True,
+        choices=TRACKS,
+    )
+    external: str | None = option(
+        None,
+        "Other data for the track external: a task, a task file or a folder in MSD layout "
+        "(default: scanner 2, of phantoms).",
+    )
+    labels: str | None = option(
+        None, "External: class of the cells = class of the data, as in a=b,c=d.", metavar="A=B,..."
     )
     shared: Request = field(default_factory=Request)
 

@@ -36,6 +36,8 @@ class Matrix:
         workers: how many cells at once.
         measured: in a dry run, what finished cells say of the time and size of those to be computed.
         features: in a dry run, what the frozen features of those to be computed will take, in lines.
+        evaluated: how many tracks were computed now.
+        lost: by name of a cell and a track, why that track failed.
     """
 
     cells: list[PlannedCell]
@@ -47,6 +49,8 @@ class Matrix:
     workers: int = 1
     measured: dict[PlannedCell, Measured] = field(default_factory=dict)
     features: list[str] = field(default_factory=list)
+    evaluated: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> Results:
@@ -73,7 +77,8 @@ class Matrix:
     @property
     def failed(self) -> dict[str, str]:
         """What failed: the name of the cell, or of the task whose data is broken, and the reason."""
-        return {**self.broken, **{planned.name: planned.reason for planned in self.cells if planned.reason}}
+        cells = {planned.name: planned.reason for planned in self.cells if planned.reason}
+        return {**self.broken, **cells, **self.lost}
 
 
 def matrix(
@@ -105,6 +110,9 @@ def matrix(
     workers: int | None = None,
     cpus_per_run: int | None = None,
     gpus_per_run: float | None = None,
+    tracks: Sequence[str] = (),
+    external: str | None = None,
+    labels: str | None = None,
     dry_run: bool = False,
 ) -> Matrix:
     """Compute the cells methods x fusions x tasks x folds x seeds that are not finished yet.
@@ -141,6 +149,10 @@ def matrix(
             computed one after another in this process.
         cpus_per_run: cores of one cell (default: 1; all with one worker).
         gpus_per_run: GPUs of one cell (default: 0.5).
+        tracks: "robustness", "external": then the network of every finished cell is tested on these.
+        external: other data for the track external: a task, a task file or a folder in MSD layout; by default
+            scanner 2 of phantoms.
+        labels: for the track external, "class of the cells=class of the data,...".
         dry_run: compute nothing.
 
     Returns:
@@ -174,7 +186,9 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
     from usbench.matrices.resources import find_place
     from usbench.runs.consent import outlook_lines, require_consent
     from usbench.storage.files import require_writable
+    from usbench.tracks.external import parse_labels
 
+    parse_labels(request.labels)
     request = _settled(request)
     runs_dir = request.shared.runs_dir
     with ExitStack() as stack:
@@ -196,6 +210,10 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
             todo = [planned.cell for planned in plan.cells if planned.cell and not planned.result]
             require_consent(todo, place.device, request.shared.yes)
             made.computed = compute_all(stack, plan, runs_dir, place)
+            if request.tracks:
+                from usbench.matrices.evaluating import evaluate_all
+
+                made.evaluated, made.lost = evaluate_all(stack, plan.cells, request, place)
     return made
 
 

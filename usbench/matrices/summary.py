@@ -20,10 +20,12 @@ def summary(matrix: Matrix) -> str:
     counts = [f"{matrix.computed} computed", f"{matrix.before} finished before"]
     if elsewhere := len(matrix.results) - matrix.computed - matrix.before:
         counts.append(f"{elsewhere} computed by another process")
-    counts.append(f"{len(failed)} failed")
+    counts.append(f"{len(failed) - len(matrix.lost)} failed")
     lines = [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]
     lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}")
+    if matrix.evaluated or matrix.lost:
+        lines.append(f"tracks: {matrix.evaluated} computed, {len(matrix.lost)} failed")
     if failed:
         lines.append(
             f"reasons: {matrix.runs_dir / NAME}; the same command computes what is missing, and nothing twice"

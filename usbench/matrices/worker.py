@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from usbench.errors import UsbenchError
+from usbench.results.tracks import FOLDER
 
 if TYPE_CHECKING:
     from usbench.runs.cell import Cell
@@ -29,12 +30,23 @@ class Job:
         threads: of torch; None for as many as it takes by itself.
         folder: the working directory of the sender.
         environment: the USBENCH_ variables of the sender.
+        track: the track that the finished network is to be tested on; "" for none.
+        external: other data for the track external, as `MatrixRequest.external`.
+        labels: for it, as `MatrixRequest.labels`.
     """
 
     cell: Cell
     threads: int | None
     folder: str
     environment: Mapping[str, str]
+    track: str = ""
+    external: str | None = None
+    labels: str | None = None
+
+    @property
+    def place(self) -> Path:
+        """The folder whose name stands in the table of failures."""
+        return self.cell.folder / FOLDER / self.track if self.track else self.cell.folder
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,10 @@ def compute_job(job: Job) -> JobReport:
     """
     start = time.perf_counter()
     try:
-        kind = _by_run(job) if job.cell.devices > 1 else _here(job)
+        if job.track:
+            kind = _evaluate(job)
+        else:
+            kind = _by_run(job) if job.cell.devices > 1 else _here(job)
     except (Exception, SystemExit) as error:
         _let_go()
         return _failed(error, time.perf_counter() - start)
@@ -114,6 +129,30 @@ def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
         _, new = compute(job.cell, fabric)
     except CellBusy:
         return "elsewhere"
+    return "computed" if new else "before"
+
+
+def _evaluate(job: Job) -> Literal["computed", "before", "elsewhere"]:
+    """Test the network of a finished cell on a track."""
+    import torch
+
+    from usbench.results.io import load_result
+    from usbench.tracks.data import data_named
+    from usbench.tracks.evaluate import evaluate_run
+    from usbench.tracks.external import parse_labels
+
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    request = job.cell.request
+    _, new = evaluate_run(
+        load_result(job.cell.folder),
+        job.track,
+        data_named(job.external, request),
+        labels=parse_labels(job.labels),
+        device=request.device,
+        cache_gb=request.cache_gb,
+        store=job.cell.store,
+    )
     return "computed" if new else "before"
 
 

@@ -72,7 +72,7 @@ class TrainedNetwork:
         device: torch.device = self.fabric.device
         return device
 
-    def predict(
+    def predict_cases(
         self,
         store: Store,
         case_ids: Sequence[str],

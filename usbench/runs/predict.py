@@ -203,3 +203,10 @@ def write_mask(volume: np.ndarray, affine: np.ndarray, path: Path) -> None:
     with atomic_path(path) as temporary:
         # A fixed time and no name in the gzip header: equal masks are equal files.
         temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask that `write_mask` wrote, uint8 [X, Y, Z]."""
+    import nibabel
+
+    return np.asarray(nibabel.load(path).dataobj, dtype=np.uint8)  # type: ignore[attr-defined]

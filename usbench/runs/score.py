@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from usbench.datasets.preprocess import resize_masks
 from usbench.pages.figures import PICTURED_CASES, CasePicture, pick_slice
 from usbench.scores.case import ClassScore, score_case
 from usbench.scores.paper import paper_style
@@ -16,6 +17,7 @@ from usbench.scores.summary import summarise
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
+    from usbench.datasets.store import PreparedCase
     from usbench.runs.predict import Predicted
 
 
@@ -83,6 +85,23 @@ def score_cases(
         if on_case is not None:
             on_case(case.case_id, scores)
     return kept
+
+
+def picture_of(
+    case: PreparedCase, volume: np.ndarray, dsc: Mapping[str, float], regions: bool
+) -> CasePicture:
+    """The slice of a case that shows most, with its truth and a mask of it.
+
+    Args:
+        case: The prepared case.
+        volume: The mask on the native grid, uint8 [X, Y, Z].
+        dsc: By class.
+        regions: Whether the classes are regions.
+    """
+    truth = np.asarray(case.mask)
+    z = pick_slice(truth, regions)
+    drawn = resize_masks(case.geometry.to_slices(volume)[z : z + 1], truth.shape[-1])[0]
+    return case.case_id, np.asarray(case.images[z], dtype=np.float32), truth[z], drawn, dsc
 
 
 def _picture(one: Predicted, scores: list[ClassScore], regions: bool) -> CasePicture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usbench.contracts.data import Task
+    from usbench.contracts.request import Request
     from usbench.datasets.resolve import TaskData
     from usbench.datasets.store import Store
     from usbench.runs.network import TrainedNetwork
@@ -100,8 +101,8 @@ def own_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
     if kind == "phantom" and where.data_dir is None and where.task_dir is None:
         cases = (*data["split"]["train"], *data["split"]["test"])
         return task, find_data(task, None, "phantom", scanner=scanner_of(task, cases))
-    mode = "real" if kind != "phantom" and where.task_dir is None and task.files is None else "auto"
-    return task, find_data(task, where.data_dir, mode, where.task_dir)  # type: ignore[arg-type]
+    mode: Any = "real" if kind != "phantom" and where.task_dir is None and task.files is None else "auto"
+    return task, find_data(task, where.data_dir, mode, where.task_dir)
 
 
 def other_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
@@ -121,5 +122,23 @@ def other_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
         raise UsbenchError(
             "--track external needs the other data: name it with --task-dir, --task, --data-dir or --scanner 2"
         )
-    found = find_data(task, where.data_dir, where.data, where.task_dir, where.scanner)  # type: ignore[arg-type]
+    mode: Any = where.data
+    found = find_data(task, where.data_dir, mode, where.task_dir, where.scanner)
     return task, found
+
+
+def data_named(text: str | None, request: Request) -> Where:
+    """Other data for the cells of a matrix.
+
+    Args:
+        text: A task, a task file or a folder in MSD layout; None for the second scanner of phantoms.
+        request: Of a cell: where data sets are, and plugins.
+    """
+    from usbench.datasets.tasks import names_file
+
+    plugins = request.plugins
+    if text is None:
+        return Where(data="phantom", scanner=2, plugins=plugins)
+    if not names_file(text) and Path(text).is_dir():
+        return Where(task_dir=Path(text), plugins=plugins)
+    return Where(task=text, data_dir=request.data_dir, data=request.data, plugins=plugins)

@@ -114,6 +114,15 @@ def part_row(condition: str, case_id: str, score: Any, names: Sequence[str]) -> 
         score: A `usbench.scores.case.ClassScore`.
         names: Of the scores.
     """
-    values = {name: None if score.scores[name] != score.scores[name] else score.scores[name] for name in names}
+    values = {
+        name: None if score.scores[name] != score.scores[name] else score.scores[name] for name in names
+    }
     counts = {name: getattr(score, name) for name in ("tp", "fp", "fn", "tn")}
-    return {"condition": condition, "case": case_id, "class": score.name, **values, **counts, "edge": score.edge}
+    return {
+        "condition": condition,
+        "case": case_id,
+        "class": score.name,
+        **values,
+        **counts,
+        "edge": score.edge,
+    }

@@ -99,7 +99,9 @@ class Predictor:
         images = torch.from_numpy(made.images(group, condition)).to(one.device)
         words: dict[str, Tensor] = {}
         if self.features:
-            words = self._clean_rows(case, images, group) if condition.kind == "clean" else made.rows(condition)
+            words = (
+                self._clean_rows(case, images, group) if condition.kind == "clean" else made.rows(condition)
+            )
         present = self._present(condition)
         if present is not None:
             words = {**words, "present": present.to(one.device).expand(len(group), -1)}
@@ -225,5 +227,8 @@ class _Masks:
 
     def volume(self, name: str) -> np.ndarray:
         """The mask of a condition on the native grid, uint8 [X, Y, Z]."""
-        parts = [np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape) for shape, data in self._packed[name]]
+        parts = [
+            np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape)
+            for shape, data in self._packed[name]
+        ]
         return np.ascontiguousarray(self.case.geometry.from_slices(np.concatenate(parts)))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from usbench import __version__
+from usbench.datasets.preprocess import resize_masks
+from usbench.pages.figures import pick_slice
+from usbench.results.track_scores import condition_scores, track_means
 from usbench.results.tracks import (
     OVERLAPS,
     TRACK_SCHEMA,
@@ -18,13 +22,13 @@ from usbench.results.tracks import (
     track_protocol,
     write_track,
 )
-from usbench.runs.predict import write_mask
+from usbench.runs.predict import read_mask, write_mask
 from usbench.runtime.console import progress
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
 from usbench.scores.case import score_case
 from usbench.scores.overlap import OVERLAP
-from usbench.scores.robustness import AVERAGES, Condition, averages, conditions_of
+from usbench.scores.robustness import Condition, conditions_of
 from usbench.tracks.folder import TrackFolder, part_row, rows_of
 from usbench.tracks.predicting import Predictor
 
@@ -86,10 +90,8 @@ def evaluate(
             },
             parts,
         )
-        data["scores"] = means(rows, trained.task.modality_names)
-        from usbench.pages.track_figure import missing_figure
-
-        missing_figure(folder.path / "figure.png", rows, trained.task.modality_names, trained.fusion)
+        data["scores"] = track_means(TrackResult(folder.path, data, rows))
+        draw(trained, store, folder, TrackResult(folder.path, data, rows), masks)
         done = write_track(folder.path, data, rows, OVERLAPS)
         folder.done()
     return done
@@ -108,7 +110,9 @@ def _cases(
     cell = trained.result.data["cell"]
     known = {case_id: folder.part(case_id) for case_id in case_ids}
     todo = [case_id for case_id in case_ids if known[case_id] is None]
-    words = f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}: {len(conditions)} conditions"
+    words = (
+        f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}: {len(conditions)} conditions"
+    )
     with progress() as bar:
         line = bar.add_task(words, total=len(case_ids), completed=len(case_ids) - len(todo))
         predictor = Predictor(trained, store, todo, cache_gb) if todo else None
@@ -199,30 +203,39 @@ def describe(
     }
 
 
-def per_patient(rows: Sequence[Mapping[str, Any]], score: str) -> dict[str, dict[str, float]]:
-    """A score by patient and condition: the mean over the classes that have one, NaN where none has.
+def draw(trained: TrainedNetwork, store: Store, folder: TrackFolder, track: TrackResult, masks: bool) -> None:
+    """Draw figure.png: DSC against what is missing, and a patient with each modality missing.
 
     Args:
-        rows: Of cases.csv of a track.
-        score: "dsc" or "iou".
+        trained: The network.
+        store: The prepared data.
+        folder: Of the track.
+        track: Its data and rows.
+        masks: Whether the masks are there to be drawn.
     """
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        found = values[row["case"]][row["condition"]]
-        if not math.isnan(row[score]):
-            found.append(row[score])
-    return {
-        case: {name: math.fsum(some) / len(some) if some else math.nan for name, some in conditions.items()}
-        for case, conditions in values.items()
-    }
+    from usbench.pages.track_figure import TrackPicture, track_figure
 
-
-def means(rows: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> dict[str, float | None]:
-    """The averages of the track over patients, of DSC, and of IoU with "iou_" before their names."""
-    found: dict[str, float | None] = {}
-    for score, before in (("dsc", ""), ("iou", "iou_")):
-        patients = [averages(scores, modalities) for scores in per_patient(rows, score).values()]
-        for name in AVERAGES:
-            known = [one[name] for one in patients if not math.isnan(one[name])]
-            found[before + name] = math.fsum(known) / len(known) if known else None
-    return found
+    task = trained.task
+    missing = [one for one in conditions_of(task.modality_names) if one.kind in ("clean", "missing")]
+    scores = condition_scores(track, "dsc")
+    shown = []
+    if masks:
+        case = store.case(track.data["data"]["cases"][0])
+        truth = np.asarray(case.mask)
+        z = pick_slice(truth, task.regions)
+        images = np.asarray(case.images[z], dtype=np.float32)
+        for one in missing:
+            if one.kind == "clean" or len(one.modalities) == 1:
+                volume = read_mask(folder.mask(one.name, case.case_id))
+                drawn = resize_masks(case.geometry.to_slices(volume)[z : z + 1], truth.shape[-1])[0]
+                shown.append(TrackPicture(one.modalities, drawn, scores[case.case_id][one.name]))
+        picture = (case.case_id, images, truth[z], shown)
+    else:
+        picture = None
+    track_figure(
+        folder.path / "figure.png",
+        [(one.modalities, [patient[one.name] for patient in scores.values()]) for one in missing],
+        picture,
+        (task.modality_names, task.class_names),
+        task.regions,
+    )

@@ -313,9 +313,7 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
 
         key = [tower.key, parts.per]
         what = f"image features ({parts.vision_encoder})"
-        made.append(
-            Feature("vision", what, key, vision, parts.per == "slice", tower.free, per_modality=True)
-        )
+        made.append(Feature("vision", what, key, vision, parts.per == "slice", tower.free, per_modality=True))
     return made
 
 

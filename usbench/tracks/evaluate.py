@@ -1,0 +1,209 @@
+"""`usbench evaluate`: the networks of finished runs on a track."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from usbench.contracts.request import CACHE_GB
+from usbench.errors import UsbenchError, unknown
+from usbench.results.io import load_result
+from usbench.results.result import Result
+from usbench.results.tracks import TRACKS, TrackResult
+from usbench.results.usable import run_folders
+from usbench.runtime.console import say
+from usbench.tracks.data import Where
+
+if TYPE_CHECKING:
+    from usbench.datasets.store import Store
+
+
+@dataclass
+class Evaluation:
+    """What became of some runs.
+
+    Attributes:
+        tracks: The finished tracks, in order of the runs.
+        problems: For each run that could not be evaluated, a line.
+    """
+
+    tracks: list[TrackResult] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def evaluate(
+    runs: str | Path | Sequence[str | Path],
+    track: Literal["robustness", "external"] = "robustness",
+    *,
+    task: str | None = None,
+    task_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    data: str = "auto",
+    scanner: int = 1,
+    labels: Mapping[str, str] | None = None,
+    name: str | None = None,
+    masks: bool = True,
+    device: str = "auto",
+    plugins: Sequence[str | Path] = (),
+    cache_gb: float = CACHE_GB,
+    overwrite: bool = False,
+) -> list[TrackResult]:
+    """Test the networks of finished runs on a track; a track that is finished is given back.
+
+    Args:
+        runs: Folders of runs, or folders that hold them.
+        track: "robustness": the test fold with modalities missing, damaged and noisy. "external": another
+            data set.
+        task: For "robustness" the task of the runs where it is not built in; for "external" that of the data.
+        task_dir: A folder in MSD layout, likewise.
+        data_dir: The folder that holds the data sets.
+        data: "auto", "real" or "phantom", for "external".
+        scanner: Of a phantom, for "external".
+        labels: For "external", the class of the data for each class of the run that has another name there.
+        name: For "external", what the data is called.
+        masks: Whether masks of "robustness" are kept, which a submission needs; those of "external" are.
+        device: "auto", "cpu" or "cuda".
+        plugins: Python files that bring methods, fusions or tasks.
+        cache_gb: Bound on stored features of frozen parts, in GB.
+        overwrite: Compute finished tracks again.
+
+    Returns:
+        The tracks, in order of the runs.
+
+    Raises:
+        UsbenchError: For the first run that cannot be evaluated, once all others are.
+    """
+    where = Where(
+        task,
+        None if task_dir is None else Path(task_dir),
+        None if data_dir is None else Path(data_dir),
+        data,
+        scanner,
+        tuple(Path(plugin) for plugin in plugins),
+    )
+    some = [runs] if isinstance(runs, str | Path) else list(runs)
+    done = evaluate_runs(
+        some,
+        track,
+        where,
+        labels=labels or {},
+        name=name,
+        masks=masks,
+        device=device,
+        cache_gb=cache_gb,
+        overwrite=overwrite,
+    )
+    if done.problems:
+        raise UsbenchError(done.problems[0])
+    return done.tracks
+
+
+def evaluate_runs(
+    runs: Sequence[str | Path],
+    track: str,
+    where: Where,
+    *,
+    labels: Mapping[str, str],
+    name: str | None,
+    masks: bool,
+    device: str,
+    cache_gb: float,
+    overwrite: bool,
+) -> Evaluation:
+    """Evaluate every run that can be, and say of the others why not; the arguments are those of `evaluate`.
+
+    Raises:
+        UsbenchError: For an unknown track, options that it does not have, and folders without a run.
+    """
+    if track not in TRACKS:
+        raise unknown("track", track, TRACKS)
+    if track == "robustness":
+        given = {"--labels": labels, "--name": name, "--scanner": where.scanner != 1}
+        if odd := [flag for flag, value in given.items() if value]:
+            raise UsbenchError(f"{odd[0]} is of --track external; leave it out, or ask for that track")
+    found = Evaluation()
+    for folder in finished_runs(runs, found.problems):
+        try:
+            result = load_result(folder)
+            one, new = evaluate_run(
+                result,
+                track,
+                where,
+                labels=labels,
+                name=name,
+                masks=masks,
+                device=device,
+                cache_gb=cache_gb,
+                overwrite=overwrite,
+            )
+        except UsbenchError as error:
+            found.problems.append(str(error))
+            continue
+        if not new:
+            say(f"{one.path}: finished before, not computed again (--overwrite does)")
+        found.tracks.append(one)
+    return found
+
+
+def evaluate_run(
+    result: Result,
+    track: str,
+    where: Where,
+    *,
+    labels: Mapping[str, str] | None = None,
+    name: str | None = None,
+    masks: bool = True,
+    device: str = "auto",
+    cache_gb: float = CACHE_GB,
+    overwrite: bool = False,
+    store: Store | None = None,
+) -> tuple[TrackResult, bool]:
+    """Evaluate one run; the other arguments are those of `evaluate`.
+
+    store: the prepared data of the run, where it is known.
+
+    Returns:
+        The finished track, and whether it was computed now.
+
+    Raises:
+        UsbenchError: For a run without a network, data that is not found or not that of the run.
+    """
+    from usbench.runs.network import load_network
+    from usbench.tracks import external, robustness
+    from usbench.tracks.data import own_store
+
+    if track == "robustness" and not overwrite:
+        done = robustness.folder_of(result.data, result.path, masks).finished()
+        if done is not None and (not masks or any("/" in file for file in done.data["files"])):
+            return done, False
+    trained = load_network(result, device=device, plugins=where.plugins)
+    if track == "robustness":
+        store = store or own_store(trained, where)
+        done = robustness.evaluate(trained, store, masks=masks, overwrite=overwrite, cache_gb=cache_gb)
+        return done, True
+    return external.evaluate(
+        trained, where, labels=labels or {}, name=name, overwrite=overwrite, cache_gb=cache_gb
+    )
+
+
+def finished_runs(runs: Sequence[str | Path], problems: list[str]) -> list[Path]:
+    """The folders of the finished runs in some folders; what is not finished is added to `problems`.
+
+    Raises:
+        UsbenchError: For a folder that is absent or holds no run.
+    """
+    found: dict[Path, None] = {}
+    for root in map(Path, runs):
+        if not root.is_dir():
+            raise UsbenchError(f"{root}: no such folder of runs; check the path")
+        below = run_folders(root)
+        if not below:
+            raise UsbenchError(f"{root}: holds no run; give folders that usbench run has written")
+        for folder, finished in below:
+            if finished:
+                found[folder] = None
+            else:
+                problems.append(f"{folder}: is not finished; the same usbench run command goes on with it")
+    return list(found)

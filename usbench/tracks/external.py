@@ -1,0 +1,230 @@
+"""The external track of a run: its network on the patients of another data set or scanner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from usbench.contracts.names import safe_name
+from usbench.datasets.store import prepare
+from usbench.errors import UsbenchError
+from usbench.pages.figures import PICTURED_CASES, cases_figure
+from usbench.results.track_scores import track_means
+from usbench.results.tracks import TrackResult, write_track
+from usbench.runs.predict import read_mask
+from usbench.runs.score import picture_of
+from usbench.runtime.console import say
+from usbench.scores.case import score_case
+from usbench.scores.registry import all_scores
+from usbench.scores.robustness import CLEAN
+from usbench.tracks.data import Where, other_data, own_store
+from usbench.tracks.folder import TrackFolder, part_row, rows_of
+from usbench.tracks.robustness import describe
+
+if TYPE_CHECKING:
+    from usbench.contracts.data import Task
+    from usbench.datasets.resolve import TaskData
+    from usbench.datasets.store import Store
+    from usbench.runs.network import TrainedNetwork
+
+
+def evaluate(
+    trained: TrainedNetwork,
+    where: Where,
+    *,
+    labels: Mapping[str, str],
+    name: str | None,
+    overwrite: bool,
+    cache_gb: float,
+) -> tuple[TrackResult, bool]:
+    """Evaluate a run's network on other data.
+
+    Args:
+        trained: The network.
+        where: The other data.
+        labels: The class of the data for each class of the run that has another name there.
+        name: What the data is called; by default the name of its folder or task.
+        overwrite: Whether to begin anew.
+        cache_gb: Bound on stored features of frozen parts, in GB.
+
+    Returns:
+        The finished track, and whether it was computed now.
+
+    Raises:
+        UsbenchError: Where the data lacks a modality or a class, or is what the network was trained on.
+    """
+    task, found = other_data(trained, where)
+    task, known = _as_of_run(trained, task, labels)
+    store = prepare(task, found.root, trained.config.data)
+    _require_unseen(trained, store)
+    called = safe_name(name or _called(task, found, where))
+    result = trained.result
+    settings = {"fingerprint": store.fingerprint, "labels": known}
+    folder = TrackFolder.of_run(result.path, f"external-{called}", result.data["digest"], settings)
+    done = folder.finished()
+    if done is not None and not overwrite and done.data["data"]["fingerprint"] == store.fingerprint:
+        return done, False
+    data = {
+        "kind": found.kind,
+        "fingerprint": store.fingerprint,
+        "cases": list(store.case_ids),
+        "name": called,
+        "task": task.name,
+        "labels": known,
+    }
+    scores = [score.name for score in all_scores()]
+    with folder.held(overwrite):
+        parts = _cases(trained, store, folder, scores, cache_gb)
+        rows = rows_of(parts)
+        whole = describe(trained, "external", folder.path.name, [CLEAN], data, parts)
+        means = {score.mean_name: None for score in all_scores()}
+        whole["scores"] = track_means(TrackResult(folder.path, {**whole, "scores": means}, rows))
+        _draw(trained, store, folder, rows)
+        done = write_track(folder.path, whole, rows, scores)
+        folder.done()
+    return done, True
+
+
+def _called(task: Task, found: TaskData, where: Where) -> str:
+    if found.kind == "phantom" and where.scanner != 1:
+        return f"{task.name}-scanner{where.scanner}"
+    return where.task_dir.resolve().name if where.task_dir is not None else f"{task.name}-{found.root.name}"
+
+
+def _as_of_run(trained: TrainedNetwork, task: Task, labels: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
+    """The other task with the modalities and classes of the run, in its order and under its names."""
+    path, own = trained.result.path, trained.task
+    if task.regions != own.regions:
+        raise UsbenchError(
+            f"{path}: its classes and those of {task.name} are not both regions; choose other data"
+        )
+    merged = trained.result.data["task"]["merge_labels"]
+    if merged and not labels:
+        task = task.merged(merged)
+    modalities = []
+    for wanted in own.modalities:
+        names = {wanted.name, *wanted.aliases}
+        fits = [m for m in task.modalities if wanted.is_called(m.name) or any(map(m.is_called, names))]
+        if len(fits) != 1:
+            raise UsbenchError(
+                f"{path}: {task.name} has {'no' if not fits else 'more than one'} modality {wanted.name} among "
+                f"{', '.join(task.modality_names)}; the network needs {', '.join(own.modality_names)}"
+            )
+        modalities.append(fits[0].name)
+    if unknown := sorted(set(labels) - set(own.class_names)):
+        raise UsbenchError(
+            f"--labels {unknown[0]}={labels[unknown[0]]}: the run has no class {unknown[0]}; its classes are "
+            f"{', '.join(own.class_names)}"
+        )
+    here = {name: labels.get(name, name) for name in own.class_names}
+    if lost := [(name, other) for name, other in here.items() if other not in task.class_names]:
+        raise UsbenchError(
+            f"{path}: the run has class {lost[0][0]}, {task.name} has {', '.join(task.class_names)}; say which "
+            f"is meant: --labels {lost[0][0]}={task.class_names[0]}"
+        )
+    if len(set(here.values())) < len(here):
+        raise UsbenchError("--labels gives two classes of the run one class of the data; each needs its own")
+    task = _in_order(task, modalities)
+    by_name = {structure.name: structure for structure in task.classes}
+    classes = tuple(
+        replace(by_name[here[one.name]], name=one.name, words=one.words, threshold=one.threshold)
+        for one in own.classes
+    )
+    task = replace(task, classes=classes, nsd_tolerance_mm=own.nsd_tolerance_mm or task.nsd_tolerance_mm)
+    return task, {name: other for name, other in here.items() if name != other}
+
+
+def _in_order(task: Task, names: Sequence[str]) -> Task:
+    """The task with these modalities in this order."""
+    by_name = {modality.name: modality for modality in task.modalities}
+    return replace(task, modalities=tuple(by_name[name] for name in names))
+
+
+def _require_unseen(trained: TrainedNetwork, store: Store) -> None:
+    """Refuse patients that the network was trained on, however they are called."""
+    data, path = trained.result.data, trained.result.path
+    if store.fingerprint == data["data"]["fingerprint"]:
+        raise UsbenchError(
+            f"{path}: this is the data that the run was computed on; its test fold is in cases.csv already, "
+            "name other data"
+        )
+    try:
+        own = own_store(trained, Where())
+    except UsbenchError:
+        say(f"{path}: the data it was trained on is not here, so whether patients are in both is not known")
+        return
+    known = {own.contents[case_id]: case_id for case_id in data["split"]["train"] if case_id in own.contents}
+    for case_id, content in store.contents.items():
+        if content in known:
+            raise UsbenchError(
+                f"{path}: case {case_id} is case {known[content]}, which the network was trained on; take it "
+                "out of the other data"
+            )
+
+
+def _cases(
+    trained: TrainedNetwork, store: Store, folder: TrackFolder, scores: Sequence[str], cache_gb: float
+) -> list[dict[str, Any]]:
+    import time
+
+    from usbench.runtime.console import progress
+
+    cell = trained.result.data["cell"]
+    parts = {case_id: folder.part(case_id) for case_id in store.case_ids}
+    todo = [case_id for case_id in store.case_ids if parts[case_id] is None]
+    task = store.task
+    masks = folder.mask(CLEAN.name, "x").parent
+    with progress() as bar:
+        words = f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}: {folder.path.name}"
+        line = bar.add_task(words, total=len(parts), completed=len(parts) - len(todo))
+        start = time.perf_counter()
+        for one in trained.predict_cases(store, todo, masks, cache_gb):
+            case, mask = one.case, one.prediction
+            found = score_case(
+                mask.volume, case.truth(), task.class_names, case.spacing, task.nsd_tolerance_mm, task.regions
+            )
+            part = {
+                "rows": [part_row(CLEAN.name, case.case_id, score, scores) for score in found],
+                "forward_seconds": mask.ms_per_slice * len(case.foreground) / 1000,
+                "seconds": time.perf_counter() - start,
+            }
+            folder.keep(case.case_id, part)
+            parts[case.case_id] = part
+            start = time.perf_counter()
+            bar.advance(line)
+    return [part for part in parts.values() if part is not None]
+
+
+def _draw(
+    trained: TrainedNetwork, store: Store, folder: TrackFolder, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    task = trained.task
+    pictures = []
+    for case_id in store.case_ids[:PICTURED_CASES]:
+        volume = read_mask(folder.mask(CLEAN.name, case_id))
+        dsc = {row["class"]: row["dsc"] for row in rows if row["case"] == case_id}
+        pictures.append(picture_of(store.case(case_id), volume, dsc, task.regions))
+    names = task.modality_names, task.class_names
+    cases_figure(folder.path / "figure.png", pictures, *names, regions=task.regions)
+
+
+def parse_labels(text: str | None) -> dict[str, str]:
+    """ "tumour=lesion,core=core" as a mapping.
+
+    Raises:
+        UsbenchError: For a part that is no pair, or a class that is named twice.
+    """
+    found: dict[str, str] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        own, separator, other = (word.strip() for word in part.partition("="))
+        if not (separator and own and other):
+            raise UsbenchError(
+                f"--labels '{part.strip()}' is no pair; write class of the run=class of the data"
+            )
+        if own in found:
+            raise UsbenchError(f"--labels names {own} twice; name each class of the run once")
+        found[own] = other
+    return found
