@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from usbench.contracts.watcher import Watcher
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
+    from usbench.predictions.start import predict
     from usbench.results.io import load_result
     from usbench.runs.network import load_network
     from usbench.runs.start import run
@@ -67,6 +68,7 @@ __all__ = [
     "load_network",
     "load_result",
     "matrix",
+    "predict",
     "run",
 ]
 
@@ -93,6 +95,7 @@ _LAZY = {
     "load_network": ("usbench.runs.network", "load_network"),
     "load_result": ("usbench.results.io", "load_result"),
     "matrix": ("usbench.matrices.start", "matrix"),
+    "predict": ("usbench.predictions.start", "predict"),
     "run": ("usbench.runs.start", "run"),
 }
 

@@ -37,7 +37,6 @@ EXAMPLES: dict[str, Any] = {
     "whole": 3,
     "wholes": [1, 2],
     "number": 0.5,
-    "switch": True,
     "settings": {"train.epochs": 5},
 }
 
@@ -46,6 +45,10 @@ def example(one: Option) -> Any:
     """A value that is not the default."""
     if one.choices:
         return next(choice for choice in one.choices if choice != one.default)
+    if one.kind == "switch":
+        return not one.default
+    if one.kind == "whole" and one.most is not None:
+        return min(EXAMPLES["whole"], int(one.most))
     return [EXAMPLES[one.kind]] if one.repeated else EXAMPLES[one.kind]
 
 
@@ -75,7 +78,8 @@ def test_every_option_of_run(name: str) -> None:
     assert Request(**{name: default}) == Request()
     request = Request(**{name: example(one)})
     assert getattr(request, name) != getattr(Request(), name)
-    assert f"--{one.flag}" in request.command()
+    flag = f"--no-{one.flag}" if one.kind == "switch" and one.default else f"--{one.flag}"
+    assert flag in request.command()
     assert parsed(run, request.command()) == request
 
 
@@ -97,8 +101,8 @@ def test_every_option_of_matrix(name: str, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({one.flag: {"train.lr": 0.1} if one.kind == "settings" else "1"}))
     value = example(one)
     if one.kind == "switch":
-        file.write_text(yaml.safe_dump({one.flag: False}))
-        words = [f"--{one.flag}"]
+        file.write_text(yaml.safe_dump({one.flag: one.default}))
+        words = [f"--no-{one.flag}" if one.default else f"--{one.flag}"]
     elif one.kind == "settings":
         words = ["--set", "train.epochs=5"]
         asked = MatrixRequest.of(settings={"train.lr": 0.1, "train.epochs": 5})

@@ -17,7 +17,9 @@ def test_every_finished_cell_is_tested_once(words: dict[str, Any]) -> None:
     assert made.evaluated == 2 * len(made.cells)
     assert f"tracks: {made.evaluated} computed, 0 failed" in summary(made)
     for planned in made.cells:
-        found = [load_track(folder, planned.result.data["digest"]) for folder in track_folders(planned.folder)]
+        found = [
+            load_track(folder, planned.result.data["digest"]) for folder in track_folders(planned.folder)
+        ]
         assert [one.data["name"] for one in found] == ["external-msd-prostate-scanner2", "robustness"]
     again = usbench.matrix(**asked)
     assert (again.computed, again.evaluated, again.failed) == (0, 0, {})

@@ -54,7 +54,7 @@ METHOD = Method('frozen', 'no paper', build_segmenter=build, fusions=('hybrid',)
 
 def run(folder: Path, runs: Path, **options: Any) -> Any:
     words = {"method": "unext-small", "fusion": "early", "task": "msd-prostate", "preset": "smoke"}
-    words |= {"device": "cpu", "data_dir": folder, "runs_dir": runs, "settings": SMALL, "keep_weights": True}
+    words |= {"device": "cpu", "data_dir": folder, "runs_dir": runs, "settings": SMALL}
     return usbench.run(**{**words, **options})[0]
 
 
@@ -63,7 +63,7 @@ def require_same_masks(result: Any, data: Path, folder: Path, **options: Any) ->
     assert not loaded.network.training
     store = prepare(loaded.task, find_data(loaded.task, data).root, loaded.config.data)
     test = result.data["split"]["test"]
-    assert [one.case.case_id for one in loaded.predict(store, test, folder)] == test
+    assert [one.case.case_id for one in loaded.predict_cases(store, test, folder)] == test
     for case_id in test:
         name = f"{case_id}.nii.gz"
         ours = gzip.decompress((folder / name).read_bytes())
@@ -235,8 +235,8 @@ def other_settings(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (without_network, r"kept no trained network; run it again with --keep-weights"),
-        (lambda folder: (folder / FILE).unlink(), r"network\.safetensors: missing beside its result"),
+        (without_network, r"kept no trained network; run it again with --overwrite, which keeps it"),
+        (lambda folder: (folder / FILE).unlink(), r"network\.safetensors: was removed since the run"),
         (edited, r"network\.safetensors: is not what the run wrote"),
         (no_weights, r"network\.safetensors: cannot be read as weights"),
         (other_network, r"network\.safetensors: does not fit the network that method 'unext-small' builds"),

@@ -153,11 +153,11 @@ def test_the_network_of_a_run_predicts_the_same_regions(runs: Path, brain: Path,
     assert loaded.task.thresholds == HALF
     store = prepare(loaded.task, brain, loaded.config.data)
     test = result.data["split"]["test"]
-    for one in loaded.predict(store, test, tmp_path):
+    for one in loaded.predict_cases(store, test, tmp_path):
         np.testing.assert_array_equal(one.prediction.volume, prediction(result, one.case.case_id))
         # With another threshold the same network draws another outline.
         task = replace(loaded.task, classes=tuple(replace(c, threshold=0.01) for c in loaded.task.classes))
-        (more,) = replace(loaded, task=task).predict(store, [one.case.case_id])
+        (more,) = replace(loaded, task=task).predict_cases(store, [one.case.case_id])
         ours, theirs = (class_maps(p.prediction.volume, 3, True) for p in (one, more))
         assert (ours <= theirs).all()
         assert theirs.sum() > ours.sum()

@@ -15,6 +15,7 @@ from usbench.cli.leaderboard import leaderboard
 from usbench.cli.matrix import matrix
 from usbench.cli.methods import methods
 from usbench.cli.new import new
+from usbench.cli.predict import predict
 from usbench.cli.run import report, run
 from usbench.cli.submissions import submit, verify
 from usbench.cli.weights import weights
@@ -32,21 +33,10 @@ def main() -> None:
     """Benchmark of multimodal medical image segmentation: several aligned scans in, one mask out."""
 
 
-for command in (
-    run,
-    matrix,
-    evaluate,
-    leaderboard,
-    report,
-    methods,
-    data,
-    weights,
-    zeus,
-    new,
-    check,
-    submit,
-    verify,
-):
+COMMANDS = (
+    run, matrix, predict, evaluate, leaderboard, report, methods, data, weights, zeus, new, check, submit, verify,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)
 
 

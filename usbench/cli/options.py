@@ -52,7 +52,8 @@ def click_option(name: str, one: Option) -> Decorator:
     """The option of a command line that fills the field `name` of a request."""
     facts: dict[str, Any] = {"help": one.help, "metavar": one.metavar}
     if one.kind == "switch":
-        return click.option(f"--{one.flag}", name, is_flag=True, default=one.default, **facts)
+        words = f"--{one.flag}/--no-{one.flag}" if one.default else f"--{one.flag}"
+        return click.option(words, name, is_flag=True, default=one.default, show_default=one.default, **facts)
     facts["type"] = _TYPES.get(one.kind, click.STRING)
     if one.kind == "settings":
         return click.option(f"--{one.flag}", name, multiple=True, callback=_parsed, **facts)

@@ -110,6 +110,7 @@ def print_plan(plan: Plan) -> None:
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters
     from usbench.runs.consent import outlook_lines
+    from usbench.runs.disk import cells_to_do, network_bytes, network_line
     from usbench.runs.plan import chosen_folds
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
@@ -117,6 +118,7 @@ def print_plan(plan: Plan) -> None:
     chosen = chosen_folds(plan, len(split.folds))
     network = build_model(plan.method, plan.task, plan.found_fusion.fusion, plan.config)
     parameters = count_parameters(network)
+    kept = [network_bytes(network)] * cells_to_do(plan, chosen) if plan.request.keep_weights else []
     lines = [
         f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
@@ -127,6 +129,7 @@ def print_plan(plan: Plan) -> None:
         *(f"fold {k}: train {len(split.train(k))} cases, test {', '.join(split.test(k))}" for k in chosen),
         f"command: {plan.request}",
         *outlook_lines([plan]),
+        *([network_line(kept, plan.request.runs_dir)] if kept else []),
         yaml.safe_dump(plan.config.as_dict(), sort_keys=False).rstrip(),
         "dry run: nothing was prepared, trained or written",
     ]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
+from usbench.contracts.case import Case as Case
+from usbench.contracts.case import Modality as Modality
+from usbench.contracts.case import Scans as Scans
 from usbench.contracts.classes import Structure as Structure
 from usbench.contracts.files import TaskFiles
 from usbench.contracts.origins import Download as Download
@@ -20,47 +21,6 @@ from usbench.storage.files import digest_of
 
 PHANTOM_MARK = "PHANTOM.txt"
 """The file in the folder of the cases by which a phantom is known wherever someone copies it."""
-
-
-@dataclass(frozen=True)
-class Modality:
-    """One kind of scan, such as T2-weighted MRI.
-
-    Attributes:
-        name: as on the command line: lower-case letters, digits and hyphens.
-        words: as in prompts and pictures.
-        aliases: the names under which data sets list it, compared without case.
-    """
-
-    name: str
-    words: str
-    aliases: tuple[str, ...] = ()
-
-    def is_called(self, name: str) -> bool:
-        """Whether a data set's `name` means this modality."""
-        return name.strip().lower() in {self.name.lower(), *(alias.lower() for alias in self.aliases)}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One patient as a reader gives it, every modality on one voxel grid.
-
-    Attributes:
-        case_id: the patient's name in the data set.
-        images: float32 [M, X, Y, Z] in the task's order of modalities, raw intensities.
-        mask: uint8 [X, Y, Z], 0 for background and i + 1 for the task's i-th class (i from 0); where the
-            classes are regions, bit i, of value 2**i, is set in each voxel of the i-th.
-        affine: float64 [4, 4], voxel index to RAS+ millimetres.
-        agreement: Dice between two annotations of the same patient, by class, where there are two.
-        notices: what is no fault and yet worth a look, each a line; `usbench data check` says them.
-    """
-
-    case_id: str
-    images: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
-    agreement: dict[str, float] = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
 
 
 class ThreeMethods(Protocol):
@@ -162,6 +122,32 @@ class Reader(ABC):
         except DataError as error:
             report(error.problem)
             return None
+
+    def patients(self) -> list[str]:
+        """The cases of which scans are there, with or without a mask, in order; by default `case_ids`.
+
+        Raises:
+            UsbenchError: if there is none.
+        """
+        return self.case_ids()
+
+    def scans_of(self, case_id: str) -> tuple[str, ...]:
+        """The modalities of the task of which a case has a scan; by default all."""
+        return self.task.modality_names
+
+    def images(self, case_id: str) -> Scans:
+        """The scans of a case, the same arrays that `read` gives; by default taken from there.
+
+        A reader that can do without the mask overrides this, so that patients without one can be predicted.
+
+        Args:
+            case_id: one of `patients`.
+
+        Raises:
+            UsbenchError: at the first fault, naming the file, the value and the remedy.
+        """
+        case = self.read(case_id)
+        return Scans(case_id, case.images, case.affine)
 
     def mask_file(self, case_id: str) -> Path:
         """The file or folder of a case's mask, for messages: the last of its `files`."""

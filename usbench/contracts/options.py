@@ -26,7 +26,8 @@ class Option:
         default: of the field.
         help: what `--help` says, in a sentence.
         kind: what a value is. "names" are several names ("a,b" or a list), "folds" the same with numbers or
-            "all", "wholes" several whole numbers, "settings" pairs KEY=VALUE or a mapping.
+            "all", "wholes" several whole numbers, "settings" pairs KEY=VALUE or a mapping. A "switch" that is
+            on by default is turned off by --no-FLAG.
         flag: the name on the command line and in YAML files, without dashes; by default the field's name with
             hyphens.
         metavar: what stands for the value in `--help`.
@@ -133,7 +134,7 @@ def _words(one: Option, value: Any) -> list[str]:
     if value is None:
         return []
     if one.kind == "switch":
-        return [flag] if value else []
+        return [flag] if value else [f"--no-{one.flag}"] if one.default else []
     if one.kind == "settings":
         return [word for key, inner in value.items() for word in (flag, f"{key}={_yaml(flag, key, inner)}")]
     if one.repeated:
@@ -177,7 +178,15 @@ def _text(one: Option, value: Any) -> str:
 
 
 def _switch(one: Option, value: Any) -> bool:
+    if isinstance(value, str):
+        known = {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}
+        if value.strip().lower() not in known:
+            raise _wrong(one, value, "is neither yes nor no; write true or false")
+        return known[value.strip().lower()]
     return bool(value)
+
+
+_YES, _NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off", "")
 
 
 def _parts(value: Any) -> list[str]:

@@ -94,7 +94,7 @@ class Request(Options):
     )
     overwrite: bool = option(False, "Compute finished cells again.", kind="switch", commands=("run",))
     keep_weights: bool = option(
-        False, "Keep the trained weights beside the result.", kind="switch", commands=("run",)
+        True, "Keep the trained network beside the result, in network.safetensors.", kind="switch"
     )
     loggers: tuple[str, ...] = option(
         (),

@@ -16,6 +16,7 @@ from usbench.datasets.workers import usable_cores
 from usbench.storage.slices import SliceArray
 
 if TYPE_CHECKING:
+    from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import PreparedCase
 
 RESIDENT_BYTES = 4_000_000_000
@@ -87,11 +88,13 @@ class Slices:
         views: Changed slices with foreground and their features, all cases in their order for one view after
             the other; they are reached through `variant`.
         regions: Whether the classes are regions, which may overlap.
+        targets: Whether masks are wanted; without them there are no `batches`, only `images`, and nothing of
+            a mask is read.
     """
 
     def __init__(
         self,
-        cases: Sequence[PreparedCase],
+        cases: Sequence[PreparedCase | PatientCase],
         classes: int,
         device: torch.device,
         extras: Sequence[Mapping[str, np.ndarray | None]] = (),
@@ -99,6 +102,7 @@ class Slices:
         resident: bool | None = None,
         views: Sequence[tuple[View, Mapping[str, np.ndarray | None]]] = (),
         regions: bool = False,
+        targets: bool = True,
     ) -> None:
         self.classes = classes
         self.regions = regions
@@ -106,10 +110,10 @@ class Slices:
         self.foreground = np.concatenate([np.asarray(case.foreground) for case in cases])
         self.views = len(views) // len(cases)
         extras = [*extras, *(rows for _, rows in views)]
-        everything: list[PreparedCase | View] = [*cases, *(view for view, _ in views)]
+        everything: list[PreparedCase | PatientCase | View] = [*cases, *(view for view, _ in views)]
         self._images: list[_Array] = [case.images for case in everything]
-        self._masks: list[_Array] = [case.mask for case in everything]
-        self._starts = np.cumsum([0] + [len(mask) for mask in self._masks])
+        self._masks: list[_Array] = [case.mask for case in everything] if targets else []
+        self._starts = np.cumsum([0] + [len(images) for images in self._images])
         self._fresh = dict(fresh or {})
         names = list(extras[0]) if extras else []
         self._extras = {name: [extra[name] for extra in extras] for name in names}
@@ -119,7 +123,7 @@ class Slices:
         self._resident_extras: dict[str, Tensor] = {}
         if self.resident:
             self._all_images = _whole(self._images, device)
-            self._all_masks = _whole(self._masks, device)
+            self._all_masks = _whole(self._masks, device) if targets else None
             for name, arrays in self._extras.items():
                 whole = [array for array in arrays if array is not None]
                 if len(whole) == len(arrays):
@@ -154,13 +158,28 @@ class Slices:
 
     def batches(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
         """For each group of slice numbers: float32 images [B, M, S, S] and target [B, K, S, S], extras."""
+        for images, masks, extras in self._groups(groups):
+            assert masks is not None, "made without targets"
+            target = [is_class(masks, index, self.regions) for index in range(self.classes)]
+            yield images, torch.stack(target, dim=1).float(), extras
+
+    def images(self, groups: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """For each group of slice numbers: float32 images [B, M, S, S] and extras; no target is made."""
+        for images, _, extras in self._groups(groups):
+            yield images, extras
+
+    def _groups(
+        self, groups: Sequence[np.ndarray]
+    ) -> Iterator[tuple[Tensor, Tensor | None, dict[str, Tensor]]]:
+        """Images and masks [B, S, S] on the device, where there are masks, and extras."""
         if self.resident:
             for group in groups:
                 index = torch.as_tensor(group, device=self.device)
                 images = self._all_images[index].float()
                 read = {n: a for n, a in self._read_extras(group).items() if n not in self._resident_extras}
                 extras = {name: t[index].float() for name, t in self._resident_extras.items()}
-                yield self._finish(images, self._all_masks[index], {**extras, **self._complete(read, images)})
+                masks = None if self._all_masks is None else self._all_masks[index]
+                yield images, masks, {**extras, **self._complete(read, images)}
             return
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = reader.submit(self._read, groups[0]) if len(groups) else None
@@ -170,21 +189,24 @@ class Slices:
                 if number + 1 < len(groups):
                     ahead = reader.submit(self._read, groups[number + 1])
                 images = images.to(self.device, non_blocking=True).float()
-                masks = masks.to(self.device, non_blocking=True)
-                yield self._finish(images, masks, self._complete(read, images))
+                if masks is not None:
+                    masks = masks.to(self.device, non_blocking=True)
+                yield images, masks, self._complete(read, images)
 
     def _places(self, group: np.ndarray) -> list[tuple[int, int]]:
         """(case, slice) of each slice number of a group."""
         case_of = np.searchsorted(self._starts, group, side="right") - 1
         return [(int(c), int(i - self._starts[c])) for c, i in zip(case_of, group, strict=True)]
 
-    def _read(self, group: np.ndarray) -> tuple[Tensor, Tensor, dict[str, _Rows]]:
+    def _read(self, group: np.ndarray) -> tuple[Tensor, Tensor | None, dict[str, _Rows]]:
         """The rows of a group, unpacked from the store (pinned where a GPU takes them)."""
         places = self._places(group)
         images = torch.from_numpy(np.stack([self._images[c][z] for c, z in places]))
-        masks = torch.from_numpy(np.stack([self._masks[c][z] for c, z in places]))
+        masks = None
+        if self._masks:
+            masks = torch.from_numpy(np.stack([self._masks[c][z] for c, z in places]))
         if self.device.type == "cuda":
-            images, masks = images.pin_memory(), masks.pin_memory()
+            images, masks = images.pin_memory(), None if masks is None else masks.pin_memory()
         return images, masks, self._read_extras(group)
 
     def _read_extras(self, group: np.ndarray) -> dict[str, _Rows]:
@@ -216,10 +238,6 @@ class Slices:
                 found |= {i: computed[k] for k, i in enumerate(absent)}
             complete[name] = torch.stack([found[i] for i in range(len(rows))])
         return complete
-
-    def _finish(self, images: Tensor, masks: Tensor, extras: dict[str, Tensor]) -> Batch:
-        target = torch.stack([is_class(masks, index, self.regions) for index in range(self.classes)], dim=1)
-        return images, target.float(), extras
 
 
 def _whole(arrays: Sequence[_Array], device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usbench.contracts.data import Case
+from usbench.contracts.data import Case, Scans
 from usbench.contracts.settings import DataSettings
 from usbench.datasets.geometry import SliceGeometry
 from usbench.errors import UsbenchError
@@ -48,7 +48,28 @@ def prepare_arrays(case: Case, settings: DataSettings, names: tuple[str, ...] = 
     Raises:
         UsbenchError: For intensities that are not finite or, not normalised, do not fit half precision.
     """
-    geometry = SliceGeometry.from_affine(case.mask.shape, case.affine, settings.plane)
+    images, geometry = prepare_images(case, settings, names)
+    mask = resize_masks(geometry.to_slices(case.mask), settings.size)
+    return PreparedArrays(images, mask, geometry)
+
+
+def prepare_images(
+    case: Case | Scans, settings: DataSettings, names: tuple[str, ...] = ()
+) -> tuple[np.ndarray, SliceGeometry]:
+    """The images of `prepare_arrays`, for which no mask is needed.
+
+    Args:
+        case: Images [M, X, Y, Z].
+        settings: How.
+        names: Of its modalities, for messages.
+
+    Returns:
+        float16 [Z, M, S, S] and the way back.
+
+    Raises:
+        UsbenchError: As `prepare_arrays`.
+    """
+    geometry = SliceGeometry.from_affine(case.images.shape[1:], case.affine, settings.plane)
     shape = (geometry.count, len(case.images), settings.size, settings.size)
     images = np.empty(shape, dtype=np.float16)
     for channel, volume in enumerate(case.images):
@@ -69,8 +90,7 @@ def prepare_arrays(case: Case, settings: DataSettings, names: tuple[str, ...] = 
         for target, source in zip(images[:, channel], geometry.orient(volume), strict=True):
             square[geometry.window] = scale.apply(source)
             target[:] = resize_image(square, settings.size, settings.resize)
-    mask = resize_masks(geometry.to_slices(case.mask), settings.size)
-    return PreparedArrays(images, mask, geometry)
+    return images, geometry
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from usbench.storage.files import digest_of, locked
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
+    from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import PreparedCase, Store
 
 # Raise it when the same feature would be stored differently.
@@ -230,7 +231,7 @@ class FeatureStore:
 
 
 def _compute(
-    feature: Feature, case: PreparedCase | View, device: torch.device, form: Form
+    feature: Feature, case: PreparedCase | PatientCase | View, device: torch.device, form: Form
 ) -> tuple[Tensor, Any]:
     """The rows of a case at half precision, of every modality whatever the form, and their note."""
     images = torch.from_numpy(case.images[:].astype("float32")).to(device)
@@ -275,6 +276,32 @@ def _load(place: Path, form: Form) -> tuple[Any, Any] | None:
     """Stored rows and their note, or None where there are none or they are damaged."""
     stored = load_arrays(place, form.names)
     return None if stored is None else (form.opened(stored[0]), stored[1].get("note"))
+
+
+def rows_in_memory(
+    features: Sequence[Feature], case: PatientCase, device: torch.device, fusion: str = ""
+) -> CaseFeatures:
+    """The features of a case that is in no store, rounded as those that are read from one.
+
+    Args:
+        features: Of a method.
+        case: The prepared case.
+        device: Where they are computed.
+        fusion: Under which the rows are used.
+
+    Raises:
+        UsbenchError: Where a feature has not one row a slice.
+    """
+    found: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    for feature in features:
+        form = form_of(feature, fusion)
+        form = replace(form, mean=form.mean and case.images.shape[1] > 1)
+        rows, notes[feature.name] = _compute(feature, case, device, form)
+        found[feature.name] = form.opened(form.arrays(rows))
+        if len(features) > 1:
+            feature.free()  # Two large models are never in memory together.
+    return CaseFeatures(found, notes)
 
 
 def fresh_rows(features: Sequence[Feature], fusion: str = "") -> dict[str, Callable[[Tensor], Tensor]]:

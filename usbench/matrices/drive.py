@@ -87,7 +87,7 @@ class _Drive:
         self.ray = place.ray
 
     def all(self, todo: Sequence[PlannedCell]) -> None:
-        from usbench.runs.compute import is_busy
+        from usbench.runs.lock import is_busy
 
         busy = [planned for planned in todo if is_busy(_folder(planned))]
         ready = [planned for planned in todo if planned not in busy]
@@ -141,7 +141,7 @@ class _Drive:
 
     def look_again(self, busy: Sequence[PlannedCell]) -> tuple[list[PlannedCell], list[PlannedCell]]:
         """Wait for cells that other processes compute: those that are given up, and those still computed."""
-        from usbench.runs.compute import is_busy
+        from usbench.runs.lock import is_busy
 
         self.view.waits(busy)
         while busy:

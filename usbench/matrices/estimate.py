@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
 from usbench.results.io import load_result
+from usbench.results.network_file import NETWORKS
 from usbench.results.result import Result
 from usbench.storage.files import digest_of
 
@@ -25,7 +26,7 @@ class Measured:
 
     Attributes:
         seconds: training, predicting and scoring together.
-        bytes: size of the cell's folder on disk.
+        bytes: size of the cell's folder on disk, without the trained network, which a cell may keep or not.
     """
 
     seconds: float
@@ -49,7 +50,11 @@ def measure(runs_dir: Path) -> dict[str, Measured]:
             key = key_of(result)
         except (UsbenchError, KeyError, TypeError, ValueError):
             continue  # Of an earlier version, or not to be trusted.
-        size = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
+        size = sum(
+            path.stat().st_size
+            for path in file.parent.rglob("*")
+            if path.is_file() and not (path.parent == file.parent and path.name in NETWORKS)
+        )
         found.setdefault(key, []).append((seconds, size))
     return {
         key: Measured(

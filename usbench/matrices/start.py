@@ -38,6 +38,9 @@ class Matrix:
         features: in a dry run, what the frozen features of those to be computed will take, in lines.
         evaluated: how many tracks were computed now.
         lost: by name of a cell and a track, why that track failed.
+        keep: whether the trained networks are kept.
+        networks: in a dry run, the bytes of the network of each cell to be computed, where it is kept.
+        unknown: in a dry run, methods whose networks have no known size, with the reason.
     """
 
     cells: list[PlannedCell]
@@ -51,6 +54,9 @@ class Matrix:
     features: list[str] = field(default_factory=list)
     evaluated: int = 0
     lost: dict[str, str] = field(default_factory=dict)
+    keep: bool = True
+    networks: dict[PlannedCell, int] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> Results:
@@ -103,6 +109,7 @@ def matrix(
     precision: str = "32",
     runs_dir: str | Path = "runs",
     limit: int | None = None,
+    keep_weights: bool = True,
     loggers: Sequence[str] = (),
     cache_gb: float = CACHE_GB,
     yes: bool = False,
@@ -141,6 +148,7 @@ def matrix(
         precision: "32", "bf16" or "16".
         runs_dir: where results are written.
         limit: use the first so many cases only.
+        keep_weights: keep the trained network of each cell beside its result.
         loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`, which follow every cell.
         cache_gb: bound on stored features of frozen parts, in GB.
         yes: compute frozen features without asking, however long they take and whether they fit or not.
@@ -185,6 +193,7 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
     from usbench.matrices.plan import plan_matrix
     from usbench.matrices.resources import find_place
     from usbench.runs.consent import outlook_lines, require_consent
+    from usbench.runs.disk import bytes_of_plans
     from usbench.storage.files import require_writable
     from usbench.tracks.external import parse_labels
 
@@ -201,14 +210,19 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
         before = sum(planned.result is not None for planned in plan.cells)
         made = Matrix(plan.cells, plan.not_applicable, plan.broken, runs_dir, before=before)
         made.workers = place.workers if place.parallel else 1
+        made.keep = request.shared.keep_weights
         if dry_run:
             known = measure(runs_dir)
             keys = {planned: key_of_planned(planned) for planned in plan.cells}
             made.measured = {planned: known[key] for planned, key in keys.items() if key in known}
             made.features = outlook_lines(_plans_to_do(plan.cells))
+            if made.keep:
+                todo = [planned for planned in plan.cells if planned.result is None]
+                sizes, made.unknown = bytes_of_plans(planned.plan for planned in todo)
+                made.networks = {one: sizes[id(one.plan)] for one in todo if id(one.plan) in sizes}
         else:
-            todo = [planned.cell for planned in plan.cells if planned.cell and not planned.result]
-            require_consent(todo, place.device, request.shared.yes)
+            cells = [planned.cell for planned in plan.cells if planned.cell and not planned.result]
+            require_consent(cells, place.device, request.shared.yes)
             made.computed = compute_all(stack, plan, runs_dir, place)
             if request.tracks:
                 from usbench.matrices.evaluating import evaluate_all

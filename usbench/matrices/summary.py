@@ -6,6 +6,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from usbench.matrices.failures import NAME, Failures
+from usbench.results.network_file import network_state
+from usbench.runs.disk import network_line, size_words
 from usbench.runtime.console import duration
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def summary(matrix: Matrix) -> str:
     lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}")
     if matrix.evaluated or matrix.lost:
         lines.append(f"tracks: {matrix.evaluated} computed, {len(matrix.lost)} failed")
+    lines += _without_network(matrix)
     if failed:
         lines.append(
             f"reasons: {matrix.runs_dir / NAME}; the same command computes what is missing, and nothing twice"
@@ -43,7 +46,8 @@ def listing(matrix: Matrix) -> str:
     rows = []
     for planned in matrix.cells:
         plan, measured = planned.plan, matrix.measured.get(planned)
-        cost = [duration(measured.seconds), _megabytes(measured.bytes)] if measured else ["unknown"] * 2
+        size = _size(planned, matrix)
+        cost = [duration(measured.seconds), size_words(size)] if measured else ["unknown"] * 2
         rows.append(
             [
                 plan.task.name,
@@ -63,8 +67,34 @@ def listing(matrix: Matrix) -> str:
     done = len(matrix.cells) - len(todo)
     lines.append(f"{len(matrix.cells)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
     lines += matrix.features
+    lines += _networks(matrix)
     lines.append("dry run: nothing was prepared, trained or written")
     return "\n".join(lines)
+
+
+def _size(planned: PlannedCell, matrix: Matrix) -> float:
+    """The bytes of a cell by finished cells, with its network where that is kept."""
+    measured = matrix.measured.get(planned)
+    return (measured.bytes if measured else 0) + matrix.networks.get(planned, 0)
+
+
+def _networks(matrix: Matrix) -> list[str]:
+    """What a dry run says of networks: those that will be kept, and finished cells that have none."""
+    line = network_line(list(matrix.networks.values()), matrix.runs_dir, matrix.unknown)
+    return [*([line] if line else []), *_without_network(matrix)]
+
+
+def _without_network(matrix: Matrix) -> list[str]:
+    """One line on all finished cells that have no network though networks are kept."""
+    states = [network_state(result) for result in matrix.results] if matrix.keep else []
+    count, removed = sum(state != "kept" for state in states), states.count("removed")
+    if not count:
+        return []
+    since = f" ({removed} removed since)" if removed else ""
+    return [
+        f"{count} of the finished cells ha{'s' if count == 1 else 've'} no network{since}; "
+        "usbench run --overwrite computes one again and keeps it"
+    ]
 
 
 def _state(planned: PlannedCell, matrix: Matrix, known: Table) -> str:
@@ -84,14 +114,11 @@ def _total(matrix: Matrix, todo: list[PlannedCell]) -> str:
     found = [measured for planned in todo if (measured := matrix.measured.get(planned))]
     if not found:
         return "; time and disk are unknown, no cell of the same settings is finished here"
-    seconds, size = sum(one.seconds for one in found), sum(one.bytes for one in found)
+    seconds = sum(one.seconds for one in found)
+    size = sum(_size(planned, matrix) for planned in todo if planned in matrix.measured)
     at_once = min(matrix.workers, len(todo))
     text = f"about {duration(seconds / at_once)}"
     text += f" with {at_once} at once ({duration(seconds)} in all)" if at_once > 1 else ""
-    text += f" and {_megabytes(size)}, by finished cells of the same settings"
+    text += f" and {size_words(size)}, by finished cells of the same settings"
     missing = len(todo) - len(found)
     return f"; {text}" + (f"; unknown for {missing} of them" if missing else "")
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

@@ -118,7 +118,8 @@ def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -
 def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
     import torch
 
-    from usbench.runs.compute import CellBusy, compute
+    from usbench.runs.compute import compute
+    from usbench.runs.lock import CellBusy
     from usbench.runtime.devices import make_fabric
 
     if job.threads is not None:
@@ -158,7 +159,7 @@ def _evaluate(job: Job) -> Literal["computed", "before", "elsewhere"]:
 
 def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
     """Several devices: Fabric starts the program anew for each, so that has to be `usbench run`."""
-    from usbench.runs.compute import is_busy
+    from usbench.runs.lock import is_busy
 
     if job.cell.finished() is not None:
         return "before"

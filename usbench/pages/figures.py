@@ -218,14 +218,16 @@ def _outline(axes: Axes, mask: np.ndarray, colour: str, dashed: bool, wider: flo
         axes.contour(columns, rows, padded, [0.5], colors=colour, linewidths=1.1 + wider)
 
 
-def _legend(figure: Figure, class_names: Sequence[str], per_row: int, predicted: bool = True) -> None:
+def _legend(
+    figure: Figure, class_names: Sequence[str], per_row: int, predicted: bool = True, solid: str = "truth"
+) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
         Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(class_names)
     ]
-    handles.append(Line2D([], [], color="black", linewidth=1.1, label="truth"))
+    handles.append(Line2D([], [], color="black", linewidth=1.1, label=solid))
     if predicted:
         handles.append(
             Line2D([], [], color="black", linewidth=1.3, linestyle=(0, (2.5, 1.8)), label="prediction")
@@ -237,7 +239,13 @@ def _legend(figure: Figure, class_names: Sequence[str], per_row: int, predicted:
 
 
 def truth_figure(
-    path: Path, case_id: str, images: np.ndarray, truth: np.ndarray, names: TaskNames, regions: bool = False
+    path: Path,
+    case_id: str,
+    images: np.ndarray,
+    truth: np.ndarray,
+    names: TaskNames,
+    regions: bool = False,
+    predicted: bool = False,
 ) -> None:
     """Draw one slice of a case into the PNG `path`: a column a modality, without and with the mask outlined.
 
@@ -248,6 +256,7 @@ def truth_figure(
         truth: [H, W], with classes or regions as `Case.mask` has them.
         names: Those of the modalities and those of the classes.
         regions: Whether the classes are regions, which may overlap.
+        predicted: Whether the mask is a prediction, and is called so.
     """
     modality_names, class_names = names
     columns = len(modality_names)
@@ -264,6 +273,7 @@ def truth_figure(
             _outline(grid[1][column], is_class(truth, index, regions), colour, False, _RIM * above)
         grid[0][column].set_title(name, fontsize=9)
     grid[0][0].set_ylabel(f"case {case_id}", fontsize=8.5)
-    grid[1][0].set_ylabel("with its mask", fontsize=8.5)
-    _legend(figure, class_names, per_row, predicted=False)
+    grid[1][0].set_ylabel("predicted" if predicted else "with its mask", fontsize=8.5)
+    solid = "prediction" if predicted else "truth"
+    _legend(figure, class_names, per_row, predicted=False, solid=solid)
     _save(figure, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,8 @@ from usbench.fusions.build import build_model
 from usbench.results.io import history_csv, load_result
 from usbench.results.result import Result
 from usbench.runs.frozen import Frozen, frozen_of
+from usbench.runs.lock import LOCK, locked_cell
+from usbench.runs.network import why_not_kept
 from usbench.runs.predict import predict_cases
 from usbench.runs.record import record
 from usbench.runs.score import score_cases
@@ -31,33 +32,12 @@ from usbench.runtime.console import say
 from usbench.runtime.devices import device_name
 from usbench.runtime.memory import forget_peak
 from usbench.scores.case import ClassScore
-from usbench.storage.files import locked, os_errors, write_text
+from usbench.storage.files import os_errors, write_text
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from usbench.runs.cell import Cell
-
-
-class CellBusy(UsbenchError):
-    """Another process is computing the cell."""
-
-
-def is_busy(folder: Path) -> bool:
-    """Whether a process is computing the cell of that folder; a lock that nobody holds is removed."""
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with _locked(folder):
-            return False
-    except CellBusy:
-        return True
-
-
-def _locked(folder: Path) -> AbstractContextManager[None]:
-    """Hold the cell: a second process that wants it is told so, by `CellBusy`."""
-    busy = f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
-    return locked(folder / ".lock", busy=CellBusy(busy), remove=True)
 
 
 def compute(
@@ -90,11 +70,11 @@ def compute(
             _train(cell, fabric, frozen_of(cell, fabric.device, cache_gb), Watchers([]))
             fabric.barrier()
         return load_result(cell.folder), True
-    with _locked(cell.folder):
+    with locked_cell(cell.folder):
         if overwrite:
             with os_errors(cell.folder, "remove the old result in"):
                 for entry in cell.folder.iterdir():
-                    if entry.name != ".lock":
+                    if entry.name != LOCK:
                         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         elif (done := cell.finished()) is not None:
             (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -142,6 +122,8 @@ def _sweep(folder: Path) -> None:
 def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tuple[nn.Module, History]:
     torch.manual_seed(cell.seed * 7919 + cell.fold)
     network = build_model(cell.method, cell.task, cell.found_fusion.fusion, cell.config)
+    if cell.request.keep_weights and fabric.is_global_zero and (why := why_not_kept(network)):
+        say(f"{cell.folder}: {why}")
     train_ids = cell.split.train(cell.fold)
     cases = [cell.store.case(i) for i in train_ids]
     slices = Slices(

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from usbench.features.rows import Rows
-from usbench.features.store import CaseFeatures, FeatureStore, fresh_rows
+from usbench.features.store import CaseFeatures, FeatureStore, fresh_rows, rows_in_memory
 
 if TYPE_CHECKING:
     from usbench.config import Config
     from usbench.contracts.data import Task
     from usbench.contracts.method import Feature, Method
     from usbench.datasets.batches import View
+    from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import Store
     from usbench.runs.cell import Cell
 
@@ -102,6 +103,26 @@ def features_of(method: Method, task: Task, config: Config, device: torch.device
     if config.train.modality_dropout:
         features = [replace(feature, mean_under=()) for feature in features]
     return features
+
+
+def frozen_in_memory(
+    method: Method, fusion: str, task: Task, config: Config, device: torch.device, case: PatientCase
+) -> Frozen:
+    """The features of a patient who is in no store; nothing is written.
+
+    Args:
+        method: the method; one without frozen parts has no features.
+        fusion: name of the fusion, which decides in what form rows would be stored.
+        task: the task, with the modalities and classes that are used.
+        config: the effective configuration.
+        device: where features are computed.
+        case: the prepared patient.
+    """
+    if method.features is None:
+        return Frozen()
+    features = features_of(method, task, config, device)
+    found = rows_in_memory(features, case, device, fusion)
+    return Frozen({case.case_id: found}, fresh_rows(features, fusion))
 
 
 def frozen_of(cell: Cell, device: torch.device, cache_gb: float) -> Frozen:

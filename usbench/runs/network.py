@@ -1,4 +1,4 @@
-"""Trained networks: kept beside a result by `--keep-weights`, and given back by `usbench.load_network`."""
+"""Trained networks: kept beside a result unless `--no-keep-weights`, given back by `usbench.load_network`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,12 +15,15 @@ from usbench.config import Config
 from usbench.contracts.data import Modality, Structure, Task
 from usbench.contracts.request import CACHE_GB
 from usbench.contracts.settings import DataSettings, TrainSettings
+from usbench.datasets.patients.case import Patient, PatientCase, prepare_patient
+from usbench.datasets.patients.given import Given, name_of, read_given
 from usbench.errors import UsbenchError
 from usbench.results.digests import DEFAULTS
 from usbench.results.io import PROTOCOL_VERSION, load_result
+from usbench.results.network_file import NETWORK, NETWORKS
 from usbench.results.result import Result
-from usbench.runs.frozen import frozen_features
-from usbench.runs.predict import predict_cases
+from usbench.runs.frozen import frozen_features, frozen_in_memory
+from usbench.runs.predict import Prediction, predict, predict_cases
 from usbench.storage.files import atomic_path, sha256_file
 from usbench.storage.state_dict import read_state
 
@@ -31,11 +35,31 @@ if TYPE_CHECKING:
     from usbench.fusions.registry import FoundFusion
     from usbench.runs.predict import Predicted
 
-FILE = "network.safetensors"
+FILE = NETWORK
 """The weights of a trained network, in the folder of its run."""
 
-_OLD_FILE = "weights.pt"  # what older versions wrote
-_AGAIN = "run it again with --keep-weights --overwrite"
+_AGAIN = "run it again with --overwrite, which keeps it"
+
+
+@dataclass(frozen=True, eq=False)
+class PatientPrediction:
+    """A predicted patient on their own grid.
+
+    Attributes:
+        case_id: what the patient is called.
+        mask: uint8 [X, Y, Z]; class i (from 0) has the value i + 1, or as a region the bit of value 2**i.
+        affine: float64 [4, 4], voxel index to RAS+ mm.
+        milliseconds: of the forward pass of a slice.
+        thresholds: of regions by name; None where classes exclude each other.
+        probabilities: float32 [K, X, Y, Z], where they were asked for.
+    """
+
+    case_id: str
+    mask: np.ndarray
+    affine: np.ndarray
+    milliseconds: float
+    thresholds: Mapping[str, float] | None = None
+    probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +98,66 @@ class TrainedNetwork:
 
     def predict_cases(
         self,
+        images: Mapping[str, Given],
+        case_id: str | None = None,
+        *,
+        resample: bool = False,
+        allow_missing: bool = False,
+        probabilities: bool = False,
+    ) -> PatientPrediction:
+        """Predict one patient, for whom no mask and no prepared store is needed.
+
+        Args:
+            images: by modality a NIfTI file ("case.nii.gz:0" for the first of its volumes), the folder of a
+                DICOM series, or an array [X, Y, Z] with its affine [4, 4].
+            case_id: what the patient is called; by default after the first file.
+            resample: bring scans on another grid onto that of the first modality; else they are refused,
+                unless the task resamples its own data.
+            allow_missing: take the patient although modalities are absent; they are zeros then.
+            probabilities: keep them too.
+
+        Returns:
+            The mask on the patient's own grid, and what belongs to it.
+
+        Raises:
+            UsbenchError: for scans that cannot be used, naming the file and the remedy.
+        """
+        name = case_id or name_of(images, self.task.modality_names)
+        patient = read_given(self.task, images, name, resample, allow_missing)
+        found = self.predict_patient(self.prepared(patient), probabilities)
+        thresholds = self.task.thresholds
+        return PatientPrediction(
+            name, found.volume, patient.affine, found.ms_per_slice, thresholds, found.probabilities
+        )
+
+    def prepared(self, patient: Patient) -> PatientCase:
+        """A patient prepared as the training cases of the run were."""
+        return prepare_patient(patient, self.config.data, self.task.modality_names)
+
+    def predict_patient(self, case: PatientCase, probabilities: bool = False) -> Prediction:
+        """Predict a patient who was prepared with `prepared`.
+
+        Args:
+            case: the patient.
+            probabilities: keep them too.
+        """
+        fusion = self.result.data["cell"]["fusion"]
+        frozen = frozen_in_memory(self.method, fusion, self.task, self.config, self.device, case)
+        return predict(
+            self.network,
+            case,
+            len(self.task.classes),
+            self.device,
+            extras=frozen.rows([case.case_id]),
+            fresh=frozen.fresh,
+            fabric=self.fabric,
+            thresholds=self.task.thresholds,
+            probabilities=probabilities,
+            present=case.present if getattr(self.network, "takes_present", False) else None,
+        )
+
+    def predict_cases(
+        self,
         store: Store,
         case_ids: Sequence[str],
         folder: Path | None = None,
@@ -109,6 +193,21 @@ class TrainedNetwork:
         )
 
 
+def why_not_kept(network: nn.Module) -> str:
+    """Why the weights of a network cannot be kept, in words; "" where they can.
+
+    Args:
+        network: on any device, "meta" included.
+    """
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            return (
+                f"the trained network is not kept, since '{name}' of its state is of type "
+                f"{type(value).__name__} and only tensors are; leave that out of the method's state_dict"
+            )
+    return ""
+
+
 def write_network(network: nn.Module, path: Path) -> None:
     """Write the weights of a network with all their digits, whole or not at all.
 
@@ -119,19 +218,22 @@ def write_network(network: nn.Module, path: Path) -> None:
     Raises:
         UsbenchError: where the file cannot be written, or the network keeps something besides tensors.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    if why := why_not_kept(network):
+        raise UsbenchError(f"{path}: {why}")
     state = network.state_dict()
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise UsbenchError(
-                f"{path}: '{name}' of the network is a {type(value).__name__}, and only tensors are kept; "
-                "leave it out of the method's state_dict, or run without --keep-weights"
-            )
     # The format takes no two names for one memory, so each gets its own.
     own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
     with atomic_path(path) as temporary:
-        save_file(own, temporary)
+        try:
+            save_file(own, temporary)
+        except SafetensorError as error:  # What it meets on the disk is told in a text alone.
+            raise UsbenchError(
+                f"{path}: cannot write the trained network ({error}); free some space and start the same "
+                "command again, which goes on from here, or leave it out with --no-keep-weights"
+            ) from error
 
 
 def load_network(
@@ -147,10 +249,11 @@ def load_network(
     stay what they were.
 
     Args:
-        result: a result, or the path of its folder or its result.json; it was made with `--keep-weights`.
+        result: a result, or the path of its folder or its result.json; its network was
+            kept.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         plugins: the Python files that bring the method, the fusion or the task; by default those that the
-            run used.
+            run used. A task file (.yaml) may be among them: it says how scans on another grid are treated.
         allow_other_code: load even where the code of the method is not what it was then.
 
     Returns:
@@ -160,6 +263,7 @@ def load_network(
         UsbenchError: where the run kept no network, its file is damaged or does not fit, a plugin is
             missing, or the code of the method has changed.
     """
+    from usbench.datasets.tasks import names_file
     from usbench.fusions.build import build_model
     from usbench.fusions.registry import get_fusion
     from usbench.methods.registry import get_method, source_hash
@@ -169,13 +273,15 @@ def load_network(
         result = load_result(result)
     data = result.data
     file = _kept(result)
-    files = [Path(p) for p in plugins] or _plugin_files(data)
+    given = [Path(p) for p in plugins]
+    described = [p for p in given if names_file(str(p))]
+    files = [p for p in given if p not in described] or _plugin_files(data)
     method, _ = get_method(data["cell"]["method"], files)
     fusion = get_fusion(data["cell"]["fusion"], files)
     code = source_hash(method)
     if not allow_other_code:
         _require_same_code(result, code, fusion)
-    task, config = _task_of(data, files), _config_of(result)
+    task, config = _task_of(data, [*files, *described]), _config_of(result)
     chosen = choose_device(device)
     precision = data["cost"]["precision"]
     fabric = make_fabric(chosen, 1, "32" if (chosen, precision) == ("cpu", "16") else precision)
@@ -196,12 +302,14 @@ def load_network(
 def _kept(result: Result) -> Path:
     """The file with the weights, once it is known to be what the run wrote."""
     digests = result.data["files"]
-    name = next((name for name in (FILE, _OLD_FILE) if name in digests), None)
+    name = next((name for name in NETWORKS if name in digests), None)
     if name is None:
         raise UsbenchError(f"{result.path}: this run kept no trained network; {_AGAIN}")
     file = result.path / name
     if not file.is_file():
-        raise UsbenchError(f"{file}: missing beside its result; copy it there, or {_AGAIN}")
+        raise UsbenchError(
+            f"{file}: was removed since the run (usbench prune does that); copy it back, or {_AGAIN}"
+        )
     if sha256_file(file) != digests[name]:
         raise UsbenchError(f"{file}: is not what the run wrote (its digest does not fit); {_AGAIN}")
     return file
@@ -209,9 +317,13 @@ def _kept(result: Result) -> Path:
 
 def _plugin_files(data: Mapping[str, Any]) -> list[Path]:
     """The plugin files that a run used, as its result names them."""
+    from usbench.datasets.tasks import names_file
+
     files = []
     for kind in ("method", "fusion", "task"):
         origin = data.get(kind, {}).get("origin", "")
+        if names_file(origin):
+            continue  # A task file brings no code, and the result states what a network needs of it.
         if origin.startswith("file ") and (path := Path(origin.removeprefix("file "))) not in files:
             if not path.is_file():
                 name = data["cell"][kind]
@@ -238,7 +350,7 @@ def _require_same_code(result: Result, code: str, fusion: FoundFusion) -> None:
 
 def _task_of(data: Mapping[str, Any], plugins: Sequence[Path]) -> Task:
     """The task of a result; how its data is read is known only of tasks that are found here."""
-    from usbench.datasets.tasks import get_task
+    from usbench.datasets.tasks import get_task, names_file
 
     said = data["task"]
     words = said.get("words") or {"modalities": said["modalities"], "classes": said["classes"]}
@@ -257,9 +369,11 @@ def _task_of(data: Mapping[str, Any], plugins: Sequence[Path]) -> Task:
         citation="not stated",
     )
     try:
-        known = (
-            get_task(said["name"], plugins).with_modalities(said["modalities"]).merged(said["merge_labels"])
-        )
+        described = [get_task(str(file)) for file in plugins if names_file(str(file))]
+        code = [file for file in plugins if not names_file(str(file))]
+        found = next((one for one in described if one.name == said["name"]), None)
+        found = found or get_task(said["name"], code)
+        known = found.with_modalities(said["modalities"]).merged(said["merge_labels"])
     except UsbenchError:
         return task  # of a folder, or of a plugin that is not here
     if known.modality_names != task.modality_names or known.class_names != task.class_names:

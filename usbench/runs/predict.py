@@ -22,6 +22,7 @@ from usbench.storage.files import atomic_path
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import PreparedCase, Store
     from usbench.runs.frozen import Frozen
 
@@ -35,12 +36,15 @@ class Prediction:
         volume: uint8 [X, Y, Z] on the native grid, with classes or regions as `Case.mask` has them.
         slices: uint8 [Z, S, S] at the network's size, likewise.
         ms_per_slice: Milliseconds of the network's forward pass, the first batch left out.
+        probabilities: Where they were asked for, float32 [K, X, Y, Z] on the native grid: the sigmoid of each
+            class.
     """
 
     case_id: str
     volume: np.ndarray
     slices: np.ndarray
     ms_per_slice: float
+    probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,8 @@ class Predicted:
     def example(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The first slice as the network gets it: images [1, M, S, S] on the device, features by name."""
         rows = self.frozen.rows([self.case.case_id])
-        slices = Slices([self.case], self.classes, self.device, rows, self.frozen.fresh)
-        images, _, extras = next(iter(slices.batches([np.arange(1)])))
-        return images, extras
+        slices = Slices([self.case], self.classes, self.device, rows, self.frozen.fresh, targets=False)
+        return next(iter(slices.images([np.arange(1)])))
 
 
 def predict_cases(
@@ -120,8 +123,16 @@ def to_labels(logits: Tensor, thresholds: Mapping[str, float] | None = None) -> 
         else background; of regions all whose sigmoid is above their threshold.
     """
     if thresholds is None:
-        highest, label = logits.max(dim=1)
-        return ((label + 1) * (highest > 0)).to(torch.uint8)
+        # By comparisons, since the index of a maximum takes longer than a small network. Of the classes that
+        # were ever the most probable so far, the last one is the most probable of all.
+        highest, *others = logits.unbind(1)
+        label: Tensor | None = None
+        for index, one in enumerate(others, start=1):
+            value = (one > highest).view(torch.uint8) * value_of(index, regions=False)
+            label = value if label is None else torch.maximum(label, value)
+            highest = torch.maximum(highest, one)  # NaN where one of the two is
+        inside = (highest > 0).view(torch.uint8)
+        return inside if label is None else inside * label.clamp_(min=1)
     mask = torch.zeros_like(logits[:, 0], dtype=torch.uint8)
     for index, threshold in enumerate(thresholds.values()):
         # Held against the logit, so that a sigmoid which rounds to 0 or 1 is not needed.
@@ -132,7 +143,7 @@ def to_labels(logits: Tensor, thresholds: Mapping[str, float] | None = None) -> 
 
 def predict(
     network: nn.Module,
-    case: PreparedCase,
+    case: PreparedCase | PatientCase,
     classes: int,
     device: torch.device,
     batch: int = 16,
@@ -140,6 +151,8 @@ def predict(
     fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     fabric: Fabric | None = None,
     thresholds: Mapping[str, float] | None = None,
+    probabilities: bool = False,
+    present: Sequence[bool] | None = None,
 ) -> Prediction:
     """Predict one patient, slice by slice.
 
@@ -156,35 +169,52 @@ def predict(
         fresh: Features that are computed in every batch: images [B, M, S, S] -> rows [B, ...].
         fabric: Gives the numerical precision; None for single precision.
         thresholds: Of regions, as `to_labels` takes them.
+        probabilities: Whether they are kept too.
+        present: Of each modality whether it is there, for a network that takes that; None for all others.
 
     Returns:
         The mask on the native grid and on the prepared one, and the time of a slice in milliseconds.
     """
-    slices = Slices([case], classes, device, extras, fresh)
-    groups = np.array_split(np.arange(len(slices)), max(1, -(-len(slices) // batch)))
+    slices = Slices([case], classes, device, extras, fresh, targets=False)
+    count, size = len(case.images), case.images.shape[-1]
+    groups = np.array_split(np.arange(count), max(1, -(-count // batch)))
     side = case.geometry.side
-    native: list[np.ndarray] = []
-    small: list[np.ndarray] = []
+    native = np.empty((count, side, side), np.uint8)
+    small = native if side == size else np.empty((count, size, size), np.uint8)
+    kept = np.empty((classes, count, side, side), np.float32) if probabilities else None
     times: list[tuple[float, int]] = []
     was_training = network.training
     network.eval()
     precision: AbstractContextManager[object] = fabric.autocast() if fabric is not None else nullcontext()
     with torch.inference_mode(), precision:
-        for images, _, rows in slices.batches(groups):
+        for group, (images, rows) in zip(groups, slices.images(groups), strict=True):
+            there = {} if present is None else {"present": _mask_of(present, images)}
             _wait(device)
             start = time.perf_counter()
-            logits = network(images, **rows)
+            logits = network(images, **rows, **there)
             _wait(device)
             times.append((time.perf_counter() - start, len(images)))
             logits = logits.float()
-            small.append(to_labels(logits, thresholds).cpu().numpy())
-            large = functional.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
-            native.append(to_labels(large, thresholds).cpu().numpy())
+            place = slice(group[0], group[-1] + 1)
+            if side != size:
+                small[place] = to_labels(logits, thresholds).cpu().numpy()
+                logits = functional.interpolate(
+                    logits, size=(side, side), mode="bilinear", align_corners=False
+                )
+            native[place] = to_labels(logits, thresholds).cpu().numpy()
+            if kept is not None:
+                kept[:, place] = logits.sigmoid().transpose(0, 1).cpu().numpy()
     network.train(was_training)
     counted = times[1:] if len(times) > 1 else times
     milliseconds = 1000 * sum(t for t, _ in counted) / sum(n for _, n in counted)
-    volume = np.ascontiguousarray(case.geometry.from_slices(np.concatenate(native)))
-    return Prediction(case.case_id, volume, np.concatenate(small), milliseconds)
+    volume = case.geometry.from_slices(native)
+    whole = None if kept is None else np.stack([case.geometry.from_slices(one) for one in kept])
+    return Prediction(case.case_id, volume, small, milliseconds, whole)
+
+
+def _mask_of(present: Sequence[bool], images: Tensor) -> Tensor:
+    """bool [B, M] on the device of the images [B, M, S, S]."""
+    return torch.tensor(present, device=images.device).expand(len(images), -1)
 
 
 def _wait(device: torch.device) -> None:

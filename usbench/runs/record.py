@@ -13,7 +13,7 @@ from usbench.methods.cost import count_parameters, measure_gflops
 from usbench.results.io import PROTOCOL_VERSION, write_result, write_tables
 from usbench.results.result import Result
 from usbench.results.schema import SCHEMA_VERSION
-from usbench.runs.network import FILE, write_network
+from usbench.runs.network import FILE, why_not_kept, write_network
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
 from usbench.runtime.memory import peak_memory_mb
@@ -60,12 +60,17 @@ def record(
     """
     _draw(cell, history, evaluated)
     write_tables(cell.folder, evaluated.scores, history.rows)
+    remarks = list(frozen.remarks)
+    (cell.folder / FILE).unlink(missing_ok=True)  # Of a process that was killed here.
     if cell.request.keep_weights:
-        write_network(network, cell.folder / FILE)
+        if why := why_not_kept(network):
+            remarks.append(why)
+        else:
+            write_network(network, cell.folder / FILE)
     if notes := frozen.notes():
         write_json(cell.folder / "notes.json", notes)
     data = describe(cell, fabric, network, history, evaluated, memory_since)
-    data["remarks"] = frozen.remarks
+    data["remarks"] = remarks
     data["scores"] = evaluated.summary()
     data["paper_style"] = evaluated.paper_means()
     data["cost"]["ms_per_slice"] = float(np.median(evaluated.milliseconds))

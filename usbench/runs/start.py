@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.request import CACHE_GB, Request
-from usbench.results.result import Results
+from usbench.results.network_file import network_state
+from usbench.results.result import Result, Results
 from usbench.runs.consent import require_consent
 from usbench.runs.plan import make_cells, make_plan
 from usbench.runs.watchers.group import require_watchers
@@ -44,7 +45,7 @@ def run(
     runs_dir: str | Path = "runs",
     limit: int | None = None,
     overwrite: bool = False,
-    keep_weights: bool = False,
+    keep_weights: bool = True,
     loggers: Sequence[str] = (),
     cache_gb: float = CACHE_GB,
     yes: bool = False,
@@ -78,7 +79,7 @@ def run(
         runs_dir: where results are written.
         limit: use the first so many cases only; such a run is never ranked.
         overwrite: compute finished cells again.
-        keep_weights: keep the trained weights beside the result.
+        keep_weights: keep the trained network beside the result, see `usbench.load_network`.
         loggers: experiment trackers, of `usbench.contracts.request.LOGGERS`.
         cache_gb: bound on stored features of frozen parts, in GB.
         yes: compute frozen features without asking, however long they take and whether they fit or not.
@@ -127,6 +128,15 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     for cell in cells:
         result, new = compute(cell, fabric, watchers)
         if not new and fabric.is_global_zero:
-            say(f"{result.path}: finished before, not computed again (--overwrite does)")
+            say(_finished_before(result, request.keep_weights))
         results.append(result)
     return results
+
+
+def _finished_before(result: Result, keep: bool) -> str:
+    """What is said of a cell that was not computed now; `keep`: its network was asked for."""
+    state = network_state(result)
+    if not keep or state == "kept":
+        return f"{result.path}: finished before, not computed again (--overwrite does)"
+    what = "its network was removed since" if state == "removed" else "without its network"
+    return f"{result.path}: finished before, {what}; --overwrite computes it again and keeps it"

@@ -15,9 +15,8 @@ from usbench.datasets.imports import bids, msd, nnunet, patient_folders, table
 from usbench.datasets.imports.labels import proposed, values_in
 from usbench.datasets.imports.proposal import Part, Proposal, safe_part, whole_pattern, words_for
 from usbench.datasets.imports.write import task_text
-from usbench.datasets.readers.files import find_files
 from usbench.datasets.readers.nifti import nifti_errors, open_nifti
-from usbench.datasets.readers.patterns import require_pattern
+from usbench.datasets.readers.patterns import find_files, require_pattern
 from usbench.datasets.readers.recognise import KINDS, recognise
 from usbench.datasets.tasks import task_names
 from usbench.datasets.tasks.task_file import load_task_file

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, ExaminingReader, Layout, Task
+from usbench.contracts.data import Case, ExaminingReader, Layout, Scans, Task
 from usbench.contracts.names import case_id_fault, natural_key, twins
-from usbench.contracts.problem import DataProblem, Report
+from usbench.contracts.problem import DataProblem, Report, fail
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
 from usbench.datasets.readers.pictures import PictureError, read_indices
 from usbench.datasets.voxel_grid import grid_difference, resample
@@ -135,9 +135,7 @@ class ChaosReader(ExaminingReader):
         base = series[reference]
         ground = folder / SERIES[reference][1]
         mask = read_ground(ground, base, self.task, case_id, note) if base else None
-        images = [base.volume if base else None]
-        for modality in names[1:]:
-            images.append(self._onto(base, series[modality], folder / SERIES[modality][0], case_id, note))
+        images = self._on_one_grid(series, folder, case_id, note)
         agreement = {}
         second = series.get("t2-spir")
         ground = folder / SERIES["t2-spir"][1]
@@ -148,8 +146,53 @@ class ChaosReader(ExaminingReader):
                 agreement = _dice_by_class(mask, moved, self.task)
         if found or base is None or mask is None:
             return None
-        stacked = np.stack([i for i in images if i is not None])
-        return Case(case_id, stacked, mask, base.affine, agreement, notices)
+        return Case(case_id, np.stack(images), mask, base.affine, agreement, notices)
+
+    def patients(self) -> list[str]:
+        """The patients' folders, sorted naturally, whether they have annotations or not."""
+        names = self._patients()
+        if not names:
+            fail(DataProblem(None, self.root, "no patient's folder that holds T1DUAL or T2SPIR", _AGAIN))
+        return names
+
+    def scans_of(self, case_id: str) -> tuple[str, ...]:
+        """The modalities of which a patient has DICOM files."""
+        return tuple(m for m in self.task.modality_names if self._has(case_id, m))
+
+    def images(self, case_id: str) -> Scans:
+        """The scans of one patient on the grid of the first; annotations are not looked at."""
+        folder = self._folder(case_id)
+        for problem in self._lacking(case_id):
+            fail(problem)
+        names = self.task.modality_names
+        read = {m: read_series(folder / SERIES[m][0], case_id, fail) for m in names}
+        series = {m: one for m, one in read.items() if one is not None}
+        _one_patient(series, folder, case_id, fail)
+        stacked = np.stack(self._on_one_grid(series, folder, case_id, fail))
+        base = series[names[0]]
+        return Scans(case_id, stacked, base.affine, base.files)
+
+    def _on_one_grid(
+        self, series: Mapping[str, Series | None], folder: Path, case_id: str, report: Report
+    ) -> list[np.ndarray]:
+        """The volumes of some series on the grid of the first; fewer where there was a problem."""
+        base, *_ = series.values()
+        volumes = [base.volume] if base else []
+        for modality, other in list(series.items())[1:]:
+            if base is None or other is None:
+                continue
+            place = folder / SERIES[modality][0]
+            one_acquisition = place.parent == base.files[0].parent.parent
+            if one_acquisition and base.volume.shape[2] != other.volume.shape[2]:
+                counts = (
+                    f"{other.volume.shape[2]} slices, {base.files[0].parent.name} has {base.volume.shape[2]}"
+                )
+                what = f"{counts}, though both phases are one acquisition"
+                report(DataProblem(case_id, place, what, _AGAIN))
+                continue
+            moved = onto_series(base, other, place, case_id, report)
+            volumes += [] if moved is None else [moved]
+        return volumes
 
     def _folder(self, case_id: str) -> Path:
         folder = self.root / case_id
@@ -157,30 +200,33 @@ class ChaosReader(ExaminingReader):
             raise UsbenchError(f"{self.root}: no case {case_id!r}; there are {', '.join(self.case_ids())}")
         return folder
 
-    def _onto(
-        self, base: Series | None, other: Series | None, folder: Path, case_id: str, report: Report
-    ) -> np.ndarray | None:
-        """The volume of `other` on the grid of `base`."""
-        if base is None or other is None:
-            return None
-        if not grid_difference(base.volume.shape, base.affine, other.volume.shape, other.affine, _SAME_GRID):
-            return other.volume
-        one_acquisition = folder.parent == base.files[0].parent.parent
-        if one_acquisition and base.volume.shape[2] != other.volume.shape[2]:
-            counts = f"{other.volume.shape[2]} slices, {base.files[0].parent.name} has {base.volume.shape[2]}"
-            report(DataProblem(case_id, folder, f"{counts}, though both phases are one acquisition", _AGAIN))
-            return None
-        volume, share = resample(other.volume, other.affine, base.volume.shape, base.affine, order=1)
-        if share < _LEAST_OVERLAP:
-            what = f"covers only {share:.0%} of {base.files[0].parent} in scanner coordinates"
-            remedy = "see whether both are of one patient and visit, or restrict the task with --modalities"
-            report(DataProblem(case_id, folder, what, remedy))
-            return None
-        if volume.min() == volume.max():
-            what = "constant image on the grid of the reference scan"
-            report(DataProblem(case_id, folder, what, "drop the case, or the modality (--modalities)"))
-            return None
-        return volume
+
+def onto_series(base: Series, other: Series, folder: Path, case_id: str, report: Report) -> np.ndarray | None:
+    """A series on the grid of another, through scanner coordinates where they differ.
+
+    Args:
+        base: the series that gives the grid.
+        other: the series to bring there.
+        folder: of `other`, for messages.
+        case_id: the case, for messages.
+        report: takes each problem; it may raise it.
+
+    Returns:
+        float32 of the shape of `base.volume`, None where there is a problem.
+    """
+    if not grid_difference(base.volume.shape, base.affine, other.volume.shape, other.affine, _SAME_GRID):
+        return other.volume
+    volume, share = resample(other.volume, other.affine, base.volume.shape, base.affine, order=1)
+    if share < _LEAST_OVERLAP:
+        what = f"covers only {share:.0%} of {base.files[0].parent} in scanner coordinates"
+        remedy = "see whether both are of one patient and visit, or restrict the task with --modalities"
+        report(DataProblem(case_id, folder, what, remedy))
+        return None
+    if volume.min() == volume.max():
+        what = "constant image on the grid of the reference scan"
+        report(DataProblem(case_id, folder, what, "drop the case, or the modality (--modalities)"))
+        return None
+    return volume
 
 
 def read_ground(folder: Path, series: Series, task: Task, case_id: str, report: Report) -> np.ndarray | None:

@@ -63,6 +63,30 @@ def load_description(root: Path) -> Description:
     )
 
 
+def load_tests(root: Path) -> dict[str, Path]:
+    """The images without a mask that `root/dataset.json` lists under "test", by case.
+
+    Raises:
+        UsbenchError: Naming the entry that is wrong.
+    """
+    file = root / "dataset.json"
+    data = read_description(file, "the description of the data set", _AGAIN)
+    value = data.get("test") or []
+    if not isinstance(value, list):
+        return {}  # some write how many there are
+    found = {}
+    for number, item in enumerate(value):
+        entry = item if isinstance(item, dict) else {"image": item}
+        image = _listed(file, number, entry, "image", "test")
+        if image.name.startswith("._"):
+            continue
+        if fault := case_id_fault(_stem(image)):
+            what = f'entry {number} of "test" has the image {entry["image"]!r}, whose case {fault}'
+            raise wrong(file, what, "rename the image file and the entry")
+        found[_stem(image)] = image
+    return {case_id: found[case_id] for case_id in sorted(found, key=natural_key)}
+
+
 def wrong(file: Path, what: str, remedy: str = _REMEDY) -> DataError:
     """The error that names dataset.json, what is wrong in it, and the remedy."""
     return DataError(DataProblem(None, file, what, remedy))
@@ -220,18 +244,18 @@ def _stem(path: Path) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", path.name)
 
 
-def _listed(file: Path, number: int, item: dict[str, Any], key: str) -> Path:
+def _listed(file: Path, number: int, item: dict[str, Any], key: str, where: str = "training") -> Path:
     value = item.get(key)
     if not isinstance(value, str) or not re.search(r"\.nii(\.gz)?$", value):
         raise wrong(
-            file, f'entry {number} of "training" has {key} {value!r}, expected the name of a .nii.gz file'
+            file, f'entry {number} of "{where}" has {key} {value!r}, expected the name of a .nii.gz file'
         )
     if "\\" in value:
-        what = f'entry {number} of "training" has {key} {value!r} with a backslash'
+        what = f'entry {number} of "{where}" has {key} {value!r} with a backslash'
         raise wrong(file, what, "write / between folders")
     name = PurePosixPath(value)
     if name.is_absolute() or ".." in name.parts:
         raise wrong(
-            file, f'entry {number} of "training" has {key} {value!r} outside the folder', "use relative names"
+            file, f'entry {number} of "{where}" has {key} {value!r} outside the folder', "use relative names"
         )
     return file.parent / name

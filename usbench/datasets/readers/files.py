@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import PHANTOM_MARK, Case, ExaminingReader, Layout, Task
-from usbench.contracts.files import MASK, ScanFiles, TaskFiles
+from usbench.contracts.data import PHANTOM_MARK, Case, ExaminingReader, Layout, Scans, Task
+from usbench.contracts.files import MASK, TaskFiles
 from usbench.contracts.names import case_id_fault, natural_key, twins
-from usbench.contracts.problem import DataProblem, Report
+from usbench.contracts.problem import DataProblem, Report, fail
 from usbench.datasets.readers.masks import class_mask
 from usbench.datasets.readers.nifti import nifti_errors, open_nifti
-from usbench.datasets.readers.patterns import file_fault, match, pattern_fault
-from usbench.datasets.readers.scans import as_scan, plain_numbers, scan_fault, scan_remedy
+from usbench.datasets.readers.patterns import file_fault, find_files, pattern_fault
+from usbench.datasets.readers.scans import as_scan, plain_numbers, scan_fault, scan_remedy, shape_fault
 from usbench.datasets.voxel_grid import grid_difference
 from usbench.errors import UsbenchError, unknown
 
@@ -212,13 +212,39 @@ class FilesReader(ExaminingReader):
             )
             remedy = "name the modality it was drawn on as 'reference' in the task file, or resample the mask"
             note(DataProblem(case_id, at[MASK][0], what, remedy))
+        images = self._stacked(case_id, at, scans, note)
+        return None if found else Case(case_id, images, mask[0], affine)
+
+    def patients(self) -> list[str]:
+        """The cases of which a scan is there, with or without a mask, sorted naturally."""
+        named = {scan.name for scan in self._scans}
+        found = [c for c, at in self._matched.items() if any(at[name] for name in named)]
+        return found or self.survey(fail)
+
+    def scans_of(self, case_id: str) -> tuple[str, ...]:
+        """The modalities of the task of which a case has a file."""
+        return tuple(name for name in self.task.modality_names if self._of(case_id)[name])
+
+    def images(self, case_id: str) -> Scans:
+        """The scans of a case on the grid of its reference; its mask is not looked at."""
+        at = {scan.name: self._of(case_id)[scan.name] for scan in self._scans}
+        for problem in self._case_problems(case_id, at):
+            fail(problem)
+        scans = self._read_scans(case_id, {name: files[0] for name, files in at.items()}, fail)
+        return Scans(case_id, self._stacked(case_id, at, scans, fail), scans[self._spec.reference][1])
+
+    def _stacked(
+        self, case_id: str, at: dict[str, list[Path]], scans: dict[str, Volume], report: Report
+    ) -> np.ndarray:
+        """The modalities of the task, float32 [M, X, Y, Z], on the grid of the reference."""
+        shape, affine = scans[self._spec.reference][0].shape, scans[self._spec.reference][1]
         # In the order of the files (Fortran), so that nothing is shuffled in memory.
         images = np.empty((len(self.task.modalities), *shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
         for row, name in enumerate(self.task.modality_names):
-            volume = self._on_grid(case_id, name, at[name][0], scans[name], (shape, affine), note)
+            volume = self._on_grid(case_id, name, at[name][0], scans[name], (shape, affine), report)
             if volume is not None:
                 images[row] = volume
-        return None if found else Case(case_id, images, mask[0], affine)
+        return images
 
     def _on_grid(
         self,
@@ -258,7 +284,7 @@ class FilesReader(ExaminingReader):
             )
             with nifti_errors(case_id, file, report), open_nifti(file) as (proxy, affine):
                 for scan in here:
-                    if fault := _shape_fault(proxy.shape, scan):
+                    if fault := shape_fault(proxy.shape, scan.name, scan.channel):
                         report(DataProblem(case_id, file, *fault))
                         continue
                     values = np.asarray(
@@ -291,41 +317,6 @@ class FilesReader(ExaminingReader):
             remedy = "correct the mask, or the values of the classes in the task file"
             report(DataProblem(case_id, file, fault, remedy))
         return None
-
-
-def find_files(spec: TaskFiles, root: Path) -> dict[str, dict[str, list[Path]]]:
-    """The files of a task.
-
-    Args:
-        spec: which they are.
-        root: the folder that their names are relative to.
-
-    Returns:
-        By case, then by modality (or `MASK`), the files that are there; excluded cases are left out.
-    """
-    found: dict[str, dict[str, list[Path]]] = {}
-    for case, named in spec.cases:
-        found[case] = {name: [root / file] for name, file in named if (root / file).is_file()}
-    patterns = [(scan.name, scan.pattern) for scan in spec.scans] + [(MASK, spec.mask)]
-    for name, pattern in patterns:
-        for case, files in match(root, pattern).items() if pattern else ():
-            found.setdefault(case, {})[name] = files
-    return {case: at for case, at in found.items() if case not in set(spec.exclude)}
-
-
-def _shape_fault(shape: tuple[int, ...], scan: ScanFiles) -> tuple[str, str] | None:
-    """What is wrong with the shape of a file for a scan, and the remedy."""
-    if len(shape) == 3 and scan.channel in (None, 0):
-        return None
-    if len(shape) == 4 and (shape[3] == 1 if scan.channel is None else scan.channel < shape[3]):
-        return None
-    if len(shape) == 4 and scan.channel is None:
-        what = f"it holds {shape[3]} volumes, and the task file does not say which is {scan.name}"
-        return what, f"write 'channel: 0' (to {shape[3] - 1}) for {scan.name} in the task file"
-    if scan.channel is not None and len(shape) in (3, 4):
-        count = shape[3] if len(shape) == 4 else 1
-        return f"it holds {count} volume(s), no channel {scan.channel} for {scan.name}", "correct 'channel'"
-    return f"shape {shape}, expected three axes, or a fourth of channels", "correct the image"
 
 
 def _faults(task: Task) -> Iterator[str]:

@@ -10,14 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from usbench.contracts.data import Case, ExaminingReader, Layout, Task
-from usbench.contracts.problem import DataProblem, Report
-from usbench.datasets.readers.description import Description, ListedCase, load_description, wrong
+from usbench.contracts.data import Case, ExaminingReader, Layout, Scans, Task
+from usbench.contracts.names import natural_key
+from usbench.contracts.problem import DataProblem, Report, fail
+from usbench.datasets.readers.description import (
+    Description,
+    ListedCase,
+    load_description,
+    load_tests,
+    wrong,
+)
 from usbench.datasets.readers.masks import class_mask
 from usbench.datasets.readers.nifti import absent, nifti_errors, open_nifti
 from usbench.datasets.readers.scans import as_scan, plain_numbers, scan_fault, scan_remedy
 from usbench.datasets.voxel_grid import grid_difference
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, unknown
 
 _PLAIN = "save it as plain numbers, integers or floats"
 
@@ -91,7 +98,7 @@ class MsdReader(ExaminingReader):
             found.append(problem)
             report(problem)
 
-        image = self._image(entry, note)
+        image = self._image(case_id, entry.image, note)
         mask = self._mask(entry, note)
         if image is None or mask is None:
             return None
@@ -101,19 +108,33 @@ class MsdReader(ExaminingReader):
             note(DataProblem(case_id, entry.label, what, "resample the mask onto the image"))
         return None if found else Case(case_id, image[0], mask[0], image[1])
 
+    def patients(self) -> list[str]:
+        """The cases that dataset.json lists for training and for testing, sorted naturally."""
+        return sorted({**self._listed_cases, **load_tests(self.root)}, key=natural_key)
+
+    def images(self, case_id: str) -> Scans:
+        """The scans of a case that dataset.json lists for training or, without a mask, for testing."""
+        entry = self._listed_cases.get(case_id)
+        file = entry.image if entry else load_tests(self.root).get(case_id)
+        if file is None:
+            raise unknown("case", case_id, self.patients(), f"{self.root} lists {len(self.patients())}")
+        image = self._image(case_id, file, fail)
+        assert image is not None, "every problem was raised"
+        return Scans(case_id, *image)
+
     def _listed_case(self, case_id: str) -> ListedCase:
         if case_id not in self._listed_cases:
             raise UsbenchError(f"{self.root}: no case {case_id}; there are {', '.join(self._listed_cases)}")
         return self._listed_cases[case_id]
 
-    def _image(self, entry: ListedCase, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
+    def _image(self, case_id: str, file: Path, report: Report) -> tuple[np.ndarray, np.ndarray] | None:
         """The modalities of the task, float32 [M, X, Y, Z], and the affine."""
 
         def bad(what: str, remedy: str) -> tuple[np.ndarray, np.ndarray] | None:
-            report(DataProblem(entry.case_id, entry.image, what, remedy))
+            report(DataProblem(case_id, file, what, remedy))
             return None
 
-        with nifti_errors(entry.case_id, entry.image, report), open_nifti(entry.image) as (proxy, affine):
+        with nifti_errors(case_id, file, report), open_nifti(file) as (proxy, affine):
             shape = proxy.shape
             if len(shape) == 3 and self._count == 1:
                 shape = (*shape, 1)

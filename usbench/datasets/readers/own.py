@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.classes import value_fault
-from usbench.contracts.data import Case, ExaminingReader, Reader, Task, ThreeMethods
+from usbench.contracts.data import Case, ExaminingReader, Reader, Scans, Task, ThreeMethods
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataError, DataProblem, Report, fail, plugin_raised
 from usbench.datasets.readers.scans import scan_fault, scan_remedy
@@ -96,6 +96,30 @@ class OwnReader(ExaminingReader):
         case = self._sound(case_id, given, fail)
         assert case is not None
         return case
+
+    def patients(self) -> list[str]:
+        """The cases of which scans are there, as the reader says, else all of them; sorted naturally."""
+        own = self._brought("patients")
+        return (
+            self.case_ids() if own is None else self._checked(self._call("patients()", lambda: list(own())))
+        )
+
+    def images(self, case_id: str) -> Scans:
+        """The scans of one case, checked as `read` checks a case.
+
+        Raises:
+            UsbenchError: Naming the task, the case and what is wrong.
+        """
+        own = self._brought("images")
+        if own is None:
+            return super().images(case_id)
+        given = self._call(f"images('{case_id}')", lambda: own(case_id))
+        if not isinstance(given, Scans) or getattr(given.images, "ndim", 0) != 4:
+            raise self._error(f"its reader gives no Scans with images [M, X, Y, Z] for {case_id}", _MEND)
+        empty = np.zeros(given.images.shape[1:], dtype=np.uint8)
+        case = self._sound(case_id, Case(given.case_id, given.images, empty, given.affine), fail)
+        assert case is not None, "every problem was raised"
+        return Scans(case_id, case.images, case.affine, tuple(map(Path, given.slices)))
 
     def recipe(self, case_id: str) -> Any:
         """What the reader says it takes from where; None where it says nothing."""

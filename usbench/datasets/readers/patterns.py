@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
+from usbench.contracts.files import MASK, TaskFiles
 from usbench.errors import UsbenchError
 from usbench.storage.files import os_errors
 
@@ -107,3 +108,23 @@ def require_pattern(what: str, pattern: str) -> None:
     """Raise `UsbenchError` for a pattern with a fault; `what` says whose it is."""
     if fault := pattern_fault(pattern):
         raise UsbenchError(f"{what}: the pattern '{pattern}' {fault}")
+
+
+def find_files(spec: TaskFiles, root: Path) -> dict[str, dict[str, list[Path]]]:
+    """The files of a task.
+
+    Args:
+        spec: which they are.
+        root: the folder that their names are relative to.
+
+    Returns:
+        By case, then by modality (or `MASK`), the files that are there; excluded cases are left out.
+    """
+    found: dict[str, dict[str, list[Path]]] = {}
+    for case, named in spec.cases:
+        found[case] = {name: [root / file] for name, file in named if (root / file).is_file()}
+    patterns = [(scan.name, scan.pattern) for scan in spec.scans] + [(MASK, spec.mask)]
+    for name, pattern in patterns:
+        for case, files in match(root, pattern).items() if pattern else ():
+            found.setdefault(case, {})[name] = files
+    return {case: at for case, at in found.items() if case not in set(spec.exclude)}

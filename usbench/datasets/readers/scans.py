@@ -39,3 +39,24 @@ def scan_remedy(fault: str, without: str = "drop the case") -> str:
         without: how the case is left out.
     """
     return without if fault.startswith("constant") else f"replace them, or {without}"
+
+
+def shape_fault(shape: tuple[int, ...], name: str, channel: int | None) -> tuple[str, str] | None:
+    """What is wrong with the shape of a file for a scan, and the remedy; None where it fits.
+
+    Args:
+        shape: of the voxels in the file.
+        name: of the modality.
+        channel: which volume on the fourth axis is meant; None where there should be one alone.
+    """
+    if len(shape) == 3 and channel in (None, 0):
+        return None
+    if len(shape) == 4 and (shape[3] == 1 if channel is None else channel < shape[3]):
+        return None
+    if len(shape) == 4 and channel is None:
+        what = f"it holds {shape[3]} volumes, and the task file does not say which is {name}"
+        return what, f"write 'channel: 0' (to {shape[3] - 1}) for {name} in the task file"
+    if channel is not None and len(shape) in (3, 4):
+        count = shape[3] if len(shape) == 4 else 1
+        return f"it holds {count} volume(s), no channel {channel} for {name}", "correct 'channel'"
+    return f"shape {shape}, expected three axes, or a fourth of channels", "correct the image"

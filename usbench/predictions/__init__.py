@@ -1,0 +1,1 @@
+"""Masks of new patients by finished runs, one or several together, written as files."""
