@@ -94,7 +94,7 @@ def make_track(
             "name": "" if robust else (name or track).removeprefix("external-"),
             "task": result["cell"]["task"], "labels": {},
         },
-        "scores": _means(rows, modalities, robust),
+        "scores": means_of_rows(rows, modalities, robust),
         "cost": {"seconds": 2.0, "forward_seconds": 1.0, "device": "CPU of the test"},
         "provenance": result["provenance"],
         **changes,
@@ -102,10 +102,12 @@ def make_track(
     return write_track(folder, data, rows, names)
 
 
-def _means(rows: Sequence[Mapping[str, Any]], modalities: Sequence[str], robust: bool) -> dict[str, Any]:
+def means_of_rows(
+    rows: Sequence[Mapping[str, Any]], modalities: Sequence[str], robust: bool
+) -> dict[str, Any]:
     """The means of track.json, written out: classes, then averages of a patient, then patients."""
     by: dict[tuple[str, str, str], list[float]] = {}
-    scores = OVERLAPS if robust else [score.name for score in all_scores()]
+    scores = OVERLAPS if robust else [score.name for score in all_scores() if score.name in rows[0]]
     for row in rows:
         for score in scores:
             by.setdefault((score, row["case"], row["condition"]), []).append(row[score])

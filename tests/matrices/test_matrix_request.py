@@ -20,7 +20,7 @@ def test_the_request_of_a_cell_asks_for_that_cell_alone(
 ) -> None:
     """Its words, as a worker or a user gives them to `usbench run`, make that very cell, from any folder."""
     from usbench.cli.run import run
-    from usbench.matrices.drive import _job
+    from usbench.matrices.drive import job_of
     from usbench.matrices.request import MatrixRequest
     from usbench.matrices.resources import find_place
     from usbench.runs.plan import make_cells, make_plan
@@ -38,7 +38,7 @@ def test_the_request_of_a_cell_asks_for_that_cell_alone(
     made = usbench.matrix(**asked, dry_run=True)
     with ExitStack() as stack:
         place = find_place(stack, MatrixRequest.of(device="cpu", workers=1))
-    jobs = [(planned, _job(planned, place)) for planned in made.cells[::3]]
+    jobs = [(planned, job_of(planned, place)) for planned in made.cells[::3]]
     monkeypatch.chdir(tmp_path)
     for planned, job in jobs:
         request = parsed(run, job.cell.request.command())

@@ -34,7 +34,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, matrix, predict, evaluate, leaderboard, report, methods, data, weights, zeus, new, check, submit, verify,
+    run, matrix, predict, evaluate, leaderboard, report, methods, data, weights, zeus, new, check, submit,
+    verify,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

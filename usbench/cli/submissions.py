@@ -22,15 +22,25 @@ from usbench.errors import UsbenchError
     metavar="CARD.yaml",
     help="Only write a card to fill in, with what RUNS know of it.",
 )
+@click.option(
+    "--tracks",
+    default="",
+    metavar="NAMES",
+    help="Tracks of the runs to bring too: robustness, external, or both with a comma.",
+)
 @debug_option
-def submit(runs: tuple[Path, ...], card: Path | None, out: Path | None, template: Path | None) -> None:
+def submit(
+    runs: tuple[Path, ...], card: Path | None, out: Path | None, template: Path | None, tracks: str
+) -> None:
     """Pack finished runs for the leaderboard: scores, masks, the method card; no code, weights or images.
 
     RUNS are run folders, or folders that hold them. Everything that is missing is listed at once.
     """
     from usbench.submissions.pack import Incomplete, results_of
     from usbench.submissions.pack import submit as pack
+    from usbench.submissions.tracks import asked_tracks
 
+    asked = asked_tracks(tracks)
     if template is not None:
         from usbench.submissions.card import write_template
 
@@ -44,7 +54,7 @@ def submit(runs: tuple[Path, ...], card: Path | None, out: Path | None, template
             "name the runs, --card and --out: usbench submit RUNS... --card CARD.yaml --out FILE.zip"
         )
     try:
-        path = pack(runs, card, out)
+        path = pack(runs, card, out, asked)
     except Incomplete as error:
         if len(error.reasons) == 1:
             raise
@@ -64,6 +74,14 @@ def submit(runs: tuple[Path, ...], card: Path | None, out: Path | None, template
     type=click.Path(path_type=Path),
     help="A folder in MSD layout or a task file, for a task that is not built in; may be repeated.",
 )
+@click.option(
+    "--external-data",
+    "external",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder or task file of the data of external tracks, which else stay claims; may be repeated.",
+)
 @plugin_option
 @click.option("--record", is_flag=True, help="Write FILE.verified.json beside each archive that passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -72,6 +90,7 @@ def verify(
     files: tuple[Path, ...],
     data_dir: Path | None,
     task_dirs: tuple[Path, ...],
+    external: tuple[Path, ...],
     plugins: tuple[Path, ...],
     record: bool,
     as_json: bool,
@@ -89,7 +108,7 @@ def verify(
     reasons = []
     for file in files:
         try:
-            found = check(file, data_dir, task_dirs, plugins)
+            found = check(file, data_dir, task_dirs, plugins, external)
         except UsbenchError as error:
             reasons.append(str(error))
             reports.append({"path": str(file), "verified": False, "reason": str(error)})
@@ -100,6 +119,10 @@ def verify(
                 f"{file}: verified, {found.entry}: {found.predictions} masks of {found.runs} runs scored "
                 f"anew, largest difference {found.largest_difference:.1e}; costs are claims"
             )
+            if found.tracks:
+                click.echo(f"  {len(found.tracks)} tracks scored anew, their masks are among these")
+            for name in found.not_rescored:
+                click.echo(f"  not scored anew, its data is not given (--external-data DIR): {name}")
             for note in found.notes:
                 click.echo(f"  note: {note}")
         if record:

@@ -40,16 +40,17 @@ class Form:
         """The names of the stored arrays."""
         return ("rows", "scale") if self.bits == 8 else ("rows",)
 
-    def arrays(self, rows: Tensor) -> dict[str, np.ndarray]:
+    def arrays(self, rows: Tensor, present: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """What is stored of rows.
 
         Args:
             rows: [N, ...], at half precision or whole numbers; the latter are kept as they are.
+            present: the modalities (numbers, from 0) that a mean over them takes in; None for all.
 
         Returns:
             By name, as in `names`: "rows", and with 8 bits their "scale", float32.
         """
-        rows = self._averaged(rows)
+        rows = self._averaged(rows, present)
         if self.bits == 16:
             return {"rows": np.ascontiguousarray(rows.cpu().numpy())}
         if not rows.is_floating_point():
@@ -76,16 +77,16 @@ class Form:
         """
         if not rows.is_floating_point():
             return rows
-        rows = rows.half()
-        if self.mean:
-            rows = averaged(rows if present is None else rows[:, list(present)], 1)
+        rows = self._averaged(rows.half(), present)
         if self.bits == 8:
             whole, scale = _packed(rows)
             rows = (whole.float() * scale).half()
         return rows.float()
 
-    def _averaged(self, rows: Tensor) -> Tensor:
-        return averaged(rows, 1) if self.mean else rows
+    def _averaged(self, rows: Tensor, present: Sequence[int] | None) -> Tensor:
+        if not self.mean:
+            return rows
+        return averaged(rows if present is None else rows[:, list(present)], 1)
 
 
 def form_of(feature: Feature, fusion: str) -> Form:

@@ -279,7 +279,11 @@ def _load(place: Path, form: Form) -> tuple[Any, Any] | None:
 
 
 def rows_in_memory(
-    features: Sequence[Feature], case: PatientCase, device: torch.device, fusion: str = ""
+    features: Sequence[Feature],
+    case: PatientCase,
+    device: torch.device,
+    fusion: str = "",
+    told: bool = False,
 ) -> CaseFeatures:
     """The features of a case that is in no store, rounded as those that are read from one.
 
@@ -288,6 +292,7 @@ def rows_in_memory(
         case: The prepared case.
         device: Where they are computed.
         fusion: Under which the rows are used.
+        told: Whether the network is told which modalities are there; then a mean is that of those alone.
 
     Raises:
         UsbenchError: Where a feature has not one row a slice.
@@ -298,7 +303,8 @@ def rows_in_memory(
         form = form_of(feature, fusion)
         form = replace(form, mean=form.mean and case.images.shape[1] > 1)
         rows, notes[feature.name] = _compute(feature, case, device, form)
-        found[feature.name] = form.opened(form.arrays(rows))
+        there = [m for m, is_there in enumerate(case.present) if is_there] if told else None
+        found[feature.name] = form.opened(form.arrays(rows, there))
         if len(features) > 1:
             feature.free()  # Two large models are never in memory together.
     return CaseFeatures(found, notes)

@@ -101,8 +101,8 @@ def build(
     if submissions is not None:
         from usbench.leaderboards.submitted import collect_submissions
 
-        verified, found = collect_submissions(Path(submissions))
-        runs += verified
+        verified, submitted, found = collect_submissions(Path(submissions))
+        runs, tracks = [*runs, *verified], [*tracks, *submitted]
         claims = tuple(claim for claim in found if task in (None, claim.task, ""))
     if not runs and not claims:
         why = (

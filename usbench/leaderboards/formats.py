@@ -19,9 +19,9 @@ from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.plain import as_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
 from usbench.leaderboards.text import TextTable
-from usbench.leaderboards.track_figure import robustness_figure
+from usbench.leaderboards.track_figure import robustness_figure, robustness_picture
 from usbench.leaderboards.track_plain import flat_track_rows
-from usbench.leaderboards.track_text import all_text_tables
+from usbench.leaderboards.track_text import all_text_tables, track_notes
 from usbench.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -98,12 +98,10 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
     for name in file_names(board):
         write_text(folder / name, text_of(board, name.removeprefix("leaderboard").lstrip("."), pictured))
         paths.append(folder / name)
-    for name, draw, tables in (
-        ("leaderboard-cost.png", cost_figure, board.tables),
-        ("robustness.png", robustness_figure, board.tracks),
-    ):
-        if draw(tables, folder / name):
-            paths.append(folder / name)
+    if cost_figure(board.tables, folder / "leaderboard-cost.png"):
+        paths.append(folder / "leaderboard-cost.png")
+    if robustness_figure(board.tracks, folder / "robustness.png"):
+        paths.append(folder / "robustness.png")
     return paths
 
 
@@ -194,8 +192,12 @@ def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
 
     intervals = [paired_intervals(table.rows) for table in board.tables]
     rows = [row for table in board.tables for row in table.rows]
+    rows += [row.standing for table in board.tracks for row in table.rows]
     looks = {name: asdict(look) for name, look in looks_of(row.fusion_stated for row in rows).items()}
-    return html(as_dict(board), None if pictured is None else as_dict(pictured), intervals, looks)
+    plots = [robustness_picture(table) for table in board.tracks]
+    notes = {table.track: track_notes(table) for table in board.tracks}
+    shown = None if pictured is None else as_dict(pictured)
+    return html(as_dict(board), shown, intervals, looks, plots, notes)
 
 
 _RENDERERS: dict[str, Callable[[Leaderboard], str]] = {

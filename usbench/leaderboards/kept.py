@@ -16,15 +16,20 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.formats import file_names, text_of, write_texts
+from usbench.leaderboards.rows import Row
+from usbench.results.tracks import FOLDER as TRACKS
 from usbench.storage.files import atomic_path, os_errors
 
 FOLDER = "results"
 FILES = ("result.json", "cases.csv")
 """What of a run is kept: enough for every number of the tables, no image, no mask, no weights."""
 
+TRACK_FILES = ("track.json", "cases.csv")
+"""What of a track is kept."""
+
 
 def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
-    """Copy `FILES` of every run of a leaderboard to `folder`/results.
+    """Copy `FILES` of every run of a leaderboard, and `TRACK_FILES` of its tracks, to `folder`/results.
 
     Args:
         board: The leaderboard.
@@ -39,14 +44,28 @@ def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
     inside = runs_dir.resolve() == target.resolve()
     runs = {Path(run["path"]) for table in board.tables for row in table.rows for run in row.runs}
     wanted = {target / run.relative_to(runs_dir): run for run in runs}
+    tracks = {target / one.relative_to(runs_dir): one for one in tracks_of(board)}
+    strays = {file.parent for file in target.rglob(f"{TRACKS}/*/{TRACK_FILES[0]}")} - set(tracks)
+    if strays and not inside:
+        raise UsbenchError(
+            f"{min(strays)}: a track that is not in {runs_dir}; remove {target}, or choose another --out"
+        )
     if strange := sorted({file.parent for file in target.rglob("result.json")} - set(wanted)):
         raise UsbenchError(
             f"{strange[0]}: a result that is not in {runs_dir}; remove {target}, or choose another --out"
         )
-    for place, run in wanted.items():
-        for name in () if inside else FILES:
-            with atomic_path(place / name) as temporary, os_errors(run / name, "copy"):
-                shutil.copyfile(run / name, temporary)
+    if inside:
+        return
+    for names, folders in ((FILES, wanted), (TRACK_FILES, tracks)):
+        for place, source in folders.items():
+            for name in names:
+                with atomic_path(place / name) as temporary, os_errors(source / name, "copy"):
+                    shutil.copyfile(source / name, temporary)
+
+
+def tracks_of(board: Leaderboard) -> set[Path]:
+    """The folders of the tracks that the tables of a leaderboard count."""
+    return {Path(path) for table in board.tracks for row in table.rows for path in row.folders}
 
 
 def board_of(folder: Path, plugins: Sequence[str | Path] = ()) -> Leaderboard:
@@ -68,14 +87,18 @@ def board_of(folder: Path, plugins: Sequence[str | Path] = ()) -> Leaderboard:
     board = build(results, plugins=plugins)
     if board.problems:
         raise UsbenchError(f"{board.problems[0].path}: {board.problems[0].reason}")
-    tables = []
-    for table in board.tables:
-        rows = []
-        for row in table.rows:
-            runs = [{**run, "path": Path(run["path"]).relative_to(folder).as_posix()} for run in row.runs]
-            rows.append(replace(row, runs=tuple(runs)))
-        tables.append(replace(table, rows=tuple(rows)))
-    return replace(board, tables=tuple(tables))
+    tables = [replace(t, rows=tuple(_below(row, folder) for row in t.rows)) for t in board.tables]
+    tracks = [
+        replace(t, rows=tuple(replace(row, standing=_below(row.standing, folder)) for row in t.rows))
+        for t in board.tracks
+    ]
+    return replace(board, tables=tuple(tables), tracks=tuple(tracks))
+
+
+def _below(row: Row, folder: Path) -> Row:
+    """A row whose runs have paths relative to `folder`."""
+    runs = [{**run, "path": Path(run["path"]).relative_to(folder).as_posix()} for run in row.runs]
+    return replace(row, runs=tuple(runs))
 
 
 def write_kept(
@@ -155,6 +178,8 @@ def _page(text: str) -> Any:
     data = _json(found[1])
     for table in data["tables"]:
         table.pop("pictures")
+    for table in data.get("tracks", ()):
+        table.pop("picture")
     return data
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
+from usbench.leaderboards.tracks import TrackRun
 from usbench.results.usable import Entry, Run, table_key
 
 if TYPE_CHECKING:
@@ -43,19 +44,22 @@ class Claim:
     claimed_cases: int | None = None
 
 
-def collect_submissions(folder: Path) -> tuple[list[Run], list[Claim]]:
-    """The runs of the verified submissions below `folder`, and what the others claim.
+def collect_submissions(folder: Path) -> tuple[list[Run], list[TrackRun], list[Claim]]:
+    """The runs of the verified submissions below `folder`, their tracks, and what the others claim.
+
+    A track counts where the record says that every mask of it was scored anew.
 
     A submission is verified if FILE.verified.json beside it is the record of an archive with its SHA-256;
     the masks are not scored again here. Raises `UsbenchError` where there is no such folder.
     """
     from usbench.submissions.archive import opened
     from usbench.submissions.content import read_submission
+    from usbench.submissions.tracks import track_member
     from usbench.submissions.verify import record_path
 
     if not folder.is_dir():
         raise UsbenchError(f"{folder}: no such folder of submissions; check --submissions")
-    found: list[tuple[Submission, str, str]] = []
+    found: list[tuple[Submission, str, str, frozenset[str]]] = []
     claims: list[Claim] = []
     seen: dict[str, Path] = {}
     # Of two copies the one with a record counts.
@@ -74,34 +78,42 @@ def collect_submissions(folder: Path) -> tuple[list[Run], list[Claim]]:
         found.append((submission, *_state(submission)))
     names = Counter(submission.entry for submission, *_ in found)
     runs: list[Run] = []
-    for submission, date, reason in found:
+    tracks: list[TrackRun] = []
+    for submission, date, reason, rescored in found:
         name = submission.entry
         if names[name] > 1:
             name = f"{name} ({submission.path.relative_to(folder).as_posix()})"
         own = [replace(one.run, entry=Entry(name, date)) for one in submission.runs]
         if date:
             runs += own
+            tracks += [
+                TrackRun(run, track)
+                for one, run in zip(submission.runs, own, strict=True)
+                for track in one.tracks
+                if track_member(one, track) in rescored
+            ]
         else:
             claims += _claims(name, submission.path, reason, own)
-    return runs, claims
+    return runs, tracks, claims
 
 
-def _state(submission: Submission) -> tuple[str, str]:
-    """The day on which a submission was verified, or "" and why it counts as not verified."""
+def _state(submission: Submission) -> tuple[str, str, frozenset[str]]:
+    """The day on which a submission was verified, or "" and why it was not; and its tracks that were."""
+    none: frozenset[str] = frozenset()
     from usbench.submissions.verify import read_record
 
     try:
         record = read_record(submission.path)
     except UsbenchError as error:
-        return "", str(error)
+        return "", str(error), none
     if record is None:
-        return "", "no record of a verification beside it"
+        return "", "no record of a verification beside it", none
     if record["sha256"] != submission.sha256:
-        return "", "changed since it was verified: its record is of another archive"
+        return "", "changed since it was verified: its record is of another archive", none
     date = record["date"]
     if not isinstance(date, str) or not re.fullmatch(r"20[0-9]{2}-[0-1][0-9]-[0-3][0-9]", date):
-        return "", "its record has no date"
-    return date, ""
+        return "", "its record has no date", none
+    return date, "", frozenset(record.get("tracks", []))
 
 
 def _claims(name: str, path: Path, reason: str, runs: Sequence[Run]) -> list[Claim]:

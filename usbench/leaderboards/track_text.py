@@ -106,11 +106,18 @@ def _robustness_text(table: TrackTable) -> TextTable:
     return _text(
         table,
         cells,
-        notes=[_ROBUSTNESS, *_told_note(table)],
+        notes=track_notes(table),
         dispensable=(*_DROPPED_FIRST, *others, "p", "cases", "NM s&p", "NM gauss", "RMM avg", "tier"),
         printed=("rank", "tier", "method", "fusion", f"{table.ranked_as} [95% CI]", "p", *main),
         marks=_marks(table, {column: (name, 3, -1) for column, name in columns.items()}),
     )
+
+
+def track_notes(table: TrackTable) -> list[str]:
+    """What the numbers of a track mean, a sentence or two each."""
+    if table.track == "external":
+        return [_EXTERNAL]
+    return [_ROBUSTNESS, *_told_note(table)]
 
 
 def _told_note(table: TrackTable) -> list[str]:
@@ -145,7 +152,7 @@ def _external_text(table: TrackTable) -> TextTable:
     return _text(
         table,
         cells,
-        notes=[_EXTERNAL],
+        notes=track_notes(table),
         dispensable=(*_DROPPED_FIRST, *reversed(heads), "p", "cases", "tier"),
         printed=("rank", "tier", "method", "fusion", "DSC [95% CI]", "p", "clean DSC", "loss", *heads),
         marks=_marks(

@@ -57,12 +57,14 @@ class TrackRow:
         standing: Name, rank, tests and cost, as a row of the clean tables has them; its DSC is what the table
             ranks by.
         told: Whether the network was told which modalities are there.
-        means: Each number of the row by name, see `means_of`.
+        means: Each number of the row by name, see `values_of`.
+        folders: Of its tracks.
     """
 
     standing: Row
     told: bool
     means: Mapping[str, Mean] = field(repr=False)
+    folders: tuple[Path, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -249,10 +251,9 @@ def values_of(track: TrackResult) -> dict[str, dict[str, float]]:
         the same with "iou_" before the name. Of an external one every score. NaN where it is undefined.
     """
     if track.data["track"] == "external":
-        scores = {name: condition_scores(track, name) for name in names_of(track)}
+        every = {name: condition_scores(track, name) for name in names_of(track)}
         return {
-            case: {name: scores[name][case]["clean"] for name in scores}
-            for case in track.data["data"]["cases"]
+            case: {name: every[name][case]["clean"] for name in every} for case in track.data["data"]["cases"]
         }
     found: dict[str, dict[str, float]] = {case: {} for case in track.data["data"]["cases"]}
     missing = ["+".join(some) for some in subsets(track.data["modalities"], proper=True)]
@@ -289,7 +290,8 @@ def _make_row(row: Row, members: Sequence[tuple[TrackRun, Values]]) -> TrackRow:
         loss = None if clean is None or there is None else clean - there
         # Other patients: nothing is paired, and so there is no interval.
         means["loss"] = Mean(loss, None, None, means["dsc"].cases)
-    return TrackRow(row, all(one.track.data["told"] for one in tracks), means)
+    told = all(one.track.data["told"] for one in tracks)
+    return TrackRow(row, told, means, tuple(one.track.path for one in tracks))
 
 
 def means_of(values: Sequence[Values], runs: Sequence[Run]) -> dict[str, Mean]:

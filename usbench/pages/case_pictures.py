@@ -18,6 +18,7 @@ import numpy as np
 from usbench.contracts.classes import is_class
 from usbench.errors import UsbenchError
 from usbench.pages.figures import COLOURS, PICTURED_CASES, drawing_order, pick_slice, view_around
+from usbench.pages.missing_masks import masks_without
 from usbench.pages.shell import data_uri
 from usbench.results.io import load_result
 from usbench.results.result import Result
@@ -45,7 +46,9 @@ def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | No
 
     Returns:
         {"note": where the pictures come from, "classes": [{"name", "colour"}], "cases": [{"title", "note",
-        "panels": [{"src", "width", "height", "title", "text"}]}]}; None where the table has no runs.
+        "panels": [{"src", "width", "height", "title", "text"}]}]}; None where the table has no runs. A panel
+        of a row's mask has its number as "method" and, where a robustness track kept its masks, "without": by
+        modality the "src" and "title" of the mask that was predicted without it.
     """
     runs = [_results(row) for row in table["rows"]]
     chosen = chosen_cases(table["rows"])
@@ -104,7 +107,7 @@ def _results(row: Row) -> list[Result]:
     return sorted(found, key=lambda r: (r.data["cell"]["fold"], r.data["cell"]["seed"]))
 
 
-def _run_of(results: Sequence[Result], case: str) -> Result | None:
+def run_of(results: Sequence[Result], case: str) -> Result | None:
     return next((r for r in results if case in r.data["split"]["test"]), None)
 
 
@@ -138,6 +141,11 @@ def _title(which: str, case: str, mean: float, count: int) -> str:
     return f"{which.capitalize()} case: {case}, mean DSC {mean:.3f} over {methods}"
 
 
+def characters(panel: Panel) -> int:
+    """How much of a page the images of a panel take."""
+    return len(panel["src"]) + sum(len(one["src"]) for one in panel.get("without", {}).values())
+
+
 def _fill(candidates: Sequence[Callable[[], Panel | None]], share: int) -> tuple[list[Panel], int, int]:
     """Panels in order until the `share` of characters is used: (panels, absent, left out for their size)."""
     panels: list[Panel] = []
@@ -147,7 +155,7 @@ def _fill(candidates: Sequence[Callable[[], Panel | None]], share: int) -> tuple
         if panel is None:
             absent += 1
             continue
-        used += len(panel["src"])
+        used += characters(panel)
         if used > share:
             return panels, absent, len(candidates) - i
         panels.append(panel)
@@ -181,7 +189,7 @@ def _from_store(
         truth, images = stack[z], np.asarray(case.images[z], dtype=np.float32)
         panels = [
             _panel(
-                _draw(image, truth, None, regions),
+                draw_panel(image, truth, None, regions),
                 f"{name}, truth",
                 f"{case_id}: {name} with the truth outlined",
             )
@@ -190,38 +198,75 @@ def _from_store(
 
         share = budget // left - sum(len(panel["src"]) for panel in panels)
         candidates = [
-            partial(_method_panel, row, results, case, truth, z, regions)
-            for row, results in zip(table["rows"], runs, strict=True)
+            partial(_method_panel, place, row, results, case, truth, z, regions)
+            for place, (row, results) in enumerate(zip(table["rows"], runs, strict=True))
         ]
         found, absent, left_out = _fill(candidates, share)
+        left_for_others = share - sum(characters(panel) for panel in found)
+        for panel in found:
+            _add_without(panel, runs[panel["method"]], case, truth, z, regions, left_for_others)
+            left_for_others -= characters(panel) - len(panel["src"])
         panels += found
-        budget -= sum(len(panel["src"]) for panel in panels)
+        budget -= sum(characters(panel) for panel in panels)
         note = f"Slice {z + 1} of {len(stack)}. {_remarks(absent, left_out, 'mask of this case')}".strip()
         cases.append({"title": _title(which, case_id, mean, count), "note": note, "panels": panels})
     return cases
 
 
 def _method_panel(
-    row: Row, results: Sequence[Result], case: PreparedCase, truth: np.ndarray, z: int, regions: bool
+    place: int,
+    row: Row,
+    results: Sequence[Result],
+    case: PreparedCase,
+    truth: np.ndarray,
+    z: int,
+    regions: bool,
 ) -> Panel | None:
     mask = _mask(results, case)
     if mask is None:
         return None
     dsc = (row.get("patients") or {}).get(case.case_id)
     score = "not scored" if dsc is None or math.isnan(dsc) else f"{dsc:.3f}"
-    picture = _draw(np.asarray(case.images[z, 0], dtype=np.float32), truth, mask[z], regions)
+    picture = draw_panel(np.asarray(case.images[z, 0], dtype=np.float32), truth, mask[z], regions)
     name = f"{row['label']}, {row['fusion']}"
-    return _panel(picture, f"{name}: DSC {score}", f"{case.case_id}: mask of {name}, and the truth")
+    panel = _panel(picture, f"{name}: DSC {score}", f"{case.case_id}: mask of {name}, and the truth")
+    return {**panel, "method": place}
+
+
+def _add_without(
+    panel: Panel,
+    results: Sequence[Result],
+    case: PreparedCase,
+    truth: np.ndarray,
+    z: int,
+    regions: bool,
+    share: int,
+) -> None:
+    """Give a panel of a row's mask those that were predicted without a modality, all of them or none."""
+    result = run_of(results, case.case_id)
+    image, name = np.asarray(case.images[z, 0], dtype=np.float32), panel["title"].rpartition(":")[0]
+    found = {}
+    for modality, file, dsc in masks_without(result, case.case_id) if result else ():
+        mask = slices_of(file, case)
+        if mask is not None:
+            src = data_uri(draw_panel(image, truth, mask[z], regions), "image/jpeg")
+            score = "not scored" if dsc is None else f"{dsc:.3f}"
+            found[modality] = {"src": src, "title": f"{name}, without {modality}: DSC {score}"}
+    if found and sum(len(one["src"]) for one in found.values()) <= share:
+        panel["without"] = found
 
 
 def _mask(results: Sequence[Result], case: PreparedCase) -> np.ndarray | None:
     """A row's mask of a case as slices [Z, side, side]; None if there is none to trust."""
+    result = run_of(results, case.case_id)
+    file = as_written(result, f"predictions/{case.case_id}.nii.gz") if result else None
+    return None if file is None else slices_of(file, case)
+
+
+def slices_of(file: Path, case: PreparedCase) -> np.ndarray | None:
+    """A mask in a file as slices [Z, side, side] of its case; None if it cannot be read or does not fit."""
     import nibabel
 
-    result = _run_of(results, case.case_id)
-    file = as_written(result, f"predictions/{case.case_id}.nii.gz") if result else None
-    if file is None:
-        return None
     try:
         volume = np.asarray(nibabel.load(file).dataobj)  # type: ignore[attr-defined]
         return case.geometry.to_slices(volume)
@@ -235,7 +280,7 @@ def _from_figures(
     cases: list[dict[str, Any]] = []
     seen: set[int] = set()
     for left, (which, case_id, mean, count) in zip(range(len(chosen), 0, -1), chosen, strict=True):
-        holder = next((r for results in runs if (r := _run_of(results, case_id))), None)
+        holder = next((r for results in runs if (r := run_of(results, case_id))), None)
         if holder is None:
             continue
         fold = holder.data["cell"]["fold"]
@@ -301,7 +346,7 @@ def _panel(content: bytes, title: str, text: str) -> Panel:
     return {"src": src, "width": _PANEL, "height": _PANEL, "title": title, "text": text}
 
 
-def _draw(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, regions: bool = False) -> bytes:
+def draw_panel(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None, regions: bool = False) -> bytes:
     """One panel as JPEG: image [S, S] around the truth [side, side], and outlines of truth and mask.
 
     Without a mask the truth has the classes' colours; with one the mask has them and the truth is white. Of

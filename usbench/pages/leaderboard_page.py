@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from usbench.pages.shell import first_sort, shell
-from usbench.scores.registry import beside_dsc
+from usbench.pages.shell import data_uri, first_sort, shell
+from usbench.scores.registry import all_scores, beside_dsc
+from usbench.scores.robustness import AVERAGES
 
 LIMIT = 5_000_000
 """Bytes of a page; pictures are left out before it grows past this."""
@@ -32,6 +33,8 @@ def html(
     pictured: Mapping[str, Any] | None,
     intervals: Sequence[Intervals | None] = (),
     looks: Mapping[str, Mapping[str, str]] | None = None,
+    plots: Sequence[bytes | None] = (),
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The page of a leaderboard. It needs no other file and asks no host for anything.
 
@@ -42,28 +45,47 @@ def html(
         intervals: For each table the interval of the difference of DSC of every pair of its rows, in the
             order of `itertools.combinations`; None where there is none.
         looks: By name of a fusion its label, colour, colour_on_dark and mark.
+        plots: For each table of a track a plot as PNG, None where there is none.
+        notes: By name of a track what stands below its tables, a sentence or two each.
 
     Returns:
         The whole page as HTML.
     """
-    from usbench.pages.case_pictures import table_pictures
+    from usbench.pages.case_pictures import characters, table_pictures
 
     tables = data["tables"]
     paired = [*intervals, *[None] * (len(tables) - len(intervals))]
     compacted = [_compact(*one) for one in zip(tables, paired, strict=True)]
     content = {**data, "tables": compacted, "scores": _score_columns(), "fusions": dict(looks or {})}
+    if tracks := data.get("tracks"):
+        pictures = [*plots, *[None] * (len(tracks) - len(plots))]
+        content |= {
+            "tracks": [
+                {**table, "picture": None if plot is None else data_uri(plot, "image/png")}
+                for table, plot in zip(tracks, pictures, strict=True)
+            ],
+            "track_columns": _track_columns(),
+            "track_notes": {name: list((notes or {}).get(name, ())) for name in ("robustness", "external")},
+        }
     left = LIMIT - _RESERVE - len(_page(content))
+    if left < 0:
+        # Numbers go before plots, which are in a file of their own too.
+        for table in content.get("tracks", ()):
+            table["picture"] = None
+        left = LIMIT - _RESERVE - len(_page(content))
     sources = [None] * len(tables) if pictured is None else pictured["tables"]
     for i, (source, compact) in enumerate(zip(sources, content["tables"], strict=True)):
         share = max(0, left) // (len(tables) - i)
         compact["pictures"] = None if source is None else table_pictures(source, share)
         for case in (compact["pictures"] or {}).get("cases", ()):
-            left -= sum(len(panel["src"]) for panel in case["panels"])
+            left -= sum(characters(panel) for panel in case["panels"])
     return _page(content)
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    return shell("usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "board.js"), content)
+    return shell(
+        "usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "tracks.js", "board.js"), content
+    )
 
 
 def _score_columns() -> list[dict[str, Any]]:
@@ -78,6 +100,37 @@ def _score_columns() -> list[dict[str, Any]]:
         }
         for score in beside_dsc()
     ]
+
+
+def _track_columns() -> dict[str, list[dict[str, Any]]]:
+    """The columns of numbers of the tables of each track, as the page's script draws them."""
+    robust = [
+        {"key": key, "name": name, "sort": "down", "digits": 3, "hint": hint}
+        for key, (name, hint) in AVERAGES.items()
+    ]
+    external = [
+        {"key": "dsc", "name": "DSC", "sort": "down", "digits": 3, "hint": "on the other data"},
+        {"key": "clean", "name": "clean DSC", "sort": "down", "digits": 3, "hint": "on their own test folds"},
+        {
+            "key": "loss",
+            "name": "loss",
+            "sort": "up",
+            "digits": 3,
+            "hint": "clean DSC less DSC, of other patients",
+        },
+        *(
+            {
+                "key": score.name,
+                "name": score.mean_heading,
+                "sort": first_sort(score),
+                "digits": score.digits,
+                "hint": score.sentence,
+            }
+            for score in all_scores()
+            if score.in_leaderboard and score.name != "dsc"
+        ),
+    ]
+    return {"robustness": robust, "external": external}
 
 
 def _compact(table: Mapping[str, Any], intervals: Intervals | None) -> dict[str, Any]:

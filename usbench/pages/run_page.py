@@ -11,6 +11,7 @@ from typing import Any
 
 from usbench.pages.case_pictures import as_written, reduced
 from usbench.pages.shell import data_uri, escape, first_sort, shell
+from usbench.pages.track_sections import track_sections
 from usbench.results.io import case_columns, load_result, scores_of
 from usbench.results.result import Result
 from usbench.scores.registry import all_scores
@@ -67,6 +68,7 @@ def html(result: Result) -> str:
         _cases(result),
         _classes(data),
         _picture(result),
+        track_sections(result),
         _instructions(result),
         '<div class="columns">',
         _cost(data),

@@ -106,7 +106,13 @@ def features_of(method: Method, task: Task, config: Config, device: torch.device
 
 
 def frozen_in_memory(
-    method: Method, fusion: str, task: Task, config: Config, device: torch.device, case: PatientCase
+    method: Method,
+    fusion: str,
+    task: Task,
+    config: Config,
+    device: torch.device,
+    case: PatientCase,
+    told: bool = False,
 ) -> Frozen:
     """The features of a patient who is in no store; nothing is written.
 
@@ -117,11 +123,12 @@ def frozen_in_memory(
         config: the effective configuration.
         device: where features are computed.
         case: the prepared patient.
+        told: whether the network is told which modalities are there.
     """
     if method.features is None:
         return Frozen()
     features = features_of(method, task, config, device)
-    found = rows_in_memory(features, case, device, fusion)
+    found = rows_in_memory(features, case, device, fusion, told)
     return Frozen({case.case_id: found}, fresh_rows(features, fusion))
 
 

@@ -18,6 +18,7 @@ from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.datasets.patients.case import Patient, PatientCase, prepare_patient
 from usbench.datasets.patients.given import Given, name_of, read_given
 from usbench.errors import UsbenchError
+from usbench.fusions.segmenter import takes_present
 from usbench.results.digests import DEFAULTS
 from usbench.results.io import PROTOCOL_VERSION, load_result
 from usbench.results.network_file import NETWORK, NETWORKS
@@ -96,7 +97,7 @@ class TrainedNetwork:
         device: torch.device = self.fabric.device
         return device
 
-    def predict_cases(
+    def predict(
         self,
         images: Mapping[str, Given],
         case_id: str | None = None,
@@ -141,8 +142,8 @@ class TrainedNetwork:
             case: the patient.
             probabilities: keep them too.
         """
-        fusion = self.result.data["cell"]["fusion"]
-        frozen = frozen_in_memory(self.method, fusion, self.task, self.config, self.device, case)
+        told = takes_present(self.network)
+        frozen = frozen_in_memory(self.method, self.fusion, self.task, self.config, self.device, case, told)
         return predict(
             self.network,
             case,
@@ -153,7 +154,7 @@ class TrainedNetwork:
             fabric=self.fabric,
             thresholds=self.task.thresholds,
             probabilities=probabilities,
-            present=case.present if getattr(self.network, "takes_present", False) else None,
+            present=case.present if told and not all(case.present) else None,
         )
 
     def predict_cases(
@@ -176,9 +177,8 @@ class TrainedNetwork:
             Each case with its mask, once it is asked for.
         """
         task, device = self.task, self.device
-        fusion = self.result.data["cell"]["fusion"]
         frozen = frozen_features(
-            self.method, fusion, task, self.config, self.source_hash, store, device, cache_gb, case_ids
+            self.method, self.fusion, task, self.config, self.source_hash, store, device, cache_gb, case_ids
         )
         yield from predict_cases(
             self.network,

@@ -7,14 +7,14 @@ The definitions, with their edge cases, are in `docs/metrics.md`; the scores the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
 
 from usbench.contracts.classes import is_class, largest_value
-from usbench.contracts.score import MeasuredClass, Score
+from usbench.contracts.score import MeasuredClass
 from usbench.errors import UsbenchError
 from usbench.scores.labels import as_labels, confusion_of, union_box
 from usbench.scores.registry import all_scores
@@ -51,7 +51,7 @@ def score_case(
     spacing: Sequence[float],
     tolerance_mm: float,
     regions: bool = False,
-    scores: Sequence[Score] | None = None,
+    only: Sequence[str] | None = None,
 ) -> list[ClassScore]:
     """Score a predicted mask against the true one.
 
@@ -65,7 +65,7 @@ def score_case(
         spacing: Voxel size along X, Y, Z in mm.
         tolerance_mm: The largest distance in mm at which a surface voxel still counts as found (NSD).
         regions: Whether the classes are regions, which may overlap. Each is scored as a binary mask.
-        scores: Which; all by default. Distances are measured only for scores that need them.
+        only: Names of the scores that are wanted, all by default: surfaces are costly, overlaps are not.
 
     Returns:
         One `ClassScore` a class, in order.
@@ -89,7 +89,7 @@ def score_case(
         rows = []
         for index, name in enumerate(class_names):
             one, other = (is_class(values, index, True) for values in maps)
-            rows += score_case(None if missing else one, other, [name], spacing, tolerance_mm, scores=scores)
+            rows += score_case(None if missing else one, other, [name], spacing, tolerance_mm, only=only)
         return rows
     diagonal = float(np.linalg.norm(np.asarray(truth.shape) * size))
     voxels = truth.size
@@ -106,14 +106,7 @@ def score_case(
 
     confusion = confusion_of(predicted, true, classes + 1)
     confusion[0, 0] += voxels - true.size
-
-    @cache
-    def surfaces() -> Surfaces:
-        return Surfaces(predicted, true, size)
-
-    def distances(label: int) -> tuple[np.ndarray, np.ndarray]:
-        return surfaces().distances(label)
-
+    surfaces = cache(partial(Surfaces, predicted, true, size))
     rows = []
     for label, name in enumerate(class_names, start=1):
         tp = int(confusion[label, label])
@@ -128,14 +121,20 @@ def score_case(
             diagonal_mm=diagonal,
             tolerance_mm=float(tolerance_mm),
             edge="missing" if missing else _edge(tp, fp, fn),
-            measure=partial(distances, label),
+            measure=partial(_distances, surfaces, label),
         )
-        rows.append(_class_score(name, measured, all_scores() if scores is None else scores))
+        rows.append(_class_score(name, measured, only))
     return rows
 
 
-def _class_score(name: str, measured: MeasuredClass, scores: Sequence[Score]) -> ClassScore:
-    values = {score.name: score.of(measured) for score in scores}
+def _distances(surfaces: Callable[[], Surfaces], label: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distances of a class; the surfaces of all of them are searched when the first is asked for."""
+    return surfaces().distances(label)
+
+
+def _class_score(name: str, measured: MeasuredClass, only: Sequence[str] | None) -> ClassScore:
+    wanted = [score for score in all_scores() if only is None or score.name in only]
+    values = {score.name: score.of(measured) for score in wanted}
     return ClassScore(name, values, measured.tp, measured.fp, measured.fn, measured.tn, measured.edge)
 
 

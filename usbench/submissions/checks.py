@@ -15,6 +15,7 @@ from usbench.errors import UsbenchError, unknown
 from usbench.results.digests import DEFAULTS, LATER, key_of, of_plugins, protocol_of
 from usbench.results.io import PROTOCOL_VERSION, case_columns, run_folder
 from usbench.results.result import Result
+from usbench.results.tracks import TrackResult
 from usbench.results.usable import Run, cell_key, checked, row_key, table_key
 from usbench.submissions.card import is_plain
 
@@ -28,12 +29,14 @@ class Submitted:
         data: Its result.json.
         rows: Of its cases.csv.
         run: The same, as the tables of the leaderboard need it.
+        tracks: Its tracks, with the folders that they have in the archive.
     """
 
     folder: str
     data: dict[str, Any]
     rows: list[dict[str, Any]]
     run: Run
+    tracks: tuple[TrackResult, ...] = ()
 
     @property
     def reference(self) -> tuple[Any, ...]:
@@ -182,6 +185,11 @@ def _content_problems(data: Mapping[str, Any]) -> Iterator[str]:
     for part, name in (("split", "folds"), ("cell", "fold")):
         if data[part][name] >= 10_000:
             yield f"{name} {str(data[part][name])[:20]} is out of range"
+    yield from text_problems(data)
+
+
+def text_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """What texts and numbers of other people's files may not be: no plain text, too long, out of range."""
     values = list(_values(data))
     if not all(is_plain(value) for value in values if isinstance(value, str)):
         yield "holds control characters or a link in Markdown"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.results.io import check_result, parse_cases
+from usbench.results.tracks import FOLDER
 from usbench.submissions.archive import CARD, Archive, read_json, refused
 from usbench.submissions.card import parse_card
 from usbench.submissions.checks import (
@@ -23,6 +25,7 @@ from usbench.submissions.checks import (
     set_problems,
     weights_problem,
 )
+from usbench.submissions.tracks import read_tracks, track_set_problems
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def read_submission(archive: Archive) -> Submission:
         runs = tuple(_run(archive, folder, digests) for folder, digests in sorted(folders.items()))
     except RecursionError as error:
         raise refused(path, "holds values nested too deeply") from error
-    for problem in set_problems(runs):
+    for problem in (*set_problems(runs), *track_set_problems(runs)):
         raise refused(path, problem)
     if problem := weights_problem(card, runs):
         raise refused(path, problem)
@@ -93,6 +96,7 @@ def _run(archive: Archive, folder: str, digests: dict[str, str]) -> Submitted:
     if folder != archive_folder(data):
         raise refused(path, f"{folder} is not the folder of its cell, which is {archive_folder(data)}")
     digests.pop("result.json")
+    tracks = {name: digests.pop(name) for name in list(digests) if name.startswith(f"{FOLDER}/")}
     for problem in file_problems(data, digests):
         raise refused(path, f"{folder}: {problem}")
     rows = parse_cases(_text(archive, f"{folder}/cases.csv"), f"{where}/cases.csv")
@@ -101,9 +105,20 @@ def _run(archive: Archive, folder: str, digests: dict[str, str]) -> Submitted:
     except (ValueError, csv.Error) as error:
         raise refused(path, f"{folder}/history.csv is no table of numbers ({error})") from error
     try:
-        return run_of(folder, data, rows, path / folder)
+        one = run_of(folder, data, rows, path / folder)
     except UsbenchError as error:
         raise refused(path, f"{folder}: {str(error).rpartition(';')[0] or error}") from error
+    try:
+        found = read_tracks(
+            one,
+            tracks,
+            lambda name: archive.read(f"{folder}/{name}"),
+            lambda content, name: read_json(content, path, name.removeprefix(f"{path}/")),
+        )
+    except UsbenchError as error:
+        text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
+        raise refused(path, text.rpartition(";")[0] or text) from error
+    return replace(one, tracks=found)
 
 
 def _text(archive: Archive, name: str) -> str:
@@ -111,3 +126,38 @@ def _text(archive: Archive, name: str) -> str:
         return archive.read(name).decode("utf-8")
     except UnicodeDecodeError as error:
         raise refused(archive.path, f"{name} is not UTF-8 text") from error
+
+
+def method_notes(submission: Submission) -> list[str]:
+    """Hold the name of the method against the methods that are built in.
+
+    Returns:
+        What is no reason to refuse it, a line each.
+
+    Raises:
+        UsbenchError: Where a built-in name is another method's, or another name says that it is built in.
+    """
+    from usbench.methods.registry import BUILT_IN, get_method, source_hash
+
+    notes = []
+    for said in {tuple(sorted(one.data["method"].items())) for one in submission.runs}:
+        method: Mapping[str, str] = dict(said)
+        name, built_in = method["name"], method["origin"] == "built in"
+        if built_in != (name in BUILT_IN):
+            what = "is not built into usbench" if built_in else "is that of a method built into usbench"
+            raise refused(
+                submission.path,
+                f"its method is called '{name}' and comes from '{method['origin']}', but that name {what}",
+                "not accepted",
+            )
+        if built_in:
+            ours, _ = get_method(name)
+            if ours.paper != method["paper"]:
+                raise refused(
+                    submission.path,
+                    f"its method is called '{name}', but the paper it names is not that method's",
+                    "not accepted",
+                )
+            if source_hash(ours) != method["source_hash"]:
+                notes.append(f"{name}: was computed with other code of this method than usbench has here")
+    return notes

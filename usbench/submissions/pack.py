@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from usbench.submissions.checks import (
     set_problems,
     weights_problem,
 )
+from usbench.submissions.tracks import pack_tracks, track_set_problems
 
 
 class Incomplete(UsbenchError):
@@ -41,16 +43,18 @@ class Incomplete(UsbenchError):
         super().__init__(f"{self.reasons[0]}{more}")
 
 
-def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Path:
+def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path, tracks: Sequence[str] = ()) -> Path:
     """Pack finished runs and their card into an archive.
 
     It holds result.json, cases.csv, history.csv and the predicted masks of each run, the card, and the
-    SHA-256 of everything. The same runs and card always make the same bytes.
+    SHA-256 of everything; of each track track.json, cases.csv and every mask. The same runs and card always
+    make the same bytes.
 
     Args:
         runs: Run folders, or folders that hold them.
         card: The YAML file of the card.
         out: The .zip to write.
+        tracks: "robustness" and "external", where every run is to bring its tracks of that kind.
 
     Returns:
         The path of the archive.
@@ -77,7 +81,7 @@ def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Pat
         except UsbenchError as error:
             reasons.append(str(error))
             continue
-        found = _pack(result, reasons)
+        found = _pack(result, reasons, tracks)
         if found is None:
             continue
         one, files = found
@@ -88,7 +92,7 @@ def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path) -> Pat
         packed.append(one)
         members.update(files)
     if packed:
-        reasons += set_problems(packed)
+        reasons += [*set_problems(packed), *track_set_problems(packed)]
         if the_card and not wrong and (problem := weights_problem(the_card, packed)):
             reasons.append(f"{card}: {problem}; say what they are")
     elif not reasons:
@@ -132,7 +136,9 @@ def _folders(runs: Sequence[str | Path], reasons: list[str]) -> list[tuple[Path,
     return sorted(found.items())
 
 
-def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, bytes]] | None:
+def _pack(
+    result: Result, reasons: list[str], tracks: Sequence[str]
+) -> tuple[Submitted, dict[str, bytes]] | None:
     """A run and its members by name in the archive; None, with the reasons added, where it cannot go."""
     data, path = result.data, result.path
     wrong = [f"{path}: result.json {problem}" for problem in result_problems(data)]
@@ -150,15 +156,9 @@ def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, byte
     wrong += [f"{path}: {problem}; compute the run again" for problem in file_problems(data, digests)]
     with os_errors(path / "result.json", "read"):
         contents["result.json"] = (path / "result.json").read_bytes()
-    for name, content in contents.items():
-        member = member_name(f"{folder}/{name}")
-        if not is_member_name(member):
-            wrong.append(
-                f"{path}: {name} has a name too long for a submission; use shorter names of tasks, methods "
-                "and cases"
-            )
-        elif len(content) > largest(member):
-            wrong.append(f"{path}: {name} has {len(content):,} bytes, at most {largest(member):,} are taken")
+    found, of_tracks = pack_tracks(result, folder, tracks, wrong)
+    files = {f"{folder}/{name}": content for name, content in contents.items()} | of_tracks
+    wrong += _size_problems(path, folder, files)
     if "history.csv" in contents:
         try:
             check_history(contents["history.csv"].decode("utf-8"))
@@ -171,4 +171,17 @@ def _pack(result: Result, reasons: list[str]) -> tuple[Submitted, dict[str, byte
     if wrong:
         reasons += wrong
         return None
-    return one, {f"{folder}/{name}": content for name, content in contents.items()}
+    return replace(one, tracks=found), files
+
+
+def _size_problems(path: Path, folder: str, files: Mapping[str, bytes]) -> Iterator[str]:
+    """Files of a run that an archive does not take: names that are too long, content that is too large."""
+    for name, content in files.items():
+        member, inner = member_name(name), name.removeprefix(f"{folder}/")
+        if not is_member_name(member):
+            yield (
+                f"{path}: {inner} has a name too long for a submission; use shorter names of tasks, methods "
+                "and cases"
+            )
+        elif len(content) > largest(member):
+            yield f"{path}: {inner} has {len(content):,} bytes, at most {largest(member):,} are taken"

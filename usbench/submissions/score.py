@@ -68,7 +68,8 @@ def rescore(
         for score in found:
             row = claimed[case_id, score.name]
             for column, value in _values(score, row, known).items():
-                largest = max(largest, _difference(one, case_id, score.name, column, value, row[column]))
+                where = f"{one.folder}: {column} of case {case_id}, class {score.name}"
+                largest = max(largest, difference_of(where, value, row[column]))
         scores.append(found)
         advance()
     where, difference = _compare(one.data["scores"], summarise(scores, known), "scores")
@@ -163,7 +164,17 @@ def _values(score: ClassScore, row: Mapping[str, Any], known: Sequence[Score]) -
     return {**values, "tp": score.tp, "fp": score.fp, "fn": score.fn, "tn": score.tn, "edge": score.edge}
 
 
-def _difference(one: Submitted, case_id: str, class_name: str, column: str, found: Any, claim: Any) -> float:
+def difference_of(where: str, found: Any, claim: Any) -> float:
+    """The difference between a claimed and a recomputed number.
+
+    Args:
+        where: What is claimed, the beginning of a sentence.
+        found: What the mask gives: a score, a count or the word of an edge case.
+        claim: What the submission says.
+
+    Raises:
+        UsbenchError: For scores that are off by more than `TOLERANCE`, and for other counts or words.
+    """
     if isinstance(found, str):
         same, difference = claim == found, 0.0
     elif math.isnan(found) or math.isnan(claim):
@@ -172,10 +183,7 @@ def _difference(one: Submitted, case_id: str, class_name: str, column: str, foun
         difference = abs(found - claim)
         same = difference <= (0 if isinstance(found, int) else TOLERANCE)
     if not same:
-        raise UsbenchError(
-            f"{one.folder}: {column} of case {case_id}, class {class_name} is claimed as {_text(claim)}, its "
-            f"mask gives {_text(found)}"
-        )
+        raise UsbenchError(f"{where} is claimed as {_text(claim)}, its mask gives {_text(found)}")
     return difference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +13,10 @@ from usbench.errors import UsbenchError
 from usbench.storage.files import read_json, write_json
 from usbench.submissions.archive import opened, refused
 from usbench.submissions.checks import Submitted
-from usbench.submissions.content import Submission, read_submission
+from usbench.submissions.content import method_notes, read_submission
+from usbench.submissions.track_data import rescored_track, task_of_own, track_references
+from usbench.submissions.track_score import TrackReference, clean_note
+from usbench.submissions.tracks import mask_names, track_member
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -39,6 +42,12 @@ RECORD_SCHEMA = {
     "fingerprints": "SHA-256 over the content of all cases of the data used, by task and kind",
     "notes": "what does not keep it from being verified, a line each",
 }
+TRACKS_VERSION = 2
+"""Of the record of a submission with tracks, which has the key below besides."""
+
+TRACKS_SCHEMA = {
+    "tracks": "folders in the archive of the tracks of which every mask was scored anew; others are claims"
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class Verification:
         largest_difference: Largest difference between a claimed and a recomputed number.
         fingerprints: SHA-256 (hex) over the content of all cases of the data used, by task and kind.
         notes: What does not keep it from being verified, a line each.
+        tracks: Folders in the archive of the tracks of which every mask was scored anew.
+        not_rescored: Those of tracks whose data is not at hand; they count as claims.
     """
 
     path: Path
@@ -66,10 +77,13 @@ class Verification:
     largest_difference: float
     fingerprints: dict[str, str]
     notes: tuple[str, ...]
+    tracks: tuple[str, ...] = ()
+    not_rescored: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """These values as JSON-like ones."""
-        return {**asdict(self), "path": str(self.path), "notes": list(self.notes)}
+        lists = {name: list(getattr(self, name)) for name in ("notes", "tracks", "not_rescored")}
+        return {**asdict(self), "path": str(self.path), **lists}
 
 
 @dataclass(frozen=True)
@@ -87,17 +101,19 @@ def verify(
     data_dir: str | Path | None = None,
     task_dirs: Sequence[str | Path] = (),
     plugins: Sequence[str | Path] = (),
+    external_data: Sequence[str | Path] = (),
 ) -> Verification:
     """Verify a submission: its archive, digests, cells, splits and geometry, and every score by its mask.
 
     Nothing of the submission is executed, unpickled or written to disk. Phantoms are made where they are
-    absent.
+    absent. External tracks whose data is not given are not scored anew, and named.
 
     Args:
         path: The archive.
         data_dir: Where the data sets are (default: USBENCH_DATA).
         task_dirs: Folders in MSD layout, for tasks that are not built in.
         plugins: Your own Python files that bring tasks.
+        external_data: Folders or task files of the data of external tracks.
 
     Returns:
         What was verified.
@@ -111,7 +127,7 @@ def verify(
         groups: dict[tuple[Any, ...], list[Submitted]] = defaultdict(list)
         for one in submission.runs:
             groups[one.reference].append(one)
-        notes = _method_notes(submission)
+        notes = method_notes(submission)
         # All data is found before any of it is read.
         located = [
             _located(submission.path, runs[0], data_dir, task_dirs, plugins) for runs in groups.values()
@@ -122,16 +138,23 @@ def verify(
             for one in runs:
                 notes += _check_data(submission.path, one, reference)
             references.append((reference, runs))
+        held = [(TrackReference(one.task, one.store), runs) for one, runs in references]
+        of_tracks, left = track_references(submission.path, held, external_data, task_dirs, plugins)
         count, largest = 0, 0.0
         from usbench.runtime.console import progress
 
         with progress() as bar:
             total = sum(len(one.data["split"]["test"]) for one in submission.runs)
+            total += sum(len(mask_names(track.data)) for _, track, _ in of_tracks)
             task = bar.add_task(f"{submission.path.name}: scoring masks", total=total)
             for reference, runs in references:
                 for one in runs:
                     scored, difference = _rescored(archive.read, submission.path, one, reference, bar, task)
                     count, largest = count + scored, max(largest, difference)
+            for one, track, against in of_tracks:
+                scored, difference = rescored_track(archive, one, track, against, bar, task)
+                count, largest = count + scored, max(largest, difference)
+                notes += [note] if (note := clean_note(one, track)) else []
     return Verification(
         path=submission.path,
         sha256=submission.sha256,
@@ -145,6 +168,8 @@ def verify(
             for reference, _ in references
         },
         notes=tuple(dict.fromkeys(notes)),
+        tracks=tuple(track_member(one, track) for one, track, _ in of_tracks),
+        not_rescored=left,
     )
 
 
@@ -175,6 +200,8 @@ def write_record(verification: Verification) -> Path:
         "commit": provenance()["commit"],
         **{name: said[name] for name in RECORD_SCHEMA if name in said and name != "sha256"},
     }
+    if verification.tracks or verification.not_rescored:
+        record |= {"schema": TRACKS_VERSION, "tracks": said["tracks"]}
     target = record_path(verification.path)
     write_json(target, record)
     return target
@@ -187,7 +214,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
         path: The archive.
 
     Returns:
-        The record, with the keys of `RECORD_SCHEMA`; None where there is none.
+        The record, with the keys of `RECORD_SCHEMA` and, of a submission with tracks, of `TRACKS_SCHEMA`;
+        None where there is none.
 
     Raises:
         UsbenchError: Where it cannot be read or has other keys.
@@ -199,10 +227,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
     if file.stat().st_size > 1 << 20:
         raise UsbenchError(f"{file}: is too large for a record; {remedy}")
     record = read_json(file, "the record of a verification", remedy)
-    if not isinstance(record, dict) or set(record) != set(RECORD_SCHEMA):
+    if not isinstance(record, dict) or set(record) - set(TRACKS_SCHEMA) != set(RECORD_SCHEMA):
         raise UsbenchError(f"{file}: is no record of a verification; {remedy}")
-    if record["schema"] != RECORD_VERSION:
+    if record["schema"] != (TRACKS_VERSION if "tracks" in record else RECORD_VERSION):
         raise UsbenchError(f"{file}: has schema version {record['schema']}; {remedy}")
+    tracks = record.get("tracks", [])
+    if not isinstance(tracks, list) or not all(isinstance(one, str) for one in tracks):
+        raise UsbenchError(f"{file}: does not say which tracks were scored anew; {remedy}")
     return record
 
 
@@ -245,7 +276,7 @@ def _located(
     from usbench.datasets.tasks import get_task, search_tasks, task_names
 
     said, kind = one.data["task"], one.data["data"]["kind"]
-    own = {task.name: (task, folder) for task, folder in map(_task_of_own, task_dirs)}
+    own = {task.name: (task, folder) for task, folder in map(task_of_own, task_dirs)}
     folder = None
     if said["name"] in (*task_names(), *search_tasks(plugins).found):
         task = get_task(said["name"], plugins)
@@ -293,14 +324,6 @@ def _located(
             "give --data-dir with the data of the runs",
         )
     return task, task_data
-
-
-def _task_of_own(given: str | Path) -> tuple[Task, Path]:
-    """The task of a folder in MSD layout, or of a task file, and the folder of its data."""
-    from usbench.datasets.tasks import get_task, names_file, task_from_folder
-
-    task = get_task(str(given)) if names_file(str(given)) else task_from_folder(Path(given))
-    return task, task.files.folder if task.files else Path(given)
 
 
 def _task_data(
@@ -361,31 +384,3 @@ def _check_data(path: Path, one: Submitted, reference: _Reference) -> list[str]:
         f"{data['task']['name']}: its phantom has another fingerprint than the one made here, as happens "
         "where another processor rounds otherwise; masks and geometry were compared all the same"
     ]
-
-
-def _method_notes(submission: Submission) -> list[str]:
-    """Hold the name of the method against the methods that are built in; notes come back."""
-    from usbench.methods.registry import BUILT_IN, get_method, source_hash
-
-    notes = []
-    for said in {tuple(sorted(one.data["method"].items())) for one in submission.runs}:
-        method: Mapping[str, str] = dict(said)
-        name, built_in = method["name"], method["origin"] == "built in"
-        if built_in != (name in BUILT_IN):
-            what = "is not built into usbench" if built_in else "is that of a method built into usbench"
-            raise refused(
-                submission.path,
-                f"its method is called '{name}' and comes from '{method['origin']}', but that name {what}",
-                "not accepted",
-            )
-        if built_in:
-            ours, _ = get_method(name)
-            if ours.paper != method["paper"]:
-                raise refused(
-                    submission.path,
-                    f"its method is called '{name}', but the paper it names is not that method's",
-                    "not accepted",
-                )
-            if source_hash(ours) != method["source_hash"]:
-                notes.append(f"{name}: was computed with other code of this method than usbench has here")
-    return notes

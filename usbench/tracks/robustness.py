@@ -27,7 +27,6 @@ from usbench.runtime.console import progress
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
 from usbench.scores.case import score_case
-from usbench.scores.overlap import OVERLAP
 from usbench.scores.robustness import Condition, conditions_of
 from usbench.tracks.folder import TrackFolder, part_row, rows_of
 from usbench.tracks.predicting import Predictor
@@ -143,7 +142,7 @@ def _case(
                 file.parent.mkdir(parents=True, exist_ok=True)
                 written.append(writer.submit(write_mask, volume, case.affine, file))
             scores = score_case(
-                volume, truth, task.class_names, case.spacing, 0.0, task.regions, scores=OVERLAP
+                volume, truth, task.class_names, case.spacing, 0.0, task.regions, only=OVERLAPS
             )
             rows += [part_row(condition.name, case_id, score, OVERLAPS) for score in scores]
         for job in written:

@@ -94,12 +94,12 @@ function buildTable(table, onSelect) {
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": table.title }, grid);
 }
 
-function effects(table) {
+function effects(table, of = "DSC") {
   const list = table.fusion_effects ?? [];
   if (!list.length) return null;
   const reach = Math.max(0.01, ...list.flatMap((one) => [one.low, one.high, one.difference]
     .filter((v) => !missing(v)).map(Math.abs)));
-  const names = [["method", "text"], ["fusion", "text"], ["against", "text"], ["difference of DSC", "down"],
+  const names = [["method", "text"], ["fusion", "text"], ["against", "text"], [`difference of ${of}`, "down"],
     ["n", "down"], ["p", "up"]];
   const grid = make("table", { class: "sortable" },
     make("caption", { class: "hidden" }, "effect of fusion within a method"),
@@ -152,10 +152,13 @@ function pictures(table) {
   const cases = found.cases.map((one) => make("section", {},
     make("h4", {}, one.title), make("p", { class: "muted" }, one.note),
     one.panels.length ? make("div", { class: "strip", tabindex: "0", role: "region", "aria-label": one.title },
-      one.panels.map((panel) => make("figure", {},
-        make("img", { src: panel.src, width: panel.width, height: panel.height, alt: panel.text, decoding: "async" }),
-        make("figcaption", {}, panel.title)))) : null));
-  return make("section", {}, make("h3", {}, "Pictures of cases"), make("p", { class: "muted" }, found.note), legend, cases);
+      one.panels.map((panel) => {
+        panel.image = make("img", { src: panel.src, width: panel.width, height: panel.height, alt: panel.text, decoding: "async" });
+        panel.caption = make("figcaption", {}, panel.title);
+        return make("figure", {}, panel.image, panel.caption);
+      })) : null));
+  return make("section", {}, make("h3", {}, "Pictures of cases"), make("p", { class: "muted" }, found.note), legend,
+    missingChoice(found.cases), cases);
 }
 
 // What a record says in one column: of nested records one column a key.
@@ -295,12 +298,14 @@ function applyFilters() {
       name: full(row), kind: row.fusion, x: row.parameters, y: row.dsc, low: row.dsc_low, high: row.dsc_high,
     }))) : make("p", { class: "muted" }, "No row with a score and parameters is shown."));
   }
+  filterTracks();
   const all = data.tables.reduce((sum, table) => sum + table.rows.length, 0);
   document.getElementById("shown").textContent = `${seen} of ${all} rows shown`;
   fitPlots();
 }
 
 function buildFilters() {
+  const everyTable = [...data.tables, ...(data.tracks ?? [])];
   const values = (list) => [...new Set(list)].sort();
   const choice = (key, name, all) => {
     const select = make("select", { id: `filter-${key}` }, make("option", { value: "" }, "all"),
@@ -311,9 +316,9 @@ function buildFilters() {
   const text = make("input", { id: "filter-text", type: "search", placeholder: "part of a name", autocomplete: "off" });
   text.addEventListener("input", () => { filters.text = text.value.trim(); applyFilters(); });
   return make("form", { class: "filters", role: "search" },
-    choice("task", "task", values(data.tables.map((table) => table.task))),
-    choice("fusion", "fusion", values(data.tables.flatMap((table) => table.rows.map((row) => row.fusion)))),
-    choice("data", "kind of data", values(data.tables.map((table) => table.data))),
+    choice("task", "task", values(everyTable.map((table) => table.task))),
+    choice("fusion", "fusion", values(everyTable.flatMap((table) => table.rows.map((row) => row.fusion)))),
+    choice("data", "kind of data", values(everyTable.map((table) => table.data))),
     make("label", {}, "method", text),
     make("span", { id: "shown", class: "muted", role: "status" }));
 }
@@ -334,6 +339,7 @@ function build() {
   form.addEventListener("submit", (event) => event.preventDefault());
   board.append(form, ...[
     ...data.tables.map(buildSection),
+    ...(data.tracks ?? []).map(trackSection),
     extra("overall", "Across tasks", "Rows that are complete on every task of a group, ranked anew on each."),
     extra("reported", "Reported elsewhere", "Numbers from publications. They were not computed here and are never ranked."),
     extra("claims", "Reported, not verified", "Submissions whose masks nobody has scored anew here. They are never ranked."),

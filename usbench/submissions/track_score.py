@@ -1,0 +1,158 @@
+"""Re-scoring the masks of a track, every condition of every case, against the reference masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from usbench.contracts.classes import largest_value
+from usbench.contracts.data import Task
+from usbench.contracts.settings import DataSettings
+from usbench.datasets.store import Store, prepare
+from usbench.errors import UsbenchError
+from usbench.results.track_scores import names_of
+from usbench.results.tracks import COUNTS, OVERLAPS, TrackResult
+from usbench.scores.case import score_case
+from usbench.submissions.checks import Submitted
+from usbench.submissions.score import difference_of, read_mask
+from usbench.submissions.tracks import mask_name, track_member
+
+
+@dataclass(frozen=True)
+class TrackReference:
+    """What a track is scored against: a task with the classes of the run, in order, and its data."""
+
+    task: Task
+    store: Store
+
+
+def rescore_track(
+    one: Submitted,
+    track: TrackResult,
+    read: Callable[[str], bytes],
+    reference: TrackReference,
+    advance: Callable[[], None],
+) -> tuple[int, float]:
+    """Score every mask of a track anew and compare each number of its cases.csv.
+
+    That its means and averages are those of its rows has been checked where it was read.
+
+    Args:
+        one: The run.
+        track: Its track.
+        read: Gives the content of a file of the track by its name.
+        reference: What it is scored against.
+        advance: Called after each mask.
+
+    Returns:
+        The number of masks and the largest difference found.
+
+    Raises:
+        UsbenchError: One line that names case and condition, for a mask that is no NIfTI volume on the grid
+            of its case with values of the task's classes, and for a claim that is not what its mask gives.
+    """
+    task, where = reference.task, track_member(one, track)
+    names = names_of(track)
+    only = OVERLAPS if track.data["track"] == "robustness" else None
+    claimed = {(row["condition"], row["case"], row["class"]): row for row in track.rows}
+    most = largest_value(len(task.classes), task.regions)
+    count, largest = 0, 0.0
+    for case_id in track.data["data"]["cases"]:
+        case = reference.store.case(case_id)
+        truth = case.truth()
+        for condition in (stated["name"] for stated in track.data["conditions"]):
+            what = f"case {case_id}, condition {condition}"
+            try:
+                mask = read_mask(read(mask_name(condition, case_id)), truth.shape, case.affine, most)
+            except ValueError as error:
+                raise UsbenchError(f"{where}: the mask of {what} {error}") from error
+            for found in score_case(
+                mask, truth, task.class_names, case.spacing, task.nsd_tolerance_mm, task.regions, only
+            ):
+                row = claimed[condition, case_id, found.name]
+                values = {name: found.scores[name] for name in names}
+                values |= {name: getattr(found, name) for name in (*COUNTS, "edge")}
+                for column, value in values.items():
+                    text = f"{where}: {column} of {what}, class {found.name}"
+                    largest = max(largest, difference_of(text, value, row[column]))
+            count += 1
+            advance()
+    return count, largest
+
+
+def clean_note(one: Submitted, track: TrackResult) -> str:
+    """What to note where the clean rows of a robustness track are not those of its run; "" where they are."""
+    own = {(row["case"], row["class"]): row for row in one.rows}
+    clean = [row for row in track.rows if row["condition"] == "clean"]
+    off = [row["case"] for row in clean if any(row[n] != own[row["case"], row["class"]][n] for n in COUNTS)]
+    if track.data["track"] != "robustness" or not off:
+        return ""
+    return (
+        f"{track_member(one, track)}: with nothing damaged, case {off[0]} has another mask than in the run, "
+        "as happens where another device rounds otherwise"
+    )
+
+
+def external_reference(
+    one: Submitted, track: TrackResult, candidates: Sequence[tuple[Task, Path]]
+) -> TrackReference:
+    """The reference masks of an external track, with the classes and modalities of the run.
+
+    Args:
+        one: The run.
+        track: Its external track.
+        candidates: Tasks that read the data, and the folder of each.
+
+    Raises:
+        UsbenchError: Where none of them holds the very data of the track.
+    """
+    said = track.data["data"]
+    seen = []
+    for task, root in candidates:
+        adapted = as_in_run(task, one.data["task"], said["labels"])
+        if adapted is None:
+            continue
+        # The smallest slices there are: only the masks and the digests of the cases are used.
+        store = prepare(adapted, root, DataSettings(size=16))
+        if store.fingerprint == said["fingerprint"] and set(said["cases"]) <= set(store.case_ids):
+            return TrackReference(adapted, store)
+        seen.append(f"{root} has {store.fingerprint[:10]}")
+    found = f"; {', '.join(seen)}" if seen else ""
+    raise UsbenchError(
+        f"{track_member(one, track)}: its data, of task {said['task']}, has fingerprint "
+        f"{said['fingerprint'][:10]}, and no --external-data holds it{found}"
+    )
+
+
+def as_in_run(task: Task, run: Mapping[str, Any], labels: Mapping[str, str]) -> Task | None:
+    """A task of other data with the modalities and the classes of a run, in its order.
+
+    Args:
+        task: Of the other data.
+        run: The "task" of the result.json of the run.
+        labels: Class of the run -> class of the data, where they have other names.
+
+    Returns:
+        The task; None where it has not those modalities and classes.
+    """
+    if run["merge_labels"] is not None:
+        task = task.merged(run["merge_labels"])
+    modalities, classes = [], []
+    for name in run["modalities"]:
+        modalities += [one for one in task.modalities if one.name == name or one.is_called(name)][:1]
+    thresholds = run.get("regions", {})
+    for name in run["classes"]:
+        wanted = labels.get(name, name)
+        classes += [
+            replace(one, name=name, threshold=thresholds.get(name, one.threshold))
+            for one in task.classes
+            if one.name == wanted
+        ]
+    if len(modalities) < len(run["modalities"]) or len(classes) < len(run["classes"]):
+        return None
+    if task.regions != ("regions" in run):
+        return None
+    tolerance = run.get("nsd_tolerance_mm", task.nsd_tolerance_mm)
+    return replace(task, modalities=tuple(modalities), classes=tuple(classes), nsd_tolerance_mm=tolerance)
