@@ -1,4 +1,4 @@
-"""Bad input of `usbench evaluate`: exit code 1, one line that names what is wrong and the remedy, nothing lost."""
+"""Bad input of `usbench evaluate`: one line that names what is wrong and the remedy, and nothing is lost."""
 
 from __future__ import annotations
 
