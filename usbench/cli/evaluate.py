@@ -26,6 +26,7 @@ from usbench.errors import UsbenchError
 @click.option("--no-masks", is_flag=True, help="Robustness: keep no masks; such a track cannot be submitted.")
 @some_options("device", "plugins", "cache_gb")
 @click.option("--overwrite", is_flag=True, help="Compute finished tracks again.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @debug_option
 def evaluate(
     runs: tuple[Path, ...],
@@ -42,6 +43,7 @@ def evaluate(
     plugins: tuple[Path, ...],
     cache_gb: float | str,
     overwrite: bool,
+    dry_run: bool,
 ) -> None:
     """Test the trained networks of finished runs on a track; what was stopped goes on.
 
@@ -50,7 +52,7 @@ def evaluate(
     """
     from usbench.contracts.request import Request
     from usbench.tracks.data import Where
-    from usbench.tracks.evaluate import evaluate_runs
+    from usbench.tracks.evaluate import evaluate_runs, planned
     from usbench.tracks.external import parse_labels
 
     asked = Request(
@@ -64,6 +66,10 @@ def evaluate(
         cache_gb=cache_gb,
     )
     where = Where(asked.task, asked.task_dir, asked.data_dir, asked.data, asked.scanner, asked.plugins)
+    if dry_run:
+        for line in planned(runs, track, masks=not no_masks, overwrite=overwrite):
+            click.echo(line)
+        return
     done = evaluate_runs(
         runs,
         track,

@@ -35,6 +35,9 @@ class Scans:
     def modality(self, index: int, condition: Condition) -> np.ndarray:
         """One modality under a condition, float32 [Z, S, S], a new array where it is damaged.
 
+        The share of damaged voxels is exact, to the nearest whole voxel; of salt and pepper one half, rounded
+        down, gets the highest value of the prepared scan and the other the lowest.
+
         Args:
             index: Of the modality.
             condition: Of which only kind and level count: the modality is taken to be damaged.
@@ -49,11 +52,13 @@ class Scans:
         if condition.kind == "gaussian":
             noise = random.standard_normal(clean.shape, dtype=np.float32)
             return clean + np.float32(condition.level * self.deviation(index)) * noise
-        drawn = random.random(clean.shape, dtype=np.float32)
+        drawn = random.random(clean.shape)
+        count = round(condition.level * clean.size)
+        chosen = lowest(drawn, count)
         if condition.kind == "random":
-            return np.where(drawn < condition.level, np.float32(MISSING), clean)
-        damaged = np.where(drawn < condition.level, clean.min(), clean)
-        return np.where(drawn < condition.level / 2, clean.max(), damaged)
+            return np.where(chosen, np.float32(MISSING), clean)
+        damaged = np.where(chosen, clean.min(), clean)
+        return np.where(lowest(drawn, count // 2), clean.max(), damaged)
 
     def deviation(self, index: int) -> float:
         """The standard deviation of a modality's foreground in the prepared scan.
@@ -71,6 +76,25 @@ class Scans:
         words = f"{self.case_id}\n{condition.kind}\n{condition.level:g}\n{self.names[index]}"
         key = int.from_bytes(hashlib.sha256(words.encode()).digest()[:16], "big")
         return np.random.Generator(np.random.Philox(key=key))
+
+
+def lowest(values: np.ndarray, count: int) -> np.ndarray:
+    """Marks exactly `count` entries, the lowest; of equal ones those that come first, on every machine.
+
+    Args:
+        values: Of any shape.
+        count: From 0 to their number.
+
+    Returns:
+        bool, of the same shape.
+    """
+    if not count:
+        return np.zeros(values.shape, dtype=bool)
+    bound = np.partition(values, count - 1, axis=None)[count - 1]
+    marked: np.ndarray = values < bound
+    equal = np.flatnonzero(values == bound)[: count - int(marked.sum())]
+    marked.reshape(-1)[equal] = True
+    return marked
 
 
 def variant(condition: Condition) -> Condition:

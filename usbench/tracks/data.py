@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from usbench.contracts.data import Task
     from usbench.contracts.request import Request
@@ -63,6 +63,34 @@ def own_store(trained: TrainedNetwork, where: Where) -> Store:
             "--task-dir"
         )
     return store
+
+
+def contents_of_run(trained: TrainedNetwork, where: Where) -> Mapping[str, str] | None:
+    """The digests of what the patients of a run hold, by case id; None where nothing tells them.
+
+    They are known wherever the data is still prepared, whatever folder it came from; else it is looked for as
+    `usbench run` does.
+
+    Args:
+        trained: The network.
+        where: Of which the plugins count.
+    """
+    from usbench.datasets.notes import case_folder, read_meta
+    from usbench.storage.files import cache_dir, digest_of
+
+    data = trained.result.data
+    split = [*data["split"]["train"], *data["split"]["test"]]
+    for path in sorted((cache_dir() / "prepared").glob(f"{trained.task.name}-*")):
+        every = [folder.name for folder in path.glob("cases/*") if not folder.name.startswith(".")]
+        for case_ids in (every, split):
+            metas = {case_id: read_meta(case_folder(path, case_id)) for case_id in case_ids}
+            contents = {case_id: str(meta["content"]) for case_id, meta in metas.items() if meta}
+            if digest_of(contents) == data["data"]["fingerprint"]:
+                return contents
+    try:
+        return own_store(trained, Where(plugins=where.plugins)).contents
+    except UsbenchError:
+        return None
 
 
 def own_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
@@ -120,7 +148,7 @@ def other_data(trained: TrainedNetwork, where: Where) -> tuple[Task, TaskData]:
         task = get_task(where.task or trained.task.name, where.plugins)
     if where.task is None and where.task_dir is None and where.data_dir is None and where.scanner == 1:
         raise UsbenchError(
-            "--track external needs the other data: name it with --task-dir, --task, --data-dir or --scanner 2"
+            "--track external needs other data: name it with --task-dir, --task, --data-dir or --scanner 2"
         )
     mode: Any = where.data
     found = find_data(task, where.data_dir, mode, where.task_dir, where.scanner)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from usbench.contracts.request import CACHE_GB
 from usbench.errors import UsbenchError, unknown
 from usbench.results.io import load_result
+from usbench.results.network_file import network_state
 from usbench.results.result import Result
 from usbench.results.tracks import TRACKS, TrackResult
 from usbench.results.usable import run_folders
@@ -186,6 +187,43 @@ def evaluate_run(
     return external.evaluate(
         trained, where, labels=labels or {}, name=name, overwrite=overwrite, cache_gb=cache_gb
     )
+
+
+def planned(runs: Sequence[str | Path], track: str, *, masks: bool, overwrite: bool) -> list[str]:
+    """What `evaluate_runs` would do with some runs, a line each; nothing is computed or written.
+
+    Raises:
+        UsbenchError: For an unknown track, and folders without a run.
+    """
+    from usbench.scores.robustness import conditions_of
+    from usbench.tracks import robustness
+
+    if track not in TRACKS:
+        raise unknown("track", track, TRACKS)
+    lines: list[str] = []
+    for folder in finished_runs(runs, lines):
+        try:
+            result = load_result(folder)
+            if (state := network_state(result)) != "kept":
+                gone = "kept no trained network" if state == "never" else "no longer has its trained network"
+                lines.append(f"{folder}: this run {gone}; run it again with --overwrite")
+                continue
+            if track == "external":
+                lines.append(f"{folder}: its network would predict the cases of the other data")
+                continue
+            done = robustness.folder_of(result.data, folder, masks).finished()
+        except UsbenchError as error:
+            lines.append(str(error))
+            continue
+        if done is not None and not overwrite:
+            lines.append(f"{folder}: robustness is finished")
+            continue
+        cases = result.data["split"]["test"]
+        conditions = len(conditions_of(result.data["task"]["modalities"]))
+        size = sum(file.stat().st_size for file in (folder / "predictions").glob("*.nii.gz")) * conditions
+        kept = f", masks of about {size / 1e6:.1f} MB" if masks else ""
+        lines.append(f"{folder}: {len(cases)} cases under {conditions} conditions{kept}")
+    return lines
 
 
 def finished_runs(runs: Sequence[str | Path], problems: list[str]) -> list[Path]:

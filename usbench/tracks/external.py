@@ -18,7 +18,7 @@ from usbench.runtime.console import say
 from usbench.scores.case import score_case
 from usbench.scores.registry import all_scores
 from usbench.scores.robustness import CLEAN
-from usbench.tracks.data import Where, other_data, own_store
+from usbench.tracks.data import Where, contents_of_run, other_data
 from usbench.tracks.folder import TrackFolder, part_row, rows_of
 from usbench.tracks.robustness import describe
 
@@ -57,14 +57,23 @@ def evaluate(
     task, found = other_data(trained, where)
     task, known = _as_of_run(trained, task, labels)
     store = prepare(task, found.root, trained.config.data)
-    _require_unseen(trained, store)
+    _require_unseen(trained, store, where)
     called = safe_name(name or _called(task, found, where))
     result = trained.result
     settings = {"fingerprint": store.fingerprint, "labels": known}
     folder = TrackFolder.of_run(result.path, f"external-{called}", result.data["digest"], settings)
     done = folder.finished()
-    if done is not None and not overwrite and done.data["data"]["fingerprint"] == store.fingerprint:
-        return done, False
+    if done is not None and not overwrite:
+        there = done.data["data"]
+        if there["fingerprint"] == store.fingerprint and there["labels"] == known:
+            return done, False
+        what = (
+            "other labels" if there["fingerprint"] == store.fingerprint else f"other data ({there['task']})"
+        )
+        raise UsbenchError(
+            f"{folder.path}: is the track of {what}; give this one another --name, or replace that one with "
+            "--overwrite"
+        )
     data = {
         "kind": found.kind,
         "fingerprint": store.fingerprint,
@@ -108,8 +117,8 @@ def _as_of_run(trained: TrainedNetwork, task: Task, labels: Mapping[str, str]) -
         fits = [m for m in task.modalities if wanted.is_called(m.name) or any(map(m.is_called, names))]
         if len(fits) != 1:
             raise UsbenchError(
-                f"{path}: {task.name} has {'no' if not fits else 'more than one'} modality {wanted.name} among "
-                f"{', '.join(task.modality_names)}; the network needs {', '.join(own.modality_names)}"
+                f"{path}: {task.name} has {'no' if not fits else 'more than one'} modality {wanted.name} "
+                f"among {', '.join(task.modality_names)}; the network needs {', '.join(own.modality_names)}"
             )
         modalities.append(fits[0].name)
     if unknown := sorted(set(labels) - set(own.class_names)):
@@ -120,8 +129,8 @@ def _as_of_run(trained: TrainedNetwork, task: Task, labels: Mapping[str, str]) -
     here = {name: labels.get(name, name) for name in own.class_names}
     if lost := [(name, other) for name, other in here.items() if other not in task.class_names]:
         raise UsbenchError(
-            f"{path}: the run has class {lost[0][0]}, {task.name} has {', '.join(task.class_names)}; say which "
-            f"is meant: --labels {lost[0][0]}={task.class_names[0]}"
+            f"{path}: the run has class {lost[0][0]} (of {', '.join(own.class_names)}), {task.name} has "
+            f"{', '.join(task.class_names)}; say which is meant: --labels {lost[0][0]}=CLASS"
         )
     if len(set(here.values())) < len(here):
         raise UsbenchError("--labels gives two classes of the run one class of the data; each needs its own")
@@ -141,7 +150,7 @@ def _in_order(task: Task, names: Sequence[str]) -> Task:
     return replace(task, modalities=tuple(by_name[name] for name in names))
 
 
-def _require_unseen(trained: TrainedNetwork, store: Store) -> None:
+def _require_unseen(trained: TrainedNetwork, store: Store, where: Where) -> None:
     """Refuse patients that the network was trained on, however they are called."""
     data, path = trained.result.data, trained.result.path
     if store.fingerprint == data["data"]["fingerprint"]:
@@ -149,12 +158,11 @@ def _require_unseen(trained: TrainedNetwork, store: Store) -> None:
             f"{path}: this is the data that the run was computed on; its test fold is in cases.csv already, "
             "name other data"
         )
-    try:
-        own = own_store(trained, Where())
-    except UsbenchError:
+    own = contents_of_run(trained, where)
+    if own is None:
         say(f"{path}: the data it was trained on is not here, so whether patients are in both is not known")
         return
-    known = {own.contents[case_id]: case_id for case_id in data["split"]["train"] if case_id in own.contents}
+    known = {own[case_id]: case_id for case_id in data["split"]["train"] if case_id in own}
     for case_id, content in store.contents.items():
         if content in known:
             raise UsbenchError(

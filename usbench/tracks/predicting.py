@@ -1,4 +1,4 @@
-"""Predicting a case under many conditions: each modality is damaged, and seen by frozen parts, once a kind."""
+"""Predicting a case under many conditions: a modality is damaged, and seen by frozen parts, once a kind."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class Predictor:
 class _Variants:
     """A case's scans in every way that conditions damage them, each made once, and their rows.
 
-    Where a feature looks at every modality by itself (`Feature.per_modality`), the rows of a condition are put
-    together from those of damaged and of clean modalities; else they are computed for each condition.
+    Where a feature looks at every modality by itself (`Feature.per_modality`), the rows of a condition are
+    put together from those of damaged and of clean modalities; else they are computed for each condition.
     """
 
     def __init__(self, predictor: Predictor, scans: Scans) -> None:
@@ -185,12 +185,11 @@ class _Variants:
         for feature in self.predictor.features:
             if not feature.per_modality:
                 raw = self._computed(feature, condition)
-            elif told:  # Rows of absent modalities are not looked at.
-                raw = self._computed(feature, CLEAN)
             else:
                 raw = self._computed(feature, CLEAN).clone()
                 chosen = [m for m, name in enumerate(names) if name in condition.modalities]
-                raw[:, chosen] = self._computed(feature, variant(condition))[:, chosen]
+                # As images of absent modalities are 0, for a network that does not listen all the same.
+                raw[:, chosen] = 0 if told else self._computed(feature, variant(condition))[:, chosen]
             found[feature.name] = form_of(feature, one.fusion).rounded(raw, there)
         return found
 
