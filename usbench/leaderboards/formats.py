@@ -200,7 +200,7 @@ def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     rows += [row.standing for table in board.tracks for row in table.rows]
     looks = {name: asdict(look) for name, look in looks_of(row.fusion_stated for row in rows).items()}
     plots = [robustness_picture(table) for table in board.tracks]
-    notes = {table.track: track_notes(table) for table in board.tracks}
+    notes = {str(table.track): track_notes(table) for table in board.tracks}
     shown = None if pictured is None else as_dict(pictured)
     return html(as_dict(board), shown, intervals, looks, plots, notes)
 

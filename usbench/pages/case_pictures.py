@@ -109,6 +109,7 @@ def _results(row: Row) -> list[Result]:
 
 
 def run_of(results: Sequence[Result], case: str) -> Result | None:
+    """The first run of a row that tests a case; None where none does."""
     return next((r for r in results if case in r.data["split"]["test"]), None)
 
 
