@@ -6,6 +6,7 @@
     board = usbench.leaderboard("runs")
     verdicts = usbench.check("unet")
     result = usbench.load_result(results[0].path)
+    usbench.prune("runs", networks=True)  # what would be removed; yes=True removes it
 
 Importing usbench imports neither torch nor any other heavy package.
 """
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from usbench.matrices.start import matrix
     from usbench.results.io import load_result
     from usbench.runs.network import load_network
+    from usbench.runs.prune import prune
     from usbench.runs.start import run
 
 __version__ = "0.2.0"
@@ -66,6 +68,7 @@ __all__ = [
     "load_network",
     "load_result",
     "matrix",
+    "prune",
     "run",
 ]
 
@@ -91,6 +94,7 @@ _LAZY = {
     "load_network": ("usbench.runs.network", "load_network"),
     "load_result": ("usbench.results.io", "load_result"),
     "matrix": ("usbench.matrices.start", "matrix"),
+    "prune": ("usbench.runs.prune", "prune"),
     "run": ("usbench.runs.start", "run"),
 }
 

@@ -14,6 +14,7 @@ from usbench.cli.leaderboard import leaderboard
 from usbench.cli.matrix import matrix
 from usbench.cli.methods import methods
 from usbench.cli.new import new
+from usbench.cli.prune import prune
 from usbench.cli.run import report, run
 from usbench.cli.submissions import submit, verify
 from usbench.cli.weights import weights
@@ -31,7 +32,22 @@ def main() -> None:
     """Benchmark of multimodal medical image segmentation: several aligned scans in, one mask out."""
 
 
-for command in (run, matrix, leaderboard, report, methods, data, weights, zeus, new, check, submit, verify):
+_COMMANDS = (
+    run,
+    matrix,
+    leaderboard,
+    report,
+    prune,
+    methods,
+    data,
+    weights,
+    zeus,
+    new,
+    check,
+    submit,
+    verify,
+)
+for command in _COMMANDS:
     main.add_command(command)
 
 
