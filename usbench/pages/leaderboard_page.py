@@ -63,7 +63,12 @@ def html(
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    return shell("usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "learning.js", "board.js"), content)
+    return shell(
+        "usbench leaderboard",
+        _BODY,
+        ("page.js", "plots.js", "compare.js", "learning.js", "board.js"),
+        content,
+    )
 
 
 def _score_columns() -> list[dict[str, Any]]:
