@@ -5,48 +5,24 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from kit.handmade import TASKS, add_row, rewrite
+from kit.few_patients import FULL, HALF, add, seal, write_curves
+from kit.handmade import TASKS
 from PIL import Image
 
 from usbench.leaderboards import render, write
 from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.stats import bootstrap_interval
-from usbench.results.digests import protocol_of_result
 from usbench.results.usable import table_key
 
-NAMES = [f"p{i:02d}" for i in range(6)]
 TITLE = "chaos (phantom), preset quick"
-FULL = [0.9, 0.8, 0.7, 0.9, 0.8, 0.7]
-HALF = [0.7, 0.8, 0.5, 0.7, 0.6, 0.3]
-
-
-def add(runs: Path, method: str, dsc: list[float], fusion: str = "late", **more: Any) -> None:
-    """Six patients in two folds, three to train on; `share` or `train_cases` of them."""
-    asked = {f"split__{name}": more.pop(name) for name in ("share", "train_cases") if name in more}
-    count = more.pop("trained", 3)
-    few = {**asked, "split__of": 3} if asked else {}
-    add_row(runs, method, dsc, fusion, folds=2, **{**few, "split__train": NAMES[:count], **more})
-
-
-def seal(runs: Path) -> Path:
-    """Give every result the protocol that its settings have, as `usbench run` does."""
-    for file in runs.rglob("result.json"):
-        rewrite(file.parent, lambda data: data.update(protocol=protocol_of_result(data)))
-    return runs
 
 
 @pytest.fixture
 def board(tmp_path: Path) -> Leaderboard:
-    add(tmp_path, "unet", FULL)
-    add(tmp_path, "unet", HALF, share=0.5, trained=2)
-    add(tmp_path, "unet", [0.5] * 6, train_cases=1, trained=1)
-    add(tmp_path, "unext", [0.95] * 6, "early", share=0.5, trained=2)
-    add(tmp_path, "unet", FULL, cell__task="msd-brain")
-    return build(seal(tmp_path))
+    return build(write_curves(tmp_path))
 
 
 def test_numbers_are_those_of_the_rows(board: Leaderboard) -> None:
@@ -155,7 +131,6 @@ def test_every_format_shows_them(board: Leaderboard, tmp_path: Path) -> None:
     pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=int)
     # The blue of late fusion and whatever early fusion has are on it: it is no empty picture.
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
-    assert "Learning curves" in (tmp_path / "out" / "leaderboard.html").read_text(encoding="utf-8")
 
 
 def test_keys_of_tables_differ(tmp_path: Path) -> None:
