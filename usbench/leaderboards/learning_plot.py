@@ -94,7 +94,8 @@ def _place(least: int, most: int) -> float:
 
 def _draw_curve(axes: Axes, curve: Curve, style: Mapping[str, object], marker: str) -> None:
     places = [_place(point.least, point.most) for point in curve.points]
-    axes.plot(places, [point.dsc for point in curve.points], **style)  # type: ignore[arg-type]
+    heights = [float("nan") if point.dsc is None else point.dsc for point in curve.points]
+    axes.plot(places, heights, **style)  # type: ignore[arg-type]
     colour = str(style["color"])
     for place, point in zip(places, curve.points, strict=True):
         if point.low is not None:
