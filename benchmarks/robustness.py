@@ -83,9 +83,7 @@ def main() -> None:
             usbench.evaluate(result.path, data_dir=data, masks=not asked.no_masks, overwrite=True)
             whole.append(time.perf_counter() - start)
         seconds, least = min(whole), min(bare)
-        print(
-            f"{device_name(trained.device)}; {asked.method}, {asked.fusion}, {asked.task}, {asked.size} pixels"
-        )
+        print(f"{device_name(trained.device)}; {asked.method} {asked.fusion}, {asked.size} pixels")
         print(f"{sum(map(len, groups))} slices under {conditions} conditions")
         print(f"forwards {least:.1f} s, the track {seconds:.1f} s, ratio {seconds / least:.2f}")
 

@@ -51,7 +51,8 @@ class Scans:
         random = self._generator(index, condition)
         if condition.kind == "gaussian":
             noise = random.standard_normal(clean.shape, dtype=np.float32)
-            return clean + np.float32(condition.level * self.deviation(index)) * noise
+            noisy: np.ndarray = clean + np.float32(condition.level * self.deviation(index)) * noise
+            return noisy
         drawn = random.random(clean.shape)
         count = round(condition.level * clean.size)
         chosen = lowest(drawn, count)
