@@ -6,6 +6,7 @@
     board = usbench.leaderboard("runs")
     verdicts = usbench.check("unet")
     result = usbench.load_result(results[0].path)
+    usbench.prune("runs", networks=True)  # what would be removed; yes=True removes it
 
 Importing usbench imports neither torch nor any other heavy package.
 """
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from usbench.predictions.start import predict
     from usbench.results.io import load_result
     from usbench.runs.network import load_network
+    from usbench.runs.prune import prune
     from usbench.runs.start import run
 
 __version__ = "0.2.0"
@@ -69,6 +71,7 @@ __all__ = [
     "load_result",
     "matrix",
     "predict",
+    "prune",
     "run",
 ]
 
@@ -96,6 +99,7 @@ _LAZY = {
     "load_result": ("usbench.results.io", "load_result"),
     "matrix": ("usbench.matrices.start", "matrix"),
     "predict": ("usbench.predictions.start", "predict"),
+    "prune": ("usbench.runs.prune", "prune"),
     "run": ("usbench.runs.start", "run"),
 }
 

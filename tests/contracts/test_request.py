@@ -28,7 +28,9 @@ from usbench.contracts.request import Request, run_options
 from usbench.errors import UsbenchError
 from usbench.matrices.request import MatrixRequest, matrix_options
 
-REQUESTS = st.fixed_dictionaries({}, optional={name: values(one) for name, one in run_options().items()})
+REQUESTS = st.fixed_dictionaries(
+    {}, optional={name: values(one) for name, one in run_options().items()}
+).filter(lambda words: not (words.get("train_share") and words.get("train_cases")))
 EXAMPLES: dict[str, Any] = {
     "text": "word",
     "path": "some/where",
@@ -37,6 +39,7 @@ EXAMPLES: dict[str, Any] = {
     "whole": 3,
     "wholes": [1, 2],
     "number": 0.5,
+    "numbers": [0.25, 0.5],
     "settings": {"train.epochs": 5},
 }
 

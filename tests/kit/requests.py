@@ -34,7 +34,9 @@ def values(one: Option) -> st.SearchStrategy[Any]:
         whole = one.kind == "whole"
         found = st.integers(low, high) if whole else st.floats(low, high, allow_nan=False)  # type: ignore[arg-type]
     elif one.kind == "wholes":
-        found = st.lists(st.integers(0, 99), min_size=1, max_size=4)
+        found = st.lists(st.integers(int(one.least or 0), 99), min_size=1, max_size=4)
+    elif one.kind == "numbers":
+        found = st.lists(st.floats(one.least, one.most, allow_nan=False), max_size=4)
     elif one.kind == "folds":
         found = st.just("all") | st.lists(st.integers(0, 9), min_size=1, max_size=4)
     elif one.kind == "names":

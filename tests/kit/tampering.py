@@ -76,6 +76,7 @@ def seal(members: Members, folder: str, data: dict[str, Any], rehash: bool = Tru
             data["cost"]["precision"],
             version=data.get("protocol_version", 2),
             regions=data["task"].get("regions"),
+            few={key: data["split"][key] for key in ("share", "train_cases") if key in data["split"]},
         )
         data["cell"]["hash"] = key_of(
             data["protocol"],

@@ -186,17 +186,21 @@ def test_the_page_is_bounded_and_other_peoples_words_stay_words(runs, tmp_path, 
 
 def _evil() -> dict[str, Any]:
     return {
-        "kind": "sample", "fingerprint": "e" * 64, "cases": ["x"], "name": EVIL, "task": "msd-prostate", "labels": {},
-    }  # fmt: skip
+        "kind": "sample",
+        "fingerprint": "e" * 64,
+        "cases": ["x"],
+        "name": EVIL,
+        "task": "msd-prostate",
+        "labels": {},
+    }
 
 
 def test_kept_tables_hold_tracks_and_are_checked(runs, tmp_path):
     write_kept(build(runs), runs, tmp_path / "board", pictures=True)
     kept = tmp_path / "board" / "results" / "unet" / "tracks"
     files = sorted(path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file())
-    assert files == [
-        f"{name}/{file}" for name in ("external-other", "robustness") for file in ("cases.csv", "track.json")
-    ]
+    names = ("external-other", "robustness")
+    assert files == [f"{name}/{file}" for name in names for file in ("cases.csv", "track.json")]
     check(tmp_path / "board")
 
 

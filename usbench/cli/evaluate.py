@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,15 +56,14 @@ def evaluate(
     from usbench.tracks.evaluate import evaluate_runs, planned
     from usbench.tracks.external import parse_labels
 
+    given: dict[str, Any] = {"data": data, "scanner": scanner, "cache_gb": cache_gb}
     asked = Request(
         task=task,
         task_dir=task_dir,
         data_dir=data_dir,
-        data=data,
-        scanner=scanner,
         device=device,
         plugins=plugins,
-        cache_gb=cache_gb,
+        **given,
     )
     where = Where(asked.task, asked.task_dir, asked.data_dir, asked.data, asked.scanner, asked.plugins)
     if dry_run:

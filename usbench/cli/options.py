@@ -59,7 +59,8 @@ def click_option(name: str, one: Option) -> Decorator:
         return click.option(f"--{one.flag}", name, multiple=True, callback=_parsed, **facts)
     if one.repeated:
         return click.option(f"--{one.flag}", name, multiple=True, **facts)
-    text = None if one.default is None else written(one.default)
+    # Where nothing is asked for, nothing stands as the default.
+    text = None if one.default in (None, ()) else written(one.default)
     return click.option(f"--{one.flag}", name, default=text, show_default=text is not None, **facts)
 
 

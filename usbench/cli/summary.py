@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from usbench.contracts.few import few_of
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 
@@ -26,20 +27,23 @@ def print_results(results: Sequence[Result]) -> None:
     name = first["task"]["name"] + ("" if kind == "real" else f" ({kind})")
     title = f"{name}: {first['cell']['method']}, {first['cell']['fusion']} fusion, preset {first['preset']}"
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("fold", "class", "cases"):
+    # With parts of the training patients a fold has several rows, and says which is which.
+    parted = any(few_of(result.data["split"]) for result in results)
+    for column in ("fold", *(["trained on"] if parted else []), "class", "cases"):
         table.add_column(column, no_wrap=True)
     shown = [score for score in all_scores() if score.in_summary]
     for score in shown:
         table.add_column(score.heading, justify="right", no_wrap=True)
     for result in results:
-        fold = str(result.data["cell"]["fold"])
+        fold = [str(result.data["cell"]["fold"]), *([_trained_on(result.data["split"])] if parted else [])]
         classes: dict[str, Any] = result.scores["classes"]
         for class_name, scores in classes.items():
             cells = _cells(scores, shown, lambda score: score.name)
-            table.add_row(fold, class_name, str(scores["cases"]), *cells)
+            table.add_row(*fold, class_name, str(scores["cases"]), *cells)
         if len(classes) > 1:
             mean = _cells(result.scores, shown, lambda score: score.mean_name)
-            table.add_row(fold, "mean", str(result.scores["cases"]), *mean, style="bold", end_section=True)
+            cases = str(result.scores["cases"])
+            table.add_row(*fold, "mean", cases, *mean, style="bold", end_section=True)
     console.print(table)
     cost = first["cost"]
     console.print(
@@ -60,11 +64,15 @@ def print_results(results: Sequence[Result]) -> None:
             markup=False,
             soft_wrap=True,
         )
-    total = pooled_dsc(results)
-    if len(results) > 1 and total is not None:
-        console.print(
-            f"mean DSC over {total[1]} patients of {len(results)} folds: {total[0]:.3f}", style="bold"
-        )
+    for few in dict.fromkeys(few_of(result.data["split"]) for result in results):
+        alike = [result for result in results if few_of(result.data["split"]) == few]
+        total = pooled_dsc(alike)
+        if len(alike) > 1 and total is not None:
+            which = f", trained on {few or 'all training patients'}" if parted else ""
+            console.print(
+                f"mean DSC over {total[1]} patients of {len(alike)} folds{which}: {total[0]:.3f}",
+                style="bold",
+            )
     for result in results:
         path = result.path
         console.print(f"fold {result.data['cell']['fold']}: {path}/result.json", markup=False, soft_wrap=True)
@@ -72,6 +80,11 @@ def print_results(results: Sequence[Result]) -> None:
             f"  pictures: {path}/figures/cases.png, {path}/figures/history.png", markup=False, soft_wrap=True
         )
         console.print(f"  masks: {path}/predictions/", markup=False, soft_wrap=True)
+
+
+def _trained_on(split: Mapping[str, Any]) -> str:
+    """How many patients a result was trained on: "3 of 10", or "10" for all that its fold has."""
+    return f"{len(split['train'])} of {split['of']}" if "of" in split else str(len(split["train"]))
 
 
 def mean_agreement(results: Sequence[Result]) -> dict[str, float]:
@@ -106,19 +119,31 @@ def print_plan(plan: Plan) -> None:
     from rich.console import Console
 
     from usbench.datasets.readers.layouts import open_reader
-    from usbench.datasets.splits import make_split
+    from usbench.datasets.splits import make_split, subset_of
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters
     from usbench.runs.consent import outlook_lines
     from usbench.runs.disk import cells_to_do, network_bytes, network_line
-    from usbench.runs.plan import chosen_folds
+    from usbench.runs.plan import chosen_parts
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
     split = make_split(plan.task, case_ids)
-    chosen = chosen_folds(plan, len(split.folds))
+    seed = plan.request.seed
+    folds = []
+    parts = chosen_parts(plan, split)
+    for k, few in parts:
+        patients = split.train(k)
+        chosen = patients if few is None else subset_of(patients, few.of(len(patients)), seed)
+        some = "" if few is None else f" of {len(patients)}"
+        which = "" if few is None else f" ({', '.join(chosen)})"
+        folds.append(f"fold {k}: train {len(chosen)}{some} cases{which}, test {', '.join(split.test(k))}")
     network = build_model(plan.method, plan.task, plan.found_fusion.fusion, plan.config)
     parameters = count_parameters(network)
-    kept = [network_bytes(network)] * cells_to_do(plan, chosen) if plan.request.keep_weights else []
+    kept = (
+        [network_bytes(network)] * cells_to_do(plan, [k for k, _ in parts])
+        if plan.request.keep_weights
+        else []
+    )
     lines = [
         f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
@@ -126,7 +151,7 @@ def print_plan(plan: Plan) -> None:
         f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion, "
         f"{parameters.all:,} parameters ({parameters.trainable:,} trainable)",
         f"device: {plan.device}, preset: {plan.config.preset}",
-        *(f"fold {k}: train {len(split.train(k))} cases, test {', '.join(split.test(k))}" for k in chosen),
+        *folds,
         f"command: {plan.request}",
         *outlook_lines([plan]),
         *([network_line(kept, plan.request.runs_dir)] if kept else []),

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from usbench.errors import UsbenchError, unknown
 
-Kind = Literal["text", "path", "names", "folds", "whole", "wholes", "number", "switch", "settings"]
+Kind = Literal["text", "path", "names", "folds", "whole", "wholes", "number", "numbers", "switch", "settings"]
 Command = Literal["run", "matrix"]
 Asked = TypeVar("Asked", bound="Options")
 
@@ -26,8 +26,8 @@ class Option:
         default: of the field.
         help: what `--help` says, in a sentence.
         kind: what a value is. "names" are several names ("a,b" or a list), "folds" the same with numbers or
-            "all", "wholes" several whole numbers, "settings" pairs KEY=VALUE or a mapping. A "switch" that is
-            on by default is turned off by --no-FLAG.
+            "all", "wholes" and "numbers" several of them, "settings" pairs KEY=VALUE or a mapping. A "switch"
+            that is on by default is turned off by --no-FLAG.
         flag: the name on the command line and in YAML files, without dashes; by default the field's name with
             hyphens.
         metavar: what stands for the value in `--help`.
@@ -212,10 +212,15 @@ def _wholes(one: Option, value: Any) -> tuple[int, ...]:
     try:
         found = tuple(dict.fromkeys(int(part) for part in _parts(value)))
     except ValueError as error:
-        raise _wrong(one, value, "is not a list of numbers; write 0, or 0,1,2") from error
-    if not found:
-        raise UsbenchError(f"--{one.flag} names no number; write 0, or 0,1,2")
+        raise _wrong(one, value, f"is not a list of numbers; write {_example(one)}") from error
+    if not found and one.default:
+        raise UsbenchError(f"--{one.flag} names no number; write {_example(one)}")
     return found
+
+
+def _example(one: Option) -> str:
+    """Numbers that the option can have, as a remedy says them."""
+    return "0, or 0,1,2" if not one.least else "2, or 2,5"
 
 
 def _whole(one: Option, value: Any) -> int:
@@ -235,6 +240,13 @@ def _number(one: Option, value: Any) -> float:
         raise _wrong(one, value, "is not a number; write a number such as 0.5") from error
 
 
+def _numbers(one: Option, value: Any) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(part) for part in _parts(value)))
+    except ValueError as error:
+        raise _wrong(one, value, "is not a list of numbers; write 0.3, or 0.1,0.3,1") from error
+
+
 def _settings(one: Option, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(one, value, "holds no settings; write {'train.epochs': 5}")
@@ -249,6 +261,7 @@ _READERS: dict[Kind, Callable[[Option, Any], Any]] = {
     "whole": _whole,
     "wholes": _wholes,
     "number": _number,
+    "numbers": _numbers,
     "switch": _switch,
     "settings": _settings,
 }
@@ -263,9 +276,11 @@ def _check(one: Option, value: Any) -> None:
     for inner in value if one.repeated else (value,):
         if one.choices and inner is not None and inner not in one.choices:
             raise unknown(one.called or f"value of --{one.flag}", inner, one.choices)
-    if one.kind in ("whole", "number") and value is not None:
-        low, high = one.least, one.most
-        if not ((low is None or value >= low) and (high is None or value <= high)):
+    if one.kind not in ("whole", "wholes", "number", "numbers") or value is None:
+        return
+    low, high = one.least, one.most
+    for inner in value if isinstance(value, tuple) else (value,):
+        if not ((low is None or inner >= low) and (high is None or inner <= high)):
             upto = f"choose from {low} to {high}" if high is not None else f"choose {low} or more"
-            number = f"{value:g}" if isinstance(value, float) else str(value)
+            number = f"{inner:g}" if isinstance(inner, float) else str(inner)
             raise UsbenchError(f"--{one.flag} {number} {one.wrong or f'is out of range; {upto}'}")

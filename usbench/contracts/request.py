@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from usbench.contracts.names import DATA_MODES
 from usbench.contracts.options import Option, Options, command_words, option, options_of
+from usbench.errors import UsbenchError
 from usbench.runtime.devices import DEVICES, PRECISIONS
 
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
@@ -64,6 +65,23 @@ class Request(Options):
     folds: str | None = option(
         None, "all, or numbers such as 0,2 (default: 0; with preset paper: all).", kind="folds"
     )
+    train_share: tuple[float, ...] = option(
+        (),
+        "Train on these shares of a fold's training patients, such as 0.1,0.3,1: a cell each (default: all).",
+        kind="numbers",
+        metavar="SHARES",
+        least=1e-6,
+        most=1,
+        wrong="is no share of the patients; choose more than 0, up to 1 for all of them",
+    )
+    train_cases: tuple[int, ...] = option(
+        (),
+        "Train on so many of a fold's training patients, such as 2,5: a cell each (default: all).",
+        kind="wholes",
+        metavar="NUMBERS",
+        least=1,
+        wrong="leaves nobody to train on; choose 1 or more",
+    )
     seed: int = option(
         0, "Seed of every random draw.", kind="whole", least=0, most=2**31 - 1, commands=("run",)
     )
@@ -116,6 +134,11 @@ class Request(Options):
         "Compute frozen features without asking, however long they take and whether they fit or not.",
         kind="switch",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_share and self.train_cases:
+            raise UsbenchError("--train-share and --train-cases say the same in two ways; give one of them")
 
     @property
     def all_devices(self) -> int:

@@ -23,6 +23,7 @@ def find_store(
     fingerprint: str,
     cache: Path | None = None,
     regions: bool = False,
+    some: bool = False,
 ) -> Store | None:
     """The prepared store that a run used, found by what its result.json says.
 
@@ -39,6 +40,7 @@ def find_store(
         fingerprint: SHA-256 (hex) of "data".
         cache: The folder of the stores (default: "prepared" in the user's cache folder).
         regions: Whether the classes are regions ("task.regions").
+        some: Whether the data has more cases than these, as where few patients are trained on.
 
     Returns:
         The store, None where this machine does not have it any more.
@@ -56,7 +58,8 @@ def find_store(
             found = read_json(index, "the index of a prepared store", "prepare it again")
             if not isinstance(found, dict) or any(found.get(key) != wanted[key] for key in wanted):
                 continue
-            metas = {case_id: _meta(index.parent, case_id) for case_id in case_ids}
+            every = _all_cases(index.parent) if some else case_ids
+            metas = {case_id: _meta(index.parent, case_id) for case_id in every}
             contents = {case_id: str(meta["content"]) for case_id, meta in metas.items()}
             if digest_of(contents) == fingerprint:
                 known = DataSettings(**settings)
@@ -65,6 +68,10 @@ def find_store(
         except UsbenchError:
             continue
     return None
+
+
+def _all_cases(store: Path) -> list[str]:
+    return sorted(folder.name for folder in (store / "cases").iterdir() if not folder.name.startswith("."))
 
 
 def _meta(store: Path, case_id: str) -> dict[str, Any]:

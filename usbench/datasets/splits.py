@@ -86,6 +86,25 @@ def deal(case_ids: Iterable[str], folds: int, prefix: str = "") -> tuple[tuple[s
     return tuple(_sorted(ordered[i::folds]) for i in range(folds))
 
 
+def subset_of(case_ids: Iterable[str], count: int, seed: int) -> tuple[str, ...]:
+    """So many of some patients, by chance.
+
+    Patients are ordered by the SHA-256 of "<seed>:<case id>", and the first are taken: of one seed a smaller
+    subset lies within every larger one, and in another fold the order of the patients that both have is the
+    same.
+
+    Args:
+        case_ids: the training patients of a fold, in any order.
+        count: how many, from 1 to all of them.
+        seed: of the cell.
+
+    Returns:
+        Case ids in natural order.
+    """
+    ordered = sorted(set(case_ids), key=lambda case: hashlib.sha256(f"{seed}:{case}".encode()).hexdigest())
+    return _sorted(ordered[:count])
+
+
 @cache
 def fixed_folds(task: str) -> tuple[tuple[str, ...], ...]:
     """The fixed folds of a built-in task, from `splits.json`."""

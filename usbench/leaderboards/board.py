@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from usbench.errors import UsbenchError, unknown
 from usbench.leaderboards.flat import frame, html_of
+from usbench.leaderboards.learning import Learning, learning_curves
 from usbench.leaderboards.overall import Overall, across_tasks
 from usbench.leaderboards.reported import Reported, beside_reported
 from usbench.leaderboards.table import Table, make_tables
@@ -34,6 +35,7 @@ class Leaderboard:
         claims: Of submissions that are not verified, never part of a table; None without submissions.
         tracks: Tables of what networks do where modalities are missing or noisy, and on other data; never
             mixed with the others.
+        curves: Learning curves, where there are tables of few training patients.
     """
 
     tables: tuple[Table, ...]
@@ -42,6 +44,7 @@ class Leaderboard:
     reported: tuple[Reported, ...] = ()
     claims: tuple[Claim, ...] | None = None
     tracks: tuple[TrackTable, ...] = ()
+    curves: tuple[Learning, ...] = ()
 
     def to_frame(self) -> DataFrame:
         """Every row of every table as a data frame.
@@ -121,6 +124,7 @@ def build(
         beside_reported(tables, plugins),
         claims,
         tested,
+        learning_curves(tables),
     )
     return board if track is None else _only(board, track, runs_dir)
 
@@ -137,4 +141,4 @@ def _only(board: Leaderboard, track: str, runs_dir: Path) -> Leaderboard:
             f"{runs_dir}: no finished {track} track{why}; make one with: "
             f"usbench evaluate {runs_dir} --track {track}"
         )
-    return replace(board, tables=(), overall=(), reported=(), claims=None, tracks=tables)
+    return replace(board, tables=(), overall=(), reported=(), claims=None, tracks=tables, curves=())

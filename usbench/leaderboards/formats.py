@@ -16,6 +16,7 @@ from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.flat import flat_rows
 from usbench.leaderboards.latex import as_latex
+from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import as_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
 from usbench.leaderboards.text import TextTable
@@ -61,7 +62,7 @@ def render(board: Leaderboard, form: str = "table") -> str:
 
 
 def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
-    """Write leaderboard.md, .csv, .json, .tex, .html and a plot of score against cost.
+    """Write leaderboard.md, .csv, .json, .tex, .html, and plots of score against cost and of learning curves.
 
     Where runs have tracks, there are leaderboard-robustness.csv, leaderboard-external.csv and robustness.png,
     the DSC against what is missing, besides.
@@ -72,7 +73,7 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
         pictures: Whether the page shows slices of cases.
 
     Returns:
-        The paths; a plot is left out where no row has its scores.
+        The paths; a plot is left out where it would show nothing.
 
     Raises:
         UsbenchError: Where a file cannot be written.
@@ -81,7 +82,7 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
 
 
 def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
-    """Write every format of the leaderboard and the plot of score against cost.
+    """Write every format of the leaderboard, the plot of score against cost, and that of learning curves.
 
     Args:
         board: The leaderboard.
@@ -89,7 +90,7 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
         pictured: As for `text_of`.
 
     Returns:
-        The paths; a plot is left out where no row has its scores.
+        The paths; a plot is left out where it would show nothing.
 
     Raises:
         UsbenchError: Where a file cannot be written.
@@ -102,6 +103,10 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
         paths.append(folder / "leaderboard-cost.png")
     if robustness_figure(board.tracks, folder / "robustness.png"):
         paths.append(folder / "robustness.png")
+    curves = folder / "learning.png"
+    rows = (row for table in board.tables for row in table.rows)
+    if learning_figure(board.curves, looks_of(row.fusion_stated for row in rows), curves):
+        paths.append(curves)
     return paths
 
 
@@ -195,7 +200,7 @@ def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     rows += [row.standing for table in board.tracks for row in table.rows]
     looks = {name: asdict(look) for name, look in looks_of(row.fusion_stated for row in rows).items()}
     plots = [robustness_picture(table) for table in board.tracks]
-    notes = {table.track: track_notes(table) for table in board.tracks}
+    notes = {str(table.track): track_notes(table) for table in board.tracks}
     shown = None if pictured is None else as_dict(pictured)
     return html(as_dict(board), shown, intervals, looks, plots, notes)
 

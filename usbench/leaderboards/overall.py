@@ -61,14 +61,16 @@ class Overall:
 def across_tasks(tables: Sequence[Table]) -> tuple[Overall, ...]:
     """Mean rank and mean DSC across tasks, for each group of tables of one kind, preset, size and training.
 
-    Training is one where all its settings but those of `OF_TASK` are. A task takes part if any of its rows is
-    complete; a group needs two tasks. Of several tables of one task (other modalities or classes, another
-    protocol) the one with the most complete rows counts, of equal ones the first. Rows are ranked anew among
-    those complete on all tasks, equal means sharing the mean of their ranks (as in Demsar 2006, JMLR 7), and
-    sorted by mean rank, then by mean DSC.
+    Tables of few training patients take no part. Training is one where all its settings but those of
+    `OF_TASK` are. A task takes part if any of its rows is complete; a group needs two tasks. Of several
+    tables of one task (other modalities or classes, another protocol) the one with the most complete rows
+    counts, of equal ones the first. Rows are ranked anew among those complete on all tasks, equal means
+    sharing the mean of their ranks (as in Demsar 2006, JMLR 7), and sorted by mean rank, then by mean DSC.
     """
     groups: dict[tuple[Any, ...], dict[str, Table]] = defaultdict(dict)
     for table in tables:
+        if table.few is not None:
+            continue
         train = settings_key(_shared(table))
         by_task = groups[table.kind, table.preset, table.config["data"].get("size"), train]
         best = by_task.get(table.task)

@@ -84,7 +84,7 @@ def beside_reported(tables: Sequence[Table], plugins: Sequence[str | Path] = ())
     """
     found = []
     for task in _published_tasks({table.task for table in tables}, plugins):
-        of_task = [table for table in tables if table.task == task.name]
+        of_task = [table for table in tables if table.task == task.name and table.few is None]
         for printed in printed_rows():
             method = _METHODS[printed["method"]]
             ours = [

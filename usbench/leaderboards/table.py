@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from usbench.contracts.few import FewPatients, few_of
 from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.leaderboards.compare import FusionEffect, Tests, compare
 from usbench.leaderboards.rows import Row, differences, make_rows
-from usbench.results.digests import OF_ROWS, without_later
+from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
 from usbench.results.usable import Run, table_key
 
 __all__ = ["Row", "Table", "make_tables"]
@@ -22,6 +23,7 @@ class Table:
 
     Attributes:
         title: Tells it from the other tables.
+        base_title: The title without the part of the training patients.
         task: Name of the task.
         kind: Of the data.
         preset: The preset of settings.
@@ -33,6 +35,9 @@ class Table:
         rule: "fixed" for the folds of the task, "derived" for folds that follow from the case ids.
         fingerprint: SHA-256 (hex) over the content of all cases.
         protocol: Digest of all that rows must share to be compared.
+        few: What part of the training patients its rows were trained on, None for all.
+        trained_on: The fewest and the most patients that one of its runs was trained on.
+        of_all_patients: The protocol of the same table of all training patients; its own where it is that.
         config: The settings of data and training that all rows share.
         rows: The ranked ones first, in order of rank.
         tests: How the rows were tested against the best one.
@@ -42,6 +47,7 @@ class Table:
     """
 
     title: str
+    base_title: str
     task: str
     kind: DataKind
     preset: str
@@ -53,6 +59,9 @@ class Table:
     rule: str
     fingerprint: str
     protocol: str
+    few: FewPatients | None
+    trained_on: tuple[int, int]
+    of_all_patients: str
     config: dict[str, Any] = field(repr=False)
     rows: tuple[Row, ...]
     tests: Tests
@@ -62,9 +71,12 @@ class Table:
     @property
     def facts(self) -> str:
         """One line on what the rows share."""
+        low, high = self.trained_on
+        patients = f"{low}" if low == high else f"{low} to {high}"
+        trained = "" if self.few is None else f"trained on {self.few}, {patients} in a fold; "
         return (
             f"modalities {', '.join(self.modalities)}; classes {', '.join(self.classes)}; "
-            f"{self.cases} cases, {self.folds} folds ({self.rule}); "
+            f"{self.cases} cases, {self.folds} folds ({self.rule}); {trained}"
             f"data {self.fingerprint[:10]}, protocol {self.protocol}"
         )
 
@@ -81,15 +93,18 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
         groups[table_key(run.data)].append(run)
     members = list(groups.values())
     titles = titles_of([group[0].data for group in members])
-    tables = [_make_table(title, group) for title, group in zip(titles, members, strict=True)]
+    tables = [_make_table(*title, group) for title, group in zip(titles, members, strict=True)]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
 
-def _make_table(title: str, runs: Sequence[Run]) -> Table:
+def _make_table(title: str, base_title: str, runs: Sequence[Run]) -> Table:
     data = runs[0].data
+    few = few_of(data["split"])
+    trained = [len(run.data["split"]["train"]) for run in runs]
     compared = compare(make_rows(runs))
     return Table(
         title=title,
+        base_title=base_title,
         task=data["cell"]["task"],
         kind=data["data"]["kind"],
         preset=str(data["preset"]),
@@ -101,6 +116,9 @@ def _make_table(title: str, runs: Sequence[Run]) -> Table:
         rule=str(data["split"]["rule"]),
         fingerprint=str(data["data"]["fingerprint"]),
         protocol=str(data["protocol"]),
+        few=few,
+        trained_on=(min(trained), max(trained)),
+        of_all_patients=str(data["protocol"]) if few is None else protocol_of_result(data, all_patients=True),
         config={part: dict(data["config"][part]) for part in ("data", "train")},
         rows=compared.rows,
         tests=compared.tests,
@@ -109,8 +127,11 @@ def _make_table(title: str, runs: Sequence[Run]) -> Table:
     )
 
 
-def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A title for each group, by its first result; namesakes also show the settings in which they differ."""
+def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """A title for each group, with and without the part of the training patients, by its first result.
+
+    Namesakes also show the settings in which they differ.
+    """
     names, details = [], []
     for data in groups:
         kind = data["data"]["kind"]
@@ -130,11 +151,15 @@ def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         flat["split"] = str(data["split"]["digest"])[:10]
         flat["content"] = str(data["data"]["fingerprint"])[:10]
         details.append(flat)
-    titles: list[str] = []
-    for name, flat in zip(names, details, strict=True):
-        titles.append(name + differences(flat, [d for n, d in zip(names, details, strict=True) if n == name]))
+    bases = [
+        name + differences(flat, [d for n, d in zip(names, details, strict=True) if n == name])
+        for name, flat in zip(names, details, strict=True)
+    ]
+    parts = [few_of(data["split"]) for data in groups]
+    titles = [base if few is None else f"{base}, {few}" for base, few in zip(bases, parts, strict=True)]
     # Another version of the protocol shows in its digest alone.
-    return [
+    titles = [
         title if titles.count(title) == 1 else f"{title}, protocol {data['protocol']}"
         for title, data in zip(titles, groups, strict=True)
     ]
+    return list(zip(titles, bases, strict=True))

@@ -9,6 +9,7 @@ from usbench.contracts.score import Score
 from usbench.leaderboards.board import Leaderboard
 from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, Tests, too_few
 from usbench.leaderboards.flat import seeds
+from usbench.leaderboards.learning import LEARNING_NOTE, Learning
 from usbench.leaderboards.overall import Overall
 from usbench.leaderboards.reported import Reported
 from usbench.leaderboards.rows import Row
@@ -60,6 +61,7 @@ def text_tables(board: Leaderboard) -> list[TextTable]:
         found.append(_score_text(table))
         if table.fusion_effects:
             found.append(fusion_text(table.title, table.fusion_effects, table.tests))
+    found += [_curve_text(group) for group in board.curves]
     found += [_overall_text(group) for group in board.overall]
     if board.reported:
         found.append(_reported_text(board.reported))
@@ -279,6 +281,31 @@ def _all_too_few(effects: Sequence[FusionEffect]) -> str:
         family = sum(other.method == effect.method for other in effects)
         reasons.append((effect.n, -family, too_few(effect.n, family)))
     return "" if any(not reason for *_, reason in reasons) else max(reasons)[2]
+
+
+def _curve_text(group: Learning) -> TextTable:
+    rows = [
+        {
+            "method": curve.label,
+            "fusion": curve.fusion,
+            "trained on": point.trained_on,
+            "patients": str(point.most) if point.least == point.most else f"{point.least}-{point.most}",
+            _DSC: between(number(point.dsc, 3), number(point.low, 3), number(point.high, 3)),
+            "cases": str(point.cases),
+            "folds": f"{point.folds_done}/{point.folds}",
+        }
+        for curve in group.curves
+        for point in curve.points
+    ]
+    return TextTable(
+        title=f"Learning curves: {group.title}",
+        facts="the rows of tables that differ in the part of the training patients alone",
+        columns=tuple(rows[0]),
+        words=("method", "fusion", "trained on"),
+        rows=rows,
+        notes=[LEARNING_NOTE],
+        dispensable=("folds", "cases"),
+    )
 
 
 def _overall_text(group: Overall) -> TextTable:

@@ -46,7 +46,7 @@ TRACK_SCHEMA: dict[str, Any] = {
             "rank_high": "upper end of it",
             "means": {
                 "NAME": {
-                    "value": "mean over patients; docs/leaderboard.md says what each name means",
+                    "value": "mean over patients; usbench.leaderboards.tracks.values_of explains the names",
                     "low": "lower end of its 95% bootstrap interval over patients",
                     "high": "upper end of it",
                     "cases": "number of patients behind it",

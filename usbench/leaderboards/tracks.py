@@ -186,7 +186,8 @@ def track_tables(tracks: Sequence[TrackRun]) -> tuple[tuple[TrackTable, ...], li
         before = "Robustness" if track == "robustness" else f"External, {data}"
         titles = titles_of([group[0].run.data for group in members])
         tables += [
-            _make_table(f"{before}: {title}", group) for title, group in zip(titles, members, strict=True)
+            _make_table(f"{before}: {title}", group)
+            for (title, _), group in zip(titles, members, strict=True)
         ]
     order = ("robustness", "external")
     tables.sort(key=lambda t: (order.index(t.track), t.task, DATA_KINDS.index(t.kind), t.title, t.protocol))

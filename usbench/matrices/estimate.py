@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from usbench.contracts.few import FewPatients, few_of
 from usbench.errors import UsbenchError
 from usbench.results.io import load_result
 from usbench.results.network_file import NETWORKS
@@ -72,7 +73,7 @@ def key_of(result: Result) -> str:
     """
     data = result.data
     device = "cpu" if data["cost"]["device"].startswith("CPU") else "cuda"
-    return _key(data, data["task"], data["data"], data["cost"], device, data["config"])
+    return _key(data, data["task"], data["data"], data["cost"], device, data["config"], few_of(data["split"]))
 
 
 def key_of_planned(planned: PlannedCell) -> str:
@@ -83,7 +84,8 @@ def key_of_planned(planned: PlannedCell) -> str:
     data = {"kind": plan.task_data.kind, "limit": plan.request.limit}
     cost = {"precision": plan.request.precision, "devices": plan.request.all_devices}
     config = plan.config.as_dict()
-    return _key({"cell": cell, "preset": plan.config.preset}, task, data, cost, plan.device, config)
+    top = {"cell": cell, "preset": plan.config.preset}
+    return _key(top, task, data, cost, plan.device, config, planned.few)
 
 
 def _key(
@@ -93,6 +95,7 @@ def _key(
     cost: Mapping[str, Any],
     device: str,
     config: Mapping[str, Any],
+    few: FewPatients | None,
 ) -> str:
     return digest_of(
         {
@@ -106,5 +109,6 @@ def _key(
             "devices": cost["devices"],
             "device": device,
             "config": config,
+            "few": None if few is None else few.facts,
         }
     )

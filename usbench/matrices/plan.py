@@ -20,7 +20,7 @@ from usbench.results.io import load_result
 from usbench.runs.plan import (
     Plan,
     Prepared,
-    chosen_folds,
+    chosen_parts,
     find_prepared_data,
     find_task_data,
     make_cells,
@@ -31,6 +31,7 @@ from usbench.runs.plan import (
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
+    from usbench.contracts.few import FewPatients
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import Method
     from usbench.contracts.request import Request
@@ -53,6 +54,7 @@ class PlannedCell:
         result: its result, None where it is not finished.
         reason: why it has no usable result: the result was edited, or the cell failed in this matrix. Else
             "".
+        few: what part of the training patients it is trained on, None for all.
     """
 
     plan: Plan
@@ -60,6 +62,7 @@ class PlannedCell:
     cell: Cell | None = None
     result: Result | None = None
     reason: str = ""
+    few: FewPatients | None = None
 
     @property
     def seed(self) -> int:
@@ -68,9 +71,10 @@ class PlannedCell:
 
     @property
     def name(self) -> str:
-        """The cell in words: task, method, fusion, fold and seed."""
+        """The cell in words: task, method, fusion, fold, seed and part of the training patients."""
         plan = self.plan
-        return f"{plan.task.name} {plan.method.name} {plan.fusion}, fold {self.fold}, seed {self.seed}"
+        part = "" if self.few is None else f", {self.few}"
+        return f"{plan.task.name} {plan.method.name} {plan.fusion}, fold {self.fold}, seed {self.seed}{part}"
 
     @cached_property
     def folder(self) -> Path | None:
@@ -192,7 +196,7 @@ def _add_task(
     except UsbenchError as error:
         matrix.broken[first.task.name] = str(error)
         return
-    folds = chosen_folds(first, len(split.folds))
+    parts = chosen_parts(first, split)
     try:
         if store is None and prepare:
             store = prepare_data(first).store
@@ -203,10 +207,10 @@ def _add_task(
         for seed in seeds:
             seeded = replace(plan, request=plan.request.with_(seed=seed))
             if store is None:
-                matrix.cells += [PlannedCell(seeded, fold) for fold in folds]
+                matrix.cells += [PlannedCell(seeded, fold, few=few) for fold, few in parts]
                 continue
             for cell in make_cells(seeded, Prepared(store, split), digest):
-                planned = PlannedCell(seeded, cell.fold, cell)
+                planned = PlannedCell(seeded, cell.fold, cell, few=cell.few)
                 matrix.cells.append(planned)
                 try:
                     planned.look()

@@ -186,7 +186,7 @@ def _given(path: Path, one: Option, value: Any) -> Any:
     if one.repeated:
         return [str(inner) for inner in value] if isinstance(value, list) else [str(value)]
     if isinstance(value, list):
-        if one.kind not in ("names", "folds", "wholes"):
+        if one.kind not in ("names", "folds", "wholes", "numbers"):
             raise UsbenchError(
                 f"{path}: {one.flag} is a list, but takes one value; write '{one.flag}: VALUE'"
             )

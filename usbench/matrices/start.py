@@ -99,6 +99,8 @@ def matrix(
     modalities: Sequence[str] | None = None,
     merge_labels: str | None = None,
     folds: str | Sequence[int] | None = None,
+    train_share: str | float | Sequence[float] = (),
+    train_cases: str | int | Sequence[int] = (),
     seeds: str | int | Sequence[int] = (0,),
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -138,6 +140,8 @@ def matrix(
         modalities: a subset, by name.
         merge_labels: makes one foreground class of that name out of all.
         folds: "all", "0,2" or numbers.
+        train_share: shares of a fold's training patients to train on, such as (0.1, 0.3, 1), a cell each.
+        train_cases: the same as numbers of patients, such as (2, 5).
         seeds: numbers, or a text such as "0,1,2".
         preset: "paper", "quick" or "smoke".
         settings: {"train.epochs": 5}; "method.KEY" goes to the methods that have it.

@@ -53,13 +53,14 @@ def listing(matrix: Matrix) -> str:
                 plan.task.name,
                 plan.method.name,
                 plan.fusion,
+                planned.few or "all",
                 planned.fold,
                 planned.seed,
                 *(cost if planned.result is None else ["", ""]),
                 _state(planned, matrix, known),
             ]
         )
-    headers = ["task", "method", "fusion", "fold", "seed", "time", "disk", "state"]
+    headers = ["task", "method", "fusion", "train on", "fold", "seed", "time", "disk", "state"]
     lines: list[str] = [tabulate(rows, headers, disable_numparse=True, maxcolwidths=[*[None] * 7, 60])]
     lines += [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in matrix.broken.items()]

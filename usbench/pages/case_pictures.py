@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from usbench.contracts.classes import is_class
+from usbench.contracts.few import few_of
 from usbench.errors import UsbenchError
 from usbench.pages.figures import COLOURS, PICTURED_CASES, drawing_order, pick_slice, view_around
 from usbench.pages.missing_masks import masks_without
@@ -108,6 +109,7 @@ def _results(row: Row) -> list[Result]:
 
 
 def run_of(results: Sequence[Result], case: str) -> Result | None:
+    """The first run of a row that tests a case; None where none does."""
     return next((r for r in results if case in r.data["split"]["test"]), None)
 
 
@@ -124,6 +126,7 @@ def _store_of(result: Result) -> Store | None:
         cases,
         data["data"]["fingerprint"],
         regions="regions" in data["task"],
+        some=few_of(data["split"]) is not None,
     )
 
 

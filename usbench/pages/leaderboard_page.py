@@ -83,9 +83,8 @@ def html(
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    return shell(
-        "usbench leaderboard", _BODY, ("page.js", "plots.js", "compare.js", "tracks.js", "board.js"), content
-    )
+    scripts = ("page.js", "plots.js", "compare.js", "learning.js", "tracks.js", "board.js")
+    return shell("usbench leaderboard", _BODY, scripts, content)
 
 
 def _score_columns() -> list[dict[str, Any]]:

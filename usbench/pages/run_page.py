@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from usbench.pages.case_pictures import as_written, reduced
 from usbench.pages.shell import data_uri, escape, first_sort, shell
 from usbench.pages.track_sections import track_sections
 from usbench.results.io import case_columns, load_result, scores_of
+from usbench.results.network_file import NETWORKS
 from usbench.results.result import Result
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
@@ -88,12 +90,14 @@ def html(result: Result) -> str:
 
 def _verified(result: Result) -> str:
     """What `load_result` and the digests of the other files say."""
-    files = result.data["files"]
+    files = [name for name in result.data["files"] if not _is_removed_network(result, name)]
     changed = [name for name in files if as_written(result, name) is None]
     text = (
         f"Digest {result.data['digest'][:16]} verified: result.json and cases.csv are as the run wrote them. "
         f"{len(files) - len(changed)} of {len(files)} files of the run are unchanged."
     )
+    if len(files) < len(result.data["files"]):
+        text += " The trained network was removed; no score needs it."
     if not changed:
         return f'<p id="digest" class="good">{escape(text)}</p>'
     text += f" Changed or missing, and therefore not shown: {', '.join(changed)}."
@@ -278,11 +282,18 @@ def _paper_style(data: Mapping[str, Any]) -> dict[str, str]:
     return {name: number(value) for name, value in data["paper_style"].items()}
 
 
+def _is_removed_network(result: Result, name: str) -> bool:
+    """Whether `name` is the trained network that was there and is gone, as `usbench prune` leaves it."""
+    return name in NETWORKS and not os.path.lexists(result.path / name)
+
+
 def _files(result: Result) -> str:
     rows = []
     for name, digest in result.data["files"].items():
         file = result.path / name
         state = "as written" if as_written(result, name) else "changed" if file.is_file() else "missing"
+        if _is_removed_network(result, name):
+            state = "removed, not needed for the scores"
         rows.append([name, f"{digest[:16]}", state])
     heads = [("file", "text"), ("SHA-256", ""), ("state", "text")]
     digest = sha256_file(result.path / "result.json")

@@ -45,8 +45,8 @@ def _section(track: TrackResult) -> str:
     else:
         title, table = f"On other data: {data['data']['name']}", _external(data)
         about = (
-            f"{len(data['data']['cases'])} cases of task {data['data']['task']} ({data['data']['kind']}), data "
-            f"{data['data']['fingerprint'][:10]}; nothing was trained on it."
+            f"{len(data['data']['cases'])} cases of task {data['data']['task']} ({data['data']['kind']}), "
+            f"data {data['data']['fingerprint'][:10]}; nothing was trained on it."
         )
     return (
         f'<section class="track"><h2>{escape(title)}</h2><p class="muted">{escape(about)}</p>{table}'
@@ -56,7 +56,7 @@ def _section(track: TrackResult) -> str:
 
 def _robustness(track: TrackResult) -> str:
     scores, modalities = track.data["scores"], track.data["modalities"]
-    rows = [
+    rows: list[tuple[str, str, float | None, float | None, float | None]] = [
         (label, hint, scores[name], scores[f"iou_{name}"], None)
         for name, (label, hint) in AVERAGES.items()
         if scores[name] is not None
@@ -66,8 +66,8 @@ def _robustness(track: TrackResult) -> str:
         for name in modalities:
             condition = f"missing-{name}"
             lost = _paired(dsc["clean"], dsc[condition])
-            means = (_mean(list(values[condition].values())) for values in (dsc, iou))
-            rows.append((f"without {name}", "every other modality is there", *means, lost))
+            mean, other = (_mean(list(values[condition].values())) for values in (dsc, iou))
+            rows.append((f"without {name}", "every other modality is there", mean, other, lost))
     lines = "".join(
         f'<tr><th scope="row" title="{escape(hint)}">{escape(label)}</th>'
         + "".join(f'<td class="number">{escape(number(value, 3))}</td>' for value in (mean, other, lost))

@@ -17,6 +17,19 @@ from usbench.storage.files import atomic_path
 # Of DICOM (PS3.16, CID 7150) and SNOMED CT: a part of a body, of which the benchmark knows no closer code.
 _ANYTHING = ("123037004", "SCT", "Anatomical Structure")
 
+# What every DICOM image has, if only without a value (PS3.3, type 2 of patient and study).
+_MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+
 
 def require_highdicom() -> None:
     """Raise `UsbenchError` where highdicom is not installed."""
@@ -50,6 +63,10 @@ def write_seg(path: Path, mask: np.ndarray, task: Task, slices: Sequence[Path], 
     if not shown:
         raise UsbenchError(f"{path}: not written, the mask shows no class, and DICOM has no empty segments")
     sources = [pydicom.dcmread(file) for file in slices]
+    for source in sources:
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in source:  # as in files that were made anonymous
+                setattr(source, keyword, None)
     version = _version()
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=by[:64],

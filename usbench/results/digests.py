@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from usbench.contracts.few import few_of
 from usbench.results.io import PROTOCOL_VERSION
 from usbench.storage.files import digest_of
 
@@ -114,6 +115,7 @@ def protocol_of(
     version: int = PROTOCOL_VERSION,
     regions: Mapping[str, float] | None = None,
     definition: str | None = None,
+    few: Mapping[str, float | int] | None = None,
 ) -> str:
     """Digest of all that two rows must share to be compared.
 
@@ -129,6 +131,8 @@ def protocol_of(
         version: Of the protocol that the cell was computed by.
         regions: The threshold of each class where they are regions, None where they exclude each other.
         definition: `Task.definition`, for a task that a file describes.
+        few: `FewPatients.facts` of a cell that is trained on a part of its training patients, None for
+            others.
 
     Returns:
         Twelve hexadecimal digits.
@@ -150,7 +154,37 @@ def protocol_of(
         shared["regions"] = dict(regions)
     if definition is not None:
         shared["definition"] = definition
+    shared.update(few or {})
     return digest_of(shared)[:12]
+
+
+def protocol_of_result(data: Mapping[str, Any], all_patients: bool = False) -> str:
+    """The protocol that a result should state, from what else it states.
+
+    Args:
+        data: A result.json.
+        all_patients: Give that of the same cells trained on all training patients.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
+    task = data["task"]
+    plugin_task = task.get("origin", "folder") not in ("built in", "folder")
+    few = None if all_patients else few_of(data["split"])
+    return protocol_of(
+        task["name"],
+        task["modalities"],
+        task["classes"],
+        data["config"],
+        data["split"]["digest"],
+        data["data"]["limit"],
+        data["cost"]["precision"],
+        task["nsd_tolerance_mm"] if plugin_task else None,
+        data.get("protocol_version", 2),
+        task.get("regions"),
+        task.get("definition"),
+        None if few is None else few.facts,
+    )
 
 
 def key_of(

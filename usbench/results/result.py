@@ -79,7 +79,8 @@ class Results(list[Result]):
         """The results as a data frame.
 
         Returns:
-            A row a result: task, kind of data, method, fusion, fold and seed; the mean of every score, NaN
+            A row a result: task, kind of data, method, fusion, fold, seed and the number of patients that
+            it was trained on; the mean of every score, NaN
             where it is undefined or came after the result; what the cell cost; and its folder.
         """
         from pandas import DataFrame
@@ -111,6 +112,7 @@ def flat_row(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     cell, means = data["cell"], data["scores"]
     row = {"task": cell["task"], "data": data["data"]["kind"]}
     row |= {name: cell[name] for name in ("method", "fusion", "fold", "seed")}
+    row["trained_on"] = len(data["split"]["train"])
     for score in all_scores():
         value = means.get(score.mean_name)
         row[score.mean_name] = nan if value is None else value
@@ -123,7 +125,7 @@ def flat_row(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _columns() -> Iterable[str]:
     means = (score.mean_name for score in all_scores())
-    facts = ("task", "data", "method", "fusion", "fold", "seed")
+    facts = ("task", "data", "method", "fusion", "fold", "seed", "trained_on")
     return (*facts, *means, "cases", *_cost_columns(), "path")
 
 

@@ -112,6 +112,15 @@ class SplitBlock(Block):
     digest: str = Field(description="digest of the folds")
     train: list[str] = Field(description="case ids trained on")
     test: Names = Field(description="case ids scored")
+    share: float = _later(
+        gt=0, lt=1, description="--train-share; absent where all training patients are trained on"
+    )
+    train_cases: int = _later(
+        ge=1, description="--train-cases; absent where all training patients are trained on"
+    )
+    of: int = _later(
+        ge=1, description="number of training patients of the fold; absent where all are trained on"
+    )
 
 
 class ConfigBlock(Block):
@@ -257,6 +266,9 @@ class ResultFile(Block):
                 "cell.fold is {fold} of {folds} folds",
                 {"fold": self.cell.fold, "folds": self.split.folds},
             )
+        asked = {"share", "train_cases", "of"} & self.split.model_fields_set
+        if asked and asked not in ({"share", "of"}, {"train_cases", "of"}):
+            raise PydanticCustomError("few", "split has not one of share and train_cases, and of")
         regions = self.task.regions
         if regions is not None and set(regions) != set(self.task.classes):
             raise PydanticCustomError("regions", "task.regions has other names than task.classes")

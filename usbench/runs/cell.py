@@ -13,6 +13,7 @@ from usbench.results.result import Result
 if TYPE_CHECKING:
     from usbench.config import Config
     from usbench.contracts.data import Task
+    from usbench.contracts.few import FewPatients
     from usbench.contracts.method import Method
     from usbench.contracts.request import Request
     from usbench.datasets.splits import Split
@@ -39,6 +40,7 @@ class Cell:
         kind: of the data: "real", "sample" or "phantom".
         store: the prepared cases.
         split: their folds.
+        few: what part of the training patients it is trained on, None for all.
     """
 
     request: Request
@@ -52,6 +54,15 @@ class Cell:
     kind: str
     store: Store
     split: Split
+    few: FewPatients | None = None
+
+    @property
+    def train_ids(self) -> tuple[str, ...]:
+        """The patients that the cell is trained on, in natural order."""
+        from usbench.datasets.splits import subset_of
+
+        patients = self.split.train(self.fold)
+        return patients if self.few is None else subset_of(patients, self.few.of(len(patients)), self.seed)
 
     @property
     def fusion(self) -> str:
@@ -103,6 +114,7 @@ class Cell:
             None if self.task.found is None else self.task.nsd_tolerance_mm,
             regions=self.task.thresholds,
             definition=self.task.definition,
+            few=None if self.few is None else self.few.facts,
         )
 
     @property

@@ -107,7 +107,7 @@ def _facts(cell: Cell, fabric: Fabric) -> CellFacts:
         device=device_name(fabric.device),
         modalities=cell.task.modality_names,
         classes=cell.task.class_names,
-        train=tuple(cell.split.train(cell.fold)),
+        train=cell.train_ids,
         test=tuple(cell.split.test(cell.fold)),
         settings=cell.config.as_dict(),
     )
@@ -124,7 +124,7 @@ def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tu
     network = build_model(cell.method, cell.task, cell.found_fusion.fusion, cell.config)
     if cell.request.keep_weights and fabric.is_global_zero and (why := why_not_kept(network)):
         say(f"{cell.folder}: {why}")
-    train_ids = cell.split.train(cell.fold)
+    train_ids = cell.train_ids
     cases = [cell.store.case(i) for i in train_ids]
     slices = Slices(
         cases,

@@ -215,7 +215,7 @@ def _ahead(cells: Sequence[Cell], device: str) -> Ahead | None:
                 cell.request.cache_gb,
                 cell.fusion,
             )
-        train, test = cell.split.train(cell.fold), cell.split.test(cell.fold)
+        train, test = cell.train_ids, cell.split.test(cell.fold)
         views = cell.config.train.views if cell.config.train.augment == "light" else 0
         ahead.add(known[key], (*train, *test), train, views, cell.config.train.mirror)
     return ahead if known else None

@@ -144,5 +144,5 @@ def frozen_of(cell: Cell, device: torch.device, cache_gb: float) -> Frozen:
         device,
         cache_gb,
         cell.split.test(cell.fold),
-        cell.split.train(cell.fold),
+        cell.train_ids,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.config import DEFAULT_FOLDS, Config, make_config, read_config_file
 from usbench.contracts.data import Task
+from usbench.contracts.few import FewPatients
 from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
@@ -221,7 +222,7 @@ def chosen_folds(plan: Plan, count: int) -> list[int]:
 
 
 def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None = None) -> list[Cell]:
-    """The cells of a plan, one a fold.
+    """The cells of a plan, one for each fold and part of its training patients.
 
     Args:
         plan: what is asked for.
@@ -229,7 +230,7 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
         digest: the source hash of the method, computed here where it is not given.
 
     Returns:
-        Cells in order of fold; the request of each asks for that cell alone.
+        Cells in order of fold, then as the parts were asked for; the request of each asks for it alone.
 
     Raises:
         UsbenchError: for data that cannot be prepared and for a fold that is not there.
@@ -242,7 +243,7 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
     alone = plan.request.with_(preset=plan.config.preset, device=plan.device)
     return [
         Cell(
-            request=alone.with_(folds=str(fold)),
+            request=alone.with_(folds=str(fold), **_asked(few)),
             task=plan.task,
             method=plan.method,
             found=plan.found,
@@ -253,9 +254,54 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
             kind=plan.task_data.kind,
             store=prepared.store,
             split=prepared.split,
+            few=few,
         )
-        for fold in chosen_folds(plan, len(prepared.split.folds))
+        for fold, few in chosen_parts(plan, prepared.split)
     ]
+
+
+def chosen_parts(plan: Plan, split: Split) -> list[tuple[int, FewPatients | None]]:
+    """The folds that a plan asks for, each with every part of its training patients that is asked for.
+
+    Args:
+        plan: what is asked for.
+        split: the folds of its data.
+
+    Returns:
+        Pairs of fold and part, in order of fold; a part that leaves nobody out in any fold is None.
+
+    Raises:
+        UsbenchError: for a fold that is not there, and for more patients than a fold has to train on.
+    """
+    sizes = [len(split.train(fold)) for fold in range(len(split.folds))]
+    folds = chosen_folds(plan, len(sizes))
+    asked = [
+        *(FewPatients(share=share) for share in plan.request.train_share if share < 1),
+        *(FewPatients(cases=number) for number in plan.request.train_cases),
+    ]
+    for few in asked:
+        for fold in folds:
+            if few.of(sizes[fold]) > sizes[fold]:
+                raise UsbenchError(
+                    f"--train-cases {few.cases}: fold {fold} of this data has {sizes[fold]} training "
+                    f"patients; choose from 1 to {sizes[fold]}"
+                )
+    parts: list[FewPatients | None] = [
+        few if any(few.of(size) < size for size in sizes) else None for few in asked
+    ]
+    if not parts or 1.0 in plan.request.train_share:
+        parts.append(None)
+    return [(fold, few) for fold in folds for few in dict.fromkeys(parts)]
+
+
+def _asked(few: FewPatients | None) -> dict[str, Any]:
+    """The options of a request for one part of the training patients alone."""
+    if few is None:
+        return {"train_share": (), "train_cases": ()}
+    return {
+        "train_share": () if few.share is None else (few.share,),
+        "train_cases": () if few.cases is None else (few.cases,),
+    }
 
 
 def parse_folds(folds: str | Sequence[int], count: int) -> list[int]:

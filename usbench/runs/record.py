@@ -143,8 +143,9 @@ def describe(
             "folds": len(cell.split.folds),
             "rule": cell.split.rule,
             "digest": cell.split.digest,
-            "train": list(cell.split.train(cell.fold)),
+            "train": list(cell.train_ids),
             "test": list(cell.split.test(cell.fold)),
+            **_few(cell),
         },
         "preset": cell.config.preset,
         "config": cell.config.as_dict(),
@@ -176,6 +177,11 @@ def describe(
         "protocol": cell.protocol,
         "protocol_version": PROTOCOL_VERSION,
     }
+
+
+def _few(cell: Cell) -> dict[str, float | int]:
+    """What a result says of a cell that is trained on a part of its fold's training patients."""
+    return {} if cell.few is None else {**cell.few.facts, "of": len(cell.split.train(cell.fold))}
 
 
 def _gflops(network: nn.Module, example: tuple[Tensor, dict[str, Tensor]] | None) -> float | None:

@@ -33,6 +33,8 @@ def run(
     modalities: Sequence[str] | None = None,
     merge_labels: str | None = None,
     folds: str | Sequence[int] | None = None,
+    train_share: str | float | Sequence[float] = (),
+    train_cases: str | int | Sequence[int] = (),
     seed: int = 0,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -51,7 +53,7 @@ def run(
     yes: bool = False,
     watchers: Sequence[Watcher] = (),
 ) -> Results:
-    """Compute cells of the benchmark, one for each fold.
+    """Compute cells of the benchmark, one for each fold and each part of its training patients.
 
     A finished cell is returned, not computed again, unless `overwrite`; a stopped one goes on from its last
     epoch. On a CPU torch is set to deterministic algorithms, for the process.
@@ -67,6 +69,9 @@ def run(
         modalities: a subset, by name.
         merge_labels: makes one foreground class of that name out of all.
         folds: "all", "0,2" or numbers; by default what the preset says.
+        train_share: shares of a fold's training patients to train on, such as (0.1, 0.3, 1), a cell each; by
+            default all of them.
+        train_cases: the same as numbers of patients, such as (2, 5).
         seed: of every random draw, 0 to 2**31 - 1.
         preset: "paper", "quick" or "smoke"; by default quick on phantoms and on a CPU, else paper.
         settings: {"train.epochs": 5}; they win over those of `config`.
@@ -104,7 +109,7 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
         watchers: of the user; they see what is computed, one cell after the other.
 
     Returns:
-        The results, one for each fold, in order of fold.
+        The results, one for each fold and part of its training patients, in order of fold.
 
     Raises:
         UsbenchError: one line that names what is wrong and the remedy.

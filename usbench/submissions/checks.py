@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from usbench.contracts.few import few_of
 from usbench.contracts.names import PROTOCOLS, is_name
 from usbench.errors import UsbenchError, unknown
-from usbench.results.digests import DEFAULTS, LATER, key_of, of_plugins, protocol_of
+from usbench.results.digests import DEFAULTS, LATER, key_of, of_plugins, protocol_of_result
 from usbench.results.io import PROTOCOL_VERSION, case_columns, run_folder
 from usbench.results.result import Result
 from usbench.results.tracks import TrackResult
@@ -96,7 +97,18 @@ def result_problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _fusion_problems(cell["fusion"], _plugin_fusion(data))
     if data["data"]["limit"] is not None:
         yield f"was computed with --limit {data['data']['limit']}; run it with all cases"
+    yield from _few_problems(data["split"])
     yield from _hash_problems(data)
+
+
+def _few_problems(split: Mapping[str, Any]) -> Iterator[str]:
+    """Whether a run on few patients was trained on as many as it says."""
+    few = few_of(split)
+    if few is None:
+        return
+    wanted, found = few.of(split["of"]), len(split["train"])
+    if found != wanted:
+        yield f"was trained on {found} patients, but {few} are {wanted} of {split['of']}"
 
 
 def _config_problems(data: Mapping[str, Any]) -> Iterator[str]:
@@ -140,19 +152,7 @@ def _hash_problems(data: Mapping[str, Any]) -> Iterator[str]:
     cell, task, cost = data["cell"], data["task"], data["cost"]
     plugin_task = task.get("origin", "folder") not in ("built in", "folder")
     version = data.get("protocol_version", 2)
-    protocol = protocol_of(
-        task["name"],
-        task["modalities"],
-        task["classes"],
-        data["config"],
-        data["split"]["digest"],
-        data["data"]["limit"],
-        cost["precision"],
-        task["nsd_tolerance_mm"] if plugin_task else None,
-        version,
-        task.get("regions"),
-        task.get("definition"),
-    )
+    protocol = protocol_of_result(data)
     if data["protocol"] != protocol:
         yield (
             "its protocol is not the digest of its settings: they were edited, or are of another version of "

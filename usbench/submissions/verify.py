@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from usbench.contracts.few import few_of
 from usbench.errors import UsbenchError
 from usbench.storage.files import read_json, write_json
 from usbench.submissions.archive import opened, refused
@@ -355,6 +356,8 @@ def _task_data(
 
 def _check_data(path: Path, one: Submitted, reference: _Reference) -> list[str]:
     """Hold the cases, the folds and the fingerprint of a run against the data here; notes come back."""
+    from usbench.datasets.splits import subset_of
+
     data, split, where = one.data, reference.split, one.folder
     fold, count = data["cell"]["fold"], len(split.folds)
 
@@ -365,12 +368,18 @@ def _check_data(path: Path, one: Submitted, reference: _Reference) -> list[str]:
         raise no(f"its data has {data['data']['cases']} cases, the data here {len(reference.store.case_ids)}")
     if data["split"]["folds"] != count or fold >= count:
         raise no(f"its split has {data['split']['folds']} folds, the task's has {count}")
-    for part, wanted in (("test", split.test(fold)), ("train", split.train(fold))):
+    train, few = split.train(fold), few_of(data["split"])
+    if few is not None:
+        if data["split"]["of"] != len(train):
+            raise no(f"fold {fold} has {len(train)} training patients, not {data['split']['of']}")
+        train = subset_of(train, few.of(len(train)), data["cell"]["seed"])
+    for part, wanted in (("test", split.test(fold)), ("train", train)):
         found = data["split"][part]
         if tuple(found) != wanted:
             odd = sorted(set(found) ^ set(wanted))
             which = f"they differ in {', '.join(odd[:3])}" if odd else "they differ in order or number"
-            raise no(f"its {part} cases are not those of fold {fold} of the task's split; {which}")
+            some = f", {few}" if few is not None and part == "train" else ""
+            raise no(f"its {part} cases are not those of fold {fold} of the task's split{some}; {which}")
     if data["split"]["digest"] != split.digest or data["split"]["rule"] != split.rule:
         raise no("the digest or the rule of its split is not that of the task's split")
     if data["data"]["fingerprint"] == reference.store.fingerprint:

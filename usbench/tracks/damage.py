@@ -51,8 +51,7 @@ class Scans:
         random = self._generator(index, condition)
         if condition.kind == "gaussian":
             noise = random.standard_normal(clean.shape, dtype=np.float32)
-            noisy: np.ndarray = clean + np.float32(condition.level * self.deviation(index)) * noise
-            return noisy
+            return np.asarray(clean + np.float32(condition.level * self.deviation(index)) * noise)
         drawn = random.random(clean.shape)
         count = round(condition.level * clean.size)
         chosen = lowest(drawn, count)

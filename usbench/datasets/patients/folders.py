@@ -66,9 +66,9 @@ def find_in_folder(task: Task, folder: Path) -> dict[str, Named]:
             key=lambda p: natural_key(p.name),
         )
         # Folders that are called as modalities are the series of one patient.
-        whole = _scans_of(task, folder, depth=1)
-        if whole and any(modality_of(p.name, task.modalities) for p in inner):
-            return {folder.resolve().name: whole}
+        if any(modality_of(p.name, task.modalities) for p in inner):
+            whole = _scans_of(task, folder, depth=1)
+            return {folder.resolve().name: whole} if whole else {}
         found = {p.name: _scans_of(task, p, depth=_DEEPEST) for p in inner}
     return {name: scans for name, scans in found.items() if scans}
 

@@ -339,6 +339,7 @@ function build() {
   form.addEventListener("submit", (event) => event.preventDefault());
   board.append(form, ...[
     ...data.tables.map(buildSection),
+    learning(),
     ...(data.tracks ?? []).map(trackSection),
     extra("overall", "Across tasks", "Rows that are complete on every task of a group, ranked anew on each."),
     extra("reported", "Reported elsewhere", "Numbers from publications. They were not computed here and are never ranked."),
