@@ -154,7 +154,7 @@ def labels_of(probabilities: np.ndarray, thresholds: Mapping[str, float] | None)
         equals; of regions all above their threshold.
     """
     if thresholds is None:
-        label = (probabilities.argmax(axis=0) + 1).astype(np.uint8)
+        label: np.ndarray = (probabilities.argmax(axis=0) + 1).astype(np.uint8)
         label[~(probabilities.max(axis=0) > 0.5)] = 0
         return label
     mask = np.zeros(probabilities.shape[1:], np.uint8)
