@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase, Store
     from usbench.runs.frozen import Frozen
 
+_CACHED = 1 << 20  # so many enlarged logits at a time stay in the cache of a processor
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -183,8 +185,9 @@ def predict(
     small = native if side == size else np.empty((count, size, size), np.uint8)
     kept = np.empty((classes, count, side, side), np.float32) if probabilities else None
     times: list[tuple[float, int]] = []
-    was_training = network.training
-    network.eval()
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
     precision: AbstractContextManager[object] = fabric.autocast() if fabric is not None else nullcontext()
     with torch.inference_mode(), precision:
         for group, (images, rows) in zip(groups, slices.images(groups), strict=True):
@@ -195,16 +198,19 @@ def predict(
             _wait(device)
             times.append((time.perf_counter() - start, len(images)))
             logits = logits.float()
-            place = slice(group[0], group[-1] + 1)
             if side != size:
-                small[place] = to_labels(logits, thresholds).cpu().numpy()
-                logits = functional.interpolate(
-                    logits, size=(side, side), mode="bilinear", align_corners=False
-                )
-            native[place] = to_labels(logits, thresholds).cpu().numpy()
-            if kept is not None:
-                kept[:, place] = logits.sigmoid().transpose(0, 1).cpu().numpy()
-    network.train(was_training)
+                small[group] = to_labels(logits, thresholds).cpu().numpy()
+            for some in np.array_split(np.arange(len(group)), -(-len(group) * classes * side**2 // _CACHED)):
+                large = logits[some[0] : some[-1] + 1]
+                if side != size:
+                    large = functional.interpolate(
+                        large, size=(side, side), mode="bilinear", align_corners=False
+                    )
+                native[group[some]] = to_labels(large, thresholds).cpu().numpy()
+                if kept is not None:
+                    kept[:, group[some]] = large.sigmoid().transpose(0, 1).cpu().numpy()
+    for module in training:
+        module.training = True
     counted = times[1:] if len(times) > 1 else times
     milliseconds = 1000 * sum(t for t, _ in counted) / sum(n for _, n in counted)
     volume = case.geometry.from_slices(native)

@@ -212,7 +212,7 @@ def onto_series(base: Series, other: Series, folder: Path, case_id: str, report:
         report: takes each problem; it may raise it.
 
     Returns:
-        float32 of the shape of `base.volume`, None where there is a problem.
+        float32 [X, Y, Z] of the shape of `base.volume`, None where there is a problem.
     """
     if not grid_difference(base.volume.shape, base.affine, other.volume.shape, other.affine, _SAME_GRID):
         return other.volume
