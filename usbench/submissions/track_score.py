@@ -155,5 +155,5 @@ def as_in_run(task: Task, run: Mapping[str, Any], labels: Mapping[str, str]) -> 
         return None
     if task.regions != ("regions" in run):
         return None
-    tolerance = run.get("nsd_tolerance_mm", task.nsd_tolerance_mm)
+    tolerance = run.get("nsd_tolerance_mm") or task.nsd_tolerance_mm
     return replace(task, modalities=tuple(modalities), classes=tuple(classes), nsd_tolerance_mm=tolerance)
