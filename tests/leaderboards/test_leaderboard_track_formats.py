@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from kit.pictures import has_colour
 from kit.schemas import same_keys
 
 from usbench.cli.main import main
+from usbench.errors import UsbenchError
 from usbench.fusions.looks import looks_of
-from usbench.leaderboards import render, write
+from usbench.leaderboards import check, render, write, write_kept
 from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.track_plain import TRACK_SCHEMA
 from usbench.leaderboards.track_text import track_texts
@@ -157,3 +159,62 @@ def test_bad_input(runs, name, tmp_path, monkeypatch):
     assert shown.exit_code == 1
     assert words in str(shown.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def kept(board: Leaderboard, runs: Path, tmp_path: Path) -> Path:
+    """A board with its results, and those of its tracks."""
+    write_kept(board, runs, tmp_path / "board", pictures=False)
+    return tmp_path / "board"
+
+
+def test_kept_tracks_give_the_tables_again(kept, runs):
+    check(kept)
+    assert len(list(kept.rglob("tracks/*/track.json"))) == len(list(runs.rglob("tracks/*/track.json"))) == 10
+    assert not list(kept.rglob("*.nii.gz"))
+    data = json.loads((kept / "leaderboard.json").read_text())
+    assert data["tracks"][0]["rows"][0]["runs"][0]["path"].startswith("results/")
+
+
+FAULTS = {
+    "a number in the table": (
+        lambda board: edited(board / "leaderboard-robustness.csv", "0.6", "0.7"),
+        "leaderboard-robustness.csv: is not what the results beside it give",
+    ),
+    "a track's scores": (
+        lambda board: edited(next(board.rglob("tracks/robustness/cases.csv")), "0.7", "0.8"),
+        "cases.csv: was edited",
+    ),
+    "a track's mean": (
+        lambda board: edited(
+            next(board.rglob("tracks/robustness/track.json")), '"clean": 0.7', '"clean": 0.8'
+        ),
+        "was edited",
+    ),
+    "a track that is gone": (
+        lambda board: shutil.rmtree(next(board.rglob("tracks/external-b"))),
+        "leaderboard.md: is not what the results beside it give",
+    ),
+    "a table that is gone": (lambda board: (board / "leaderboard-external.csv").unlink(), "external.csv"),
+}
+
+
+def edited(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_does_not_fit_is_found(kept, name):
+    change, words = FAULTS[name]
+    change(kept)
+    with pytest.raises(UsbenchError, match=re.escape(words)):
+        check(kept)
+
+
+def test_results_of_other_tracks_are_not_mixed_in(kept, board, runs):
+    stray = next(kept.rglob("tracks/robustness"))
+    shutil.copytree(stray, stray.with_name("robustness-2"))
+    with pytest.raises(UsbenchError, match="a track that is not in"):
+        write_kept(board, runs, kept, pictures=False)

@@ -137,7 +137,8 @@ def as_in_run(task: Task, run: Mapping[str, Any], labels: Mapping[str, str]) -> 
     Returns:
         The task; None where it has not those modalities and classes.
     """
-    if run["merge_labels"] is not None:
+    # A class of the data that is named for the merged one is that class alone.
+    if run["merge_labels"] and not labels:
         task = task.merged(run["merge_labels"])
     modalities, classes = [], []
     for name in run["modalities"]:
@@ -154,5 +155,5 @@ def as_in_run(task: Task, run: Mapping[str, Any], labels: Mapping[str, str]) -> 
         return None
     if task.regions != ("regions" in run):
         return None
-    tolerance = run.get("nsd_tolerance_mm", task.nsd_tolerance_mm)
+    tolerance = run.get("nsd_tolerance_mm") or task.nsd_tolerance_mm
     return replace(task, modalities=tuple(modalities), classes=tuple(classes), nsd_tolerance_mm=tolerance)
