@@ -16,11 +16,11 @@ from kit.places import TINY
 
 import usbench
 from usbench.cli.main import main
+from usbench.contracts.pruning import Rules
 from usbench.errors import UsbenchError
 from usbench.pages.run_page import html
 from usbench.results.io import load_result
 from usbench.runs.network import FILE, load_network
-from usbench.runs.prune import Rules as RulesOf
 from usbench.runs.prune import find, remove
 
 DSC = {"p1": {"liver": 0.9}, "p2": {"liver": 0.7}}
@@ -151,7 +151,7 @@ def test_rules_by_age_task_method_and_fusion(tmp_path: Path) -> None:
 
 def test_what_another_process_computes_is_left_alone(tmp_path: Path) -> None:
     run, other = started(tmp_path), started(tmp_path, fold=2)
-    found = find(tmp_path, RulesOf(unfinished=True))
+    found = find(tmp_path, Rules(unfinished=True))
     with open(run / ".lock", "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         done = remove(found)
@@ -165,7 +165,7 @@ def test_what_another_process_computes_is_left_alone(tmp_path: Path) -> None:
 def test_what_changed_since_it_was_listed_is_left_alone(tmp_path: Path) -> None:
     grown, done, gone = (started(tmp_path, fold=fold) for fold in (1, 2, 3))
     network = finished(tmp_path) / FILE
-    found = find(tmp_path, RulesOf(unfinished=True, networks=True))
+    found = find(tmp_path, Rules(unfinished=True, networks=True))
     os.utime(grown / "history.csv", (4e9, 4e9))
     os.utime(network, (4e9, 4e9))
     (done / "result.json").write_text("{}")

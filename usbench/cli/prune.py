@@ -11,8 +11,8 @@ import click
 
 from usbench.cli.options import debug_option, request_options
 from usbench.contracts.options import options_of
+from usbench.contracts.pruning import Rules
 from usbench.errors import UsbenchError
-from usbench.runs.prune import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
