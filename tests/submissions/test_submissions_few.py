@@ -78,7 +78,5 @@ def test_a_share_that_is_taken_away_is_another_protocol(tmp_path: Path) -> None:
     members = taken_apart()
     change_result(members, half, fold=None)
     change_result(members, lambda data: data["split"].update(share=0.51), fold=None, rehash=False)
-    with pytest.raises(
-        UsbenchError, match=r"its protocol is not the digest of its settings|are 3 of|are 2 of"
-    ):
+    with pytest.raises(UsbenchError, match="its protocol is not the digest of its settings"):
         verify(put_together(tmp_path / "few.zip", members))

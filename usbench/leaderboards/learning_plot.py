@@ -98,7 +98,7 @@ def _draw_curve(axes: Axes, curve: Curve, style: Mapping[str, object], marker: s
     axes.plot(places, heights, **style)  # type: ignore[arg-type]
     colour = str(style["color"])
     for place, point in zip(places, curve.points, strict=True):
-        if point.low is not None:
+        if point.low is not None and point.high is not None:
             axes.plot([place, place], [point.low, point.high], color=colour, linewidth=0.8, alpha=0.35)
         face = colour if point.folds_done == point.folds else "white"
         axes.plot([place], [point.dsc], marker, color=colour, markerfacecolor=face, markersize=5)

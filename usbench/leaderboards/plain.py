@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
     from usbench.leaderboards.table import Table
 
-BOARD_SCHEMA_VERSION = 3
+BOARD_SCHEMA_VERSION = 2
 
 # Every key of leaderboard.json and what it says: of the whole, of a table, and of a row before and after its
 # scores; lists are shown by one element. null stands for what is undefined or was not recorded.
@@ -62,34 +62,6 @@ _BOARD: dict[str, Any] = {
             "note": "why there is no difference, or what else the two do not share",
         }
     ],
-    "curves": [
-        {
-            "title": "title of the table of all training patients, or what it would be",
-            "task": "name of the task",
-            "data": "kind of data",
-            "curves": [
-                {
-                    "method": "name of the method",
-                    "label": "method, weights, and the settings in which curves differ",
-                    "fusion": "early, hybrid, late, or one that a plugin brings",
-                    "points": [
-                        {
-                            "trained_on": "30%, 5 patients, or all",
-                            "least": "fewest patients that a run of the table was trained on",
-                            "most": "most of them",
-                            "dsc": "mean DSC of the row",
-                            "low": "lower end of its 95% bootstrap interval, null below two test patients",
-                            "high": "upper end of it",
-                            "cases": "number of test patients behind the mean",
-                            "folds_done": "number of folds that have a run",
-                            "folds": "number of folds",
-                            "table": "title of the table that the row stands in",
-                        }
-                    ],
-                }
-            ],
-        }
-    ],
     "problems": [{"path": "folder that was left out", "reason": "why"}],
 }
 _TABLE: dict[str, Any] = {
@@ -106,8 +78,6 @@ _TABLE: dict[str, Any] = {
     "split": "fixed (stored with usbench) or derived (from a hash of the case ids)",
     "fingerprint": "SHA-256 over the content of all cases",
     "protocol": "digest of all that rows must share to be compared",
-    "share": "part of the training patients that was trained on, null where none was asked for",
-    "train_cases": "number of training patients that was asked for, null where none was",
     "tests": {
         "leader": "label and fusion of the best ranked row, or null",
         "test": "the paired test of each ranked row against the leader",
@@ -200,6 +170,43 @@ SUBMISSIONS_SCHEMA: dict[str, Any] = {
     ],
 }
 
+# What a leaderboard with runs on few training patients has besides: keys of each table of them, and a list
+# beside the tables.
+FEW_PATIENTS_SCHEMA: dict[str, Any] = {
+    "tables": {
+        "share": "part of the training patients that was trained on, absent where a number was asked for",
+        "train_cases": "number of training patients that was trained on, absent where a share was asked for",
+    },
+    "curves": [
+        {
+            "title": "title of the table of all training patients, or what it would be",
+            "task": "name of the task",
+            "data": "kind of data",
+            "curves": [
+                {
+                    "method": "name of the method",
+                    "label": "method, weights, and the settings in which curves differ",
+                    "fusion": "early, hybrid, late, or one that a plugin brings",
+                    "points": [
+                        {
+                            "trained_on": "30%, 5 patients, or all",
+                            "least": "fewest patients that a run of the table was trained on",
+                            "most": "most of them",
+                            "dsc": "mean DSC of the row",
+                            "low": "lower end of its 95% bootstrap interval, null below two patients",
+                            "high": "upper end of it",
+                            "cases": "number of test patients behind the mean",
+                            "folds_done": "number of folds that have a run",
+                            "folds": "number of folds",
+                            "table": "title of the table that the row stands in",
+                        }
+                    ],
+                }
+            ],
+        }
+    ],
+}
+
 
 def board_schema() -> dict[str, Any]:
     """Every key of leaderboard.json and what it says; lists are shown by one element.
@@ -221,14 +228,16 @@ def _meaning(score: Score) -> str:
 def as_dict(board: Leaderboard) -> dict[str, Any]:
     """The leaderboard as JSON-like values, every number unrounded.
 
-    `board_schema` explains each key, `SUBMISSIONS_SCHEMA` those that a leaderboard with submissions has
-    besides, and `TRACK_SCHEMA` an element of "tracks", which is there where a run has a track.
+    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA` and `TRACK_SCHEMA` those that
+    a leaderboard with submissions, with runs on few training patients, or with tracks has besides.
     """
     from usbench import __version__
 
     found = _as_dict(board, __version__)
     if board.tracks:
         found["tracks"] = [track_dict(table) for table in board.tracks]
+    if board.curves:
+        found["curves"] = [asdict(one) for one in board.curves]
     if board.claims is None:
         return found
     for table, shown in zip(board.tables, found["tables"], strict=True):
@@ -244,7 +253,6 @@ def _as_dict(board: Leaderboard, version: str) -> dict[str, Any]:
         "tables": [_table_dict(table) for table in board.tables],
         "overall": [asdict(group) for group in board.overall],
         "reported": [asdict(one) for one in board.reported],
-        "curves": [asdict(one) for one in board.curves],
         "problems": [{"path": str(problem.path), "reason": problem.reason} for problem in board.problems],
     }
 
@@ -264,8 +272,7 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "split": table.rule,
         "fingerprint": table.fingerprint,
         "protocol": table.protocol,
-        "share": table.few.share if table.few else None,
-        "train_cases": table.few.cases if table.few else None,
+        **({} if table.few is None else table.few.facts),
         "tests": asdict(table.tests),
         "fusion_effects": [asdict(effect) for effect in table.fusion_effects],
         "split_half_tau": table.split_half_tau,
