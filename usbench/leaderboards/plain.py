@@ -228,8 +228,8 @@ def _meaning(score: Score) -> str:
 def as_dict(board: Leaderboard) -> dict[str, Any]:
     """The leaderboard as JSON-like values, every number unrounded.
 
-    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA` and `TRACK_SCHEMA` those that
-    a leaderboard with submissions, with runs on few training patients, or with tracks has besides.
+    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA` and `TRACK_SCHEMA` those
+    that a leaderboard with submissions, with runs on few training patients, or with tracks has besides.
     """
     from usbench import __version__
 
