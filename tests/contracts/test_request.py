@@ -49,6 +49,8 @@ def example(one: Option) -> Any:
     """A value that is not the default."""
     if one.choices:
         return next(choice for choice in one.choices if choice != one.default)
+    if one.most == 2:
+        return 2  # The scanner: there are two.
     return [EXAMPLES[one.kind]] if one.repeated else EXAMPLES[one.kind]
 
 
