@@ -43,6 +43,8 @@ def listing(matrix: Matrix) -> str:
     from tabulate import tabulate
 
     known = Failures(matrix.runs_dir).read()
+    # Where nobody asked for a part of the training patients, nothing is said of it.
+    parted = any(planned.few for planned in matrix.cells)
     rows = []
     for planned in matrix.cells:
         plan, measured = planned.plan, matrix.measured.get(planned)
@@ -53,15 +55,17 @@ def listing(matrix: Matrix) -> str:
                 plan.task.name,
                 plan.method.name,
                 plan.fusion,
-                planned.few or "all",
+                *([planned.few or "all"] if parted else []),
                 planned.fold,
                 planned.seed,
                 *(cost if planned.result is None else ["", ""]),
                 _state(planned, matrix, known),
             ]
         )
-    headers = ["task", "method", "fusion", "train on", "fold", "seed", "time", "disk", "state"]
-    lines: list[str] = [tabulate(rows, headers, disable_numparse=True, maxcolwidths=[*[None] * 7, 60])]
+    part = ["train on"] if parted else []
+    headers = ["task", "method", "fusion", *part, "fold", "seed", "time", "disk", "state"]
+    widths = [*[None] * (len(headers) - 1), 60]
+    lines: list[str] = [tabulate(rows, headers, disable_numparse=True, maxcolwidths=widths)]
     lines += [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in matrix.broken.items()]
     todo = [planned for planned in matrix.cells if planned.result is None]
