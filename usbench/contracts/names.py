@@ -15,6 +15,9 @@ DataKind = Literal["real", "sample", "phantom"]
 
 DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
 
+TRACKS = ("robustness", "external")
+"""What a finished network is tested on beside its clean test fold, see `usbench.results.tracks`."""
+
 DATA_MODES = ("auto", "real", "phantom")
 """The data that a user may ask for; "auto" takes what is there."""
 

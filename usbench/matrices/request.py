@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from usbench.contracts.names import TRACKS
 from usbench.contracts.options import Option, Options, option, options_of
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError, unknown
-from usbench.results.tracks import TRACKS
 
 if TYPE_CHECKING:
     from usbench.contracts.method import Method

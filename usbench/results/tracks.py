@@ -36,8 +36,6 @@ OVERLAPS = ("dsc", "iou")
 """The scores of the robustness track; the external one has all."""
 
 Track = Literal["robustness", "external"]
-TRACKS = ("robustness", "external")
-"""The tracks that `usbench evaluate` knows."""
 _REMEDY = "evaluate the run again with --overwrite"
 
 

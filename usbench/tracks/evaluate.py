@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from usbench.contracts.names import TRACKS
 from usbench.contracts.request import CACHE_GB
 from usbench.errors import UsbenchError, unknown
 from usbench.results.io import load_result
 from usbench.results.network_file import network_state
 from usbench.results.result import Result
-from usbench.results.tracks import TRACKS, TrackResult
+from usbench.results.tracks import TrackResult
 from usbench.results.usable import run_folders
 from usbench.runtime.console import say
 from usbench.tracks.data import Where
