@@ -12,6 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import yaml
 from kit.bright_runs import kept_run, plugin
 from kit.synthetic import save_nifti
 
@@ -110,6 +111,18 @@ def test_a_task_file_gives_the_masks_of_the_run_where_masks_are_absent(
     one = tmp_path / "patients" / case_id
     usbench.predict(own.run.path, input=one, out=tmp_path / "c", device="cpu")
     require_own_masks(own.run, tmp_path / "c", [case_id])
+
+
+def test_a_task_file_of_new_patients_needs_no_masks(own: SimpleNamespace, tmp_path: Path) -> None:
+    content_of = yaml.safe_load(own.file.read_text(encoding="utf-8"))
+    content_of["folder"] = str(own.data)
+    del content_of["mask"]
+    file = tmp_path / "new.yaml"
+    file.write_text(yaml.safe_dump(content_of), encoding="utf-8")
+    usbench.predict(own.run.path, input=file, out=tmp_path / "out", plugins=[own.plugin])
+    require_own_masks(own.run, tmp_path / "out")
+    with pytest.raises(UsbenchError, match="mask has no pattern"):
+        usbench.run(task=str(file), runs_dir=tmp_path / "runs")
 
 
 def test_numbered_files_are_the_channels_in_order(own: SimpleNamespace, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def _of_layout(task: Task, place: Path, allow_missing: bool) -> Patients | None:
 def _of_task_file(task: Task, file: Path, allow_missing: bool) -> Patients:
     from usbench.datasets.tasks.task_file import load_task_file
 
-    other = load_task_file(file)
+    other = load_task_file(file, masks=False)
     for name in task.modality_names:
         if name not in other.modality_names:
             fault = unknown("modality", name, other.modality_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from usbench.storage.files import at_home
 from usbench.storage.texts import load_yaml
 
 
-def load_task_file(path: str | Path, taken: Sequence[str] = ()) -> Task:
+def load_task_file(path: str | Path, taken: Sequence[str] = (), masks: bool = True) -> Task:
     """The task that a file describes.
 
     Args:
         path: of the file, YAML.
         taken: names that such a task may not have.
+        masks: whether it has to say where the masks are; new patients have none.
 
     Raises:
         UsbenchError: one line that names the file, the key and the remedy.
@@ -34,7 +36,10 @@ def load_task_file(path: str | Path, taken: Sequence[str] = ()) -> Task:
         what = f"its name '{document.name}' is that of a built-in task, and their results would mix"
         raise UsbenchError(f"{path}: {what}; give it another name")
     task = _task(document, path)
-    check_task(task, str(path))
+    checked = task
+    if not masks and task.files is not None and not task.files.mask:
+        checked = replace(task, files=replace(task.files, mask="{case}/no-mask.nii.gz"))
+    check_task(checked, str(path))
     return task
 
 
