@@ -287,7 +287,7 @@ def test_the_commands(runs, tmp_path):
     assert "5 tracks scored anew" in shown.output
 
 
-def external(members: Members) -> Members:
+def external(members: Members, kind: str = "phantom") -> Members:
     """The example with an external track on every fold, on the phantom itself: only the path is tested."""
     prepared = store()
     for name in [name for name in members if "/tracks/" in name]:
@@ -302,6 +302,7 @@ def external(members: Members) -> Members:
             members[f"{run}/tracks/external-twin/predictions/clean/{row['case']}.nii.gz"] = content
             rows.append(row)
         data = track_data(result, "external", prepared.fingerprint, "twin", cases=cases)
+        data["data"]["kind"] = kind
         put_track(members, run, rows, data)
     return members
 
@@ -312,7 +313,7 @@ def _as_track(text: str) -> str:
 
 
 def test_external_tracks_are_scored_where_their_data_is_given(members, tmp_path):
-    path = put_together(tmp_path / "entry.zip", external(members))
+    path = put_together(tmp_path / "entry.zip", external(members, "sample"))
     without = verify(path)
     assert (without.tracks, len(without.not_rescored), without.predictions) == ((), 5, 10)
     shown = CliRunner().invoke(main, ["verify", str(path)])
@@ -329,6 +330,11 @@ def test_external_tracks_are_scored_where_their_data_is_given(members, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsbenchError, match=r"entry\.zip"):
         verify(path, external_data=[tmp_path / "empty"])
+
+
+def test_an_external_track_on_phantoms_is_scored_without_being_told_where(members, tmp_path):
+    found = verify(put_together(tmp_path / "entry.zip", external(members)))
+    assert (len(found.tracks), found.not_rescored, found.predictions) == (5, (), 20)
 
 
 def test_overlaps_alone_are_those_of_all_scores():

@@ -70,7 +70,9 @@ def track_references(
             if track.data["track"] == "robustness":
                 found.append((one, track, reference))
             elif not external_data:
-                left.append(track_member(one, track))
+                made = _of_phantom(one, track, plugins)
+                found += [(one, track, made)] if made else []
+                left += [] if made else [track_member(one, track)]
             else:
                 try:
                     candidates = _candidates(track.data["data"]["task"], external_data, task_dirs, plugins)
@@ -78,6 +80,23 @@ def track_references(
                 except UsbenchError as error:
                     raise refused(path, str(error), "not accepted") from error
     return found, tuple(left)
+
+
+def _of_phantom(one: Submitted, track: TrackResult, plugins: Sequence[str | Path]) -> TrackReference | None:
+    """The reference of an external track on phantoms as usbench makes them; None for other data."""
+    from usbench.datasets.phantom import scanner_of
+    from usbench.datasets.resolve import find_data
+    from usbench.datasets.tasks import get_task
+
+    said = track.data["data"]
+    if said["kind"] != "phantom":
+        return None
+    try:
+        task = get_task(said["task"], plugins)
+        root = find_data(task, None, "phantom", scanner=scanner_of(task, said["cases"])).root
+        return external_reference(one, track, [(task, root)])
+    except UsbenchError:
+        return None  # A phantom that somebody made otherwise.
 
 
 def _candidates(
