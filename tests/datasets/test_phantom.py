@@ -290,7 +290,7 @@ def test_second_scanner_has_patients_that_the_first_has_not_and_says_so(tmp_path
         find_data(task, tmp_path / "own", scanner=2)
     done = command("data", "phantom", "msd-prostate", tmp_path / "z", "--scanner", "3")
     assert done.returncode == 1
-    assert "--scanner 3 is out of range; choose from 1 to 2" in done.stderr
+    assert "has scanner 1 and 2, not 3; choose one of them" in done.stderr
 
 
 @pytest.mark.parametrize("name", list(FOLDERS))

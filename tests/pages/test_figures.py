@@ -139,11 +139,11 @@ def test_no_outline_of_a_region_hides_another(tmp_path):
 def test_no_outline_of_a_region_hides_another_on_the_page():
     import io
 
-    from usbench.pages.case_pictures import _draw
+    from usbench.pages.case_pictures import draw_panel
 
     _, _, truth, _, _ = nested_case()
     for mask in (None, truth):
-        content = _draw(np.zeros((64, 64), np.float32), truth, mask, regions=True)
+        content = draw_panel(np.zeros((64, 64), np.float32), truth, mask, regions=True)
         pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
         assert all(near(pixels, colour) > 100 for colour in COLOURS[:4])
 

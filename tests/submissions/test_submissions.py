@@ -210,9 +210,9 @@ def test_two_unlike_runs_of_one_cell_are_refused(tmp_path: Path, card: Path) -> 
 def test_what_verify_would_not_read_is_not_packed() -> None:
     assert set_problem({"card.yaml": 1, "runs/a/b/c/result.json": 1 << 20}) == ""
     assert "67,108,864" in set_problem({f"runs/a/b/{i}/result.json": 1 << 20 for i in range(70)})
-    assert "at most 20,000" in set_problem({f"runs/a/b/{i}/cases.csv": 1 for i in range(20_000)})
+    assert "at most 60,000" in set_problem({f"runs/a/b/{i}/cases.csv": 1 for i in range(60_000)})
     assert "bytes, at most" in set_problem(
-        {f"runs/a/b/c/predictions/{i}.nii.gz": 64 << 20 for i in range(16)}
+        {f"runs/a/b/c/predictions/{i}.nii.gz": 64 << 20 for i in range(32)}
     )
     assert "differ in case alone" in set_problem({"runs/a/b/c/cases.csv": 1, "runs/A/b/c/cases.csv": 1})
 
