@@ -29,9 +29,9 @@ from usbench.datasets.resolve import find_data
 from usbench.datasets.store import prepare
 from usbench.datasets.tasks import get_task
 from usbench.runs.network import TrainedNetwork, load_network
+from usbench.runs.predict import groups_of
 from usbench.runtime.devices import device_name
 from usbench.scores.robustness import conditions_of
-from usbench.tracks.predicting import GROUP
 
 
 def forwards(trained: TrainedNetwork, groups: list[torch.Tensor], conditions: int) -> float:
@@ -71,8 +71,7 @@ def main() -> None:
         for case_id in result.data["split"]["test"]:
             images = np.asarray(store.case(case_id).images, dtype=np.float32)
             groups += [
-                torch.from_numpy(images[numbers]).to(trained.device)
-                for numbers in np.array_split(np.arange(len(images)), max(1, -(-len(images) // GROUP)))
+                torch.from_numpy(images[numbers]).to(trained.device) for numbers in groups_of(len(images))
             ]
         conditions = len(conditions_of(trained.task.modality_names))
         bare, whole = [], []

@@ -24,11 +24,12 @@ from usbench.errors import UsbenchError
 from usbench.results.tracks import TrackResult, load_track
 from usbench.runs.frozen import features_of
 from usbench.runs.network import TrainedNetwork, load_network
+from usbench.runs.predict import BATCH
 from usbench.scores.robustness import AVERAGES, CLEAN, Condition, conditions_of
 from usbench.tracks import robustness
 from usbench.tracks.damage import Scans
 from usbench.tracks.folder import TrackFolder
-from usbench.tracks.predicting import GROUP, Predictor
+from usbench.tracks.predicting import Predictor
 
 SMALL = {"train.epochs": 1, "data.size": 32}
 
@@ -66,7 +67,7 @@ def by_hand(case: PreparedCase, images: np.ndarray, logits: Any) -> np.ndarray:
     """The mask on the native grid: logits of images [Z, M, S, S], enlarged, the one class where above 0."""
     side = case.geometry.side
     with torch.inference_mode():
-        made = torch.cat([logits(some) for some in torch.from_numpy(images).split(GROUP)])
+        made = torch.cat([logits(some) for some in torch.from_numpy(images).split(BATCH)])
         large = torch.nn.functional.interpolate(made, (side, side), mode="bilinear", align_corners=False)
     return case.geometry.from_slices((large[:, 0] > 0).numpy().astype(np.uint8))
 
@@ -245,7 +246,7 @@ def test_rows_put_together_from_modalities_are_those_of_the_whole(
     for name in whole:
         assert np.array_equal(whole[name], composed[name]), name
     case = opened(frozen, small_prostate)[1].case(frozen.data["split"]["test"][0])
-    groups = -(-len(case.foreground) // GROUP)
+    groups = -(-len(case.foreground) // BATCH)
     told = frozen.data["cell"]["fusion"] == "late"
     # Clean, random, gaussian and, where nobody is told, missing: each once, whatever the subsets.
     assert len(calls) == (3 if told else 4) * groups

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _CACHED = 1 << 20  # so many enlarged logits at a time stay in the cache of a processor
 
 
+BATCH = 16
+"""So many slices at a time are predicted."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A predicted patient.
@@ -148,7 +152,7 @@ def predict(
     case: PreparedCase | PatientCase,
     classes: int,
     device: torch.device,
-    batch: int = 16,
+    batch: int = BATCH,
     extras: Sequence[Mapping[str, np.ndarray | None]] = (),
     fresh: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     fabric: Fabric | None = None,
@@ -179,7 +183,7 @@ def predict(
     """
     slices = Slices([case], classes, device, extras, fresh, targets=False)
     count, size = len(case.images), case.images.shape[-1]
-    groups = np.array_split(np.arange(count), max(1, -(-count // batch)))
+    groups = groups_of(count, batch)
     side = case.geometry.side
     native = np.empty((count, side, side), np.uint8)
     small = native if side == size else np.empty((count, size, size), np.uint8)
@@ -192,20 +196,16 @@ def predict(
     with torch.inference_mode(), precision:
         for group, (images, rows) in zip(groups, slices.images(groups), strict=True):
             there = {} if present is None else {"present": _mask_of(present, images)}
-            _wait(device)
+            wait(device)
             start = time.perf_counter()
             logits = network(images, **rows, **there)
-            _wait(device)
+            wait(device)
             times.append((time.perf_counter() - start, len(images)))
             logits = logits.float()
             if side != size:
                 small[group] = to_labels(logits, thresholds).cpu().numpy()
             for some in np.array_split(np.arange(len(group)), -(-len(group) * classes * side**2 // _CACHED)):
-                large = logits[some[0] : some[-1] + 1]
-                if side != size:
-                    large = functional.interpolate(
-                        large, size=(side, side), mode="bilinear", align_corners=False
-                    )
+                large = _enlarged(logits[some[0] : some[-1] + 1], side)
                 native[group[some]] = to_labels(large, thresholds).cpu().numpy()
                 if kept is not None:
                     kept[:, group[some]] = large.sigmoid().transpose(0, 1).cpu().numpy()
@@ -223,7 +223,33 @@ def _mask_of(present: Sequence[bool], images: Tensor) -> Tensor:
     return torch.tensor(present, device=images.device).expand(len(images), -1)
 
 
-def _wait(device: torch.device) -> None:
+def groups_of(count: int, batch: int = BATCH) -> list[np.ndarray]:
+    """The slices of a case in groups of at most `batch` that differ by one at most: numbers, int [B]."""
+    return np.array_split(np.arange(count), max(1, -(-count // batch)))
+
+
+def native_labels(logits: Tensor, side: int, thresholds: Mapping[str, float] | None = None) -> Tensor:
+    """The mask that logits decide on, on the native grid of a slice.
+
+    Args:
+        logits: [B, K, S, S].
+        side: Of the native slice, in pixels.
+        thresholds: Of regions, as `to_labels` takes them.
+
+    Returns:
+        uint8 [B, side, side].
+    """
+    return to_labels(_enlarged(logits, side), thresholds)
+
+
+def _enlarged(logits: Tensor, side: int) -> Tensor:
+    if logits.shape[-1] == side:
+        return logits
+    return functional.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked for, so that a clock says how long it took."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

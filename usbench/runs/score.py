@@ -100,8 +100,13 @@ def picture_of(
     """
     truth = np.asarray(case.mask)
     z = pick_slice(truth, regions)
-    drawn = resize_masks(case.geometry.to_slices(volume)[z : z + 1], truth.shape[-1])[0]
+    drawn = drawn_slice(case, volume, z)
     return case.case_id, np.asarray(case.images[z], dtype=np.float32), truth[z], drawn, dsc
+
+
+def drawn_slice(case: PreparedCase, volume: np.ndarray, z: int) -> np.ndarray:
+    """A slice of a mask [X, Y, Z] on the native grid, at the size of the prepared slices: uint8 [S, S]."""
+    return np.asarray(resize_masks(case.geometry.to_slices(volume)[z : z + 1], case.mask.shape[-1])[0])
 
 
 def _picture(one: Predicted, scores: list[ClassScore], regions: bool) -> CasePicture:

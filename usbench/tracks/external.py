@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from usbench.scores.registry import all_scores
 from usbench.scores.robustness import CLEAN
 from usbench.tracks.data import Where, contents_of_run, other_data
 from usbench.tracks.folder import TrackFolder, part_row, rows_of
-from usbench.tracks.robustness import describe
+from usbench.tracks.robustness import describe, words_of
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -174,34 +175,27 @@ def _require_unseen(trained: TrainedNetwork, store: Store, where: Where) -> None
 def _cases(
     trained: TrainedNetwork, store: Store, folder: TrackFolder, scores: Sequence[str], cache_gb: float
 ) -> list[dict[str, Any]]:
-    import time
-
-    from usbench.runtime.console import progress
-
-    cell = trained.result.data["cell"]
-    parts = {case_id: folder.part(case_id) for case_id in store.case_ids}
-    todo = [case_id for case_id in store.case_ids if parts[case_id] is None]
     task = store.task
     masks = folder.mask(CLEAN.name, "x").parent
-    with progress() as bar:
-        words = f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}: {folder.path.name}"
-        line = bar.add_task(words, total=len(parts), completed=len(parts) - len(todo))
+
+    def make(todo: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         start = time.perf_counter()
         for one in trained.predict_cases(store, todo, masks, cache_gb):
             case, mask = one.case, one.prediction
             found = score_case(
                 mask.volume, case.truth(), task.class_names, case.spacing, task.nsd_tolerance_mm, task.regions
             )
-            part = {
-                "rows": [part_row(CLEAN.name, case.case_id, score, scores) for score in found],
-                "forward_seconds": mask.ms_per_slice * len(case.foreground) / 1000,
-                "seconds": time.perf_counter() - start,
-            }
-            folder.keep(case.case_id, part)
-            parts[case.case_id] = part
+            yield (
+                case.case_id,
+                {
+                    "rows": [part_row(CLEAN.name, case.case_id, score, scores) for score in found],
+                    "forward_seconds": mask.ms_per_slice * len(case.foreground) / 1000,
+                    "seconds": time.perf_counter() - start,
+                },
+            )
             start = time.perf_counter()
-            bar.advance(line)
-    return [part for part in parts.values() if part is not None]
+
+    return folder.computed(store.case_ids, f"{words_of(trained)}: {folder.path.name}", make)
 
 
 def _draw(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,13 @@ from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.results.tracks import FILE, FOLDER, MASKS, TRACK_VERSION, TrackResult, load_track
+from usbench.runtime.console import progress
 from usbench.storage.files import digest_of, locked, os_errors, read_json, write_json
 
 _PARTS = ".parts"
+
+Make = Callable[[Sequence[str]], Iterable[tuple[str, dict[str, Any]]]]
+"""Computes cases by id, one after the other: what is kept of each."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,26 @@ class TrackFolder:
                 if entry.name != ".lock":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
-    def part(self, case_id: str) -> dict[str, Any] | None:
-        """What was kept of a case that was finished before."""
+    def computed(self, case_ids: Sequence[str], words: str, make: Make) -> list[dict[str, Any]]:
+        """What every case gives: as it was kept, or computed now and kept.
+
+        Args:
+            case_ids: In order.
+            words: For the progress bar.
+            make: Gives the case id and the part of each of some cases, their masks written; it is not called
+                where all are there.
+        """
+        known = {case_id: self._kept(case_id) for case_id in case_ids}
+        todo = [case_id for case_id in case_ids if known[case_id] is None]
+        with progress() as bar:
+            line = bar.add_task(words, total=len(case_ids), completed=len(case_ids) - len(todo))
+            for case_id, part in make(todo) if todo else ():
+                self.keep(case_id, part)
+                known[case_id] = part
+                bar.advance(line)
+        return [part for part in known.values() if part is not None]
+
+    def _kept(self, case_id: str) -> dict[str, Any] | None:
         file = self._part(case_id)
         found = read_json(file, "a part of a track", "remove it") if file.is_file() else None
         return found if isinstance(found, dict) else None

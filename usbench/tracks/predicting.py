@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from usbench.features.rows import form_of
 from usbench.fusions.segmenter import takes_present
 from usbench.runs.frozen import Frozen, features_of, frozen_features
-from usbench.runs.predict import to_labels
+from usbench.runs.predict import groups_of, native_labels, wait
 from usbench.scores.robustness import CLEAN
 from usbench.tracks.damage import Scans, variant
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase, Store
     from usbench.runs.network import TrainedNetwork
     from usbench.scores.robustness import Condition
-
-GROUP = 16  # slices at a time, as `usbench.runs.predict.predict` takes them
 
 
 @dataclass(eq=False)
@@ -84,8 +81,7 @@ class Predictor:
             if condition.kind not in ("clean", *(("missing",) if self.told else ())):
                 made.add(condition)
         masks = _Masks(case)
-        count = len(images)
-        for group in np.array_split(np.arange(count), max(1, -(-count // GROUP))):
+        for group in groups_of(len(images)):
             made.see(group)
             for condition in conditions:
                 masks.add(condition.name, self._labels(case, scans, made, group, condition))
@@ -107,15 +103,12 @@ class Predictor:
             words = {**words, "present": present.to(one.device).expand(len(group), -1)}
         precision: AbstractContextManager[object] = one.fabric.autocast()
         with torch.inference_mode(), precision:
-            self._wait()
+            wait(one.device)
             start = time.perf_counter()
             logits = one.network(images, **words)
-            self._wait()
+            wait(one.device)
             self.seconds += time.perf_counter() - start
-            logits, side = logits.float(), case.geometry.side
-            if logits.shape[-1] != side:
-                logits = functional.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
-            return to_labels(logits, one.task.thresholds).cpu().numpy()
+            return native_labels(logits.float(), case.geometry.side, one.task.thresholds).cpu().numpy()
 
     def _clean_rows(self, case: PreparedCase, images: Tensor, group: np.ndarray) -> dict[str, Tensor]:
         (stored,) = self.frozen.rows([case.case_id])
@@ -132,10 +125,6 @@ class Predictor:
         if not self.told or condition.kind != "missing":
             return None
         return torch.tensor([[name not in condition.modalities for name in self.trained.task.modality_names]])
-
-    def _wait(self) -> None:
-        if self.trained.device.type == "cuda":
-            torch.cuda.synchronize(self.trained.device)
 
 
 class _Variants:

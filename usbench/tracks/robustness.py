@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from usbench import __version__
-from usbench.datasets.preprocess import resize_masks
 from usbench.pages.figures import pick_slice
 from usbench.results.track_scores import condition_scores, track_means
 from usbench.results.tracks import (
@@ -23,7 +24,7 @@ from usbench.results.tracks import (
     write_track,
 )
 from usbench.runs.predict import read_mask, write_mask
-from usbench.runtime.console import progress
+from usbench.runs.score import drawn_slice
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
 from usbench.scores.case import score_case
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 NAME = "robustness"
 
 
-def folder_of(trained_data: Mapping[str, Any], run: Any, masks: bool) -> TrackFolder:
+def folder_of(trained_data: Mapping[str, Any], run: Path, masks: bool) -> TrackFolder:
     """Where the robustness track of a run goes.
 
     Args:
@@ -106,27 +107,25 @@ def _cases(
     cache_gb: float,
 ) -> list[dict[str, Any]]:
     """What every case gives, those from before as they were kept."""
-    cell = trained.result.data["cell"]
-    known = {case_id: folder.part(case_id) for case_id in case_ids}
-    todo = [case_id for case_id in case_ids if known[case_id] is None]
-    words = (
-        f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}: {len(conditions)} conditions"
-    )
-    with progress() as bar:
-        line = bar.add_task(words, total=len(case_ids), completed=len(case_ids) - len(todo))
-        predictor = Predictor(trained, store, todo, cache_gb) if todo else None
+
+    def make(todo: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        predictor = Predictor(trained, store, todo, cache_gb)
         for case_id in todo:
-            assert predictor is not None
-            known[case_id] = _case(predictor, folder, conditions, case_id, masks)
-            bar.advance(line)
-    return [part for part in known.values() if part is not None]
+            yield case_id, _case(predictor, folder, conditions, case_id, masks)
+
+    words = f"{words_of(trained)}: {len(conditions)} conditions"
+    return folder.computed(case_ids, words, make)
+
+
+def words_of(trained: TrainedNetwork) -> str:
+    """A run in words, for progress bars."""
+    cell = trained.result.data["cell"]
+    return f"{cell['task']} {cell['method']} {cell['fusion']} fold {cell['fold']}"
 
 
 def _case(
     predictor: Predictor, folder: TrackFolder, conditions: Sequence[Condition], case_id: str, masks: bool
 ) -> dict[str, Any]:
-    import time
-
     task = predictor.trained.task
     start, before = time.perf_counter(), predictor.seconds
     case = predictor.store.case(case_id)
@@ -147,13 +146,11 @@ def _case(
             rows += [part_row(condition.name, case_id, score, OVERLAPS) for score in scores]
         for job in written:
             job.result()
-    part = {
+    return {
         "rows": rows,
         "forward_seconds": predictor.seconds - before,
         "seconds": time.perf_counter() - start,
     }
-    folder.keep(case_id, part)
-    return part
 
 
 def describe(
@@ -226,7 +223,7 @@ def draw(trained: TrainedNetwork, store: Store, folder: TrackFolder, track: Trac
         for one in missing:
             if one.kind == "clean" or len(one.modalities) == 1:
                 volume = read_mask(folder.mask(one.name, case.case_id))
-                drawn = resize_masks(case.geometry.to_slices(volume)[z : z + 1], truth.shape[-1])[0]
+                drawn = drawn_slice(case, volume, z)
                 shown.append(TrackPicture(one.modalities, drawn, scores[case.case_id][one.name]))
         picture = (case.case_id, images, truth[z], shown)
     else:
