@@ -1,11 +1,13 @@
 """Predicting a patient through usbench beside the bare forward of the network, in one run.
 
 Usage: python benchmarks/predict.py --folder PHANTOM [--task msd-brain] [--method unext-small] [--repeat 7]
+       python benchmarks/predict.py --folder PHANTOM --run RUN [--repeat 7]
 
-The patient is a phantom of the task, prepared as a run prepares it. The bare forward has its batches ready
-in memory and throws its logits away; usbench reads the compressed store, enlarges logits to the patient's
-grid and gives a mask there. The two alternate, and the ratio is that of the medians. The check at the end:
-the mask is that of the index of the largest logit, the plain way.
+The patient is a phantom of the task, prepared as a run prepares it. The network is one with random weights,
+whose classes lie everywhere, or the trained one of a run, whose classes lie where organs are. The bare
+forward has its batches ready in memory and throws its logits away; usbench reads the compressed store,
+enlarges logits to the patient's grid and gives a mask there. The two alternate, and the ratio is that of the
+medians. The check at the end: the mask is that of the index of the largest logit, the plain way.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from usbench.datasets.tasks import get_task
 from usbench.fusions.build import build_model
 from usbench.fusions.registry import get_fusion
 from usbench.methods.registry import get_method
+from usbench.runs.network import load_network
 from usbench.runs.predict import predict
 from usbench.runtime.devices import choose_device, make_fabric
 
@@ -44,19 +47,26 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--folder", type=Path, required=True, help="for the phantom, kept between calls")
+    parser.add_argument("--run", type=Path, help="a finished run on this task instead of random weights")
     parser.add_argument("--device", default="auto")
     words = parser.parse_args()
 
     fabric = make_fabric(choose_device(words.device), 1, "32")
-    task, (method, _) = get_task(words.task), get_method(words.method)
-    fusion = get_fusion(words.fusion).fusion
-    config = make_config("quick", method.settings, method.presets, {"data.size": words.size}, fusion)
+    if words.run is not None:
+        trained = load_network(words.run, device=words.device)
+        task, config, network = trained.task, trained.config, trained.network
+        words.method, words.fusion = trained.method.name, trained.fusion
+        words.task, words.size = task.name, config.data.size
+    else:
+        task, (method, _) = get_task(words.task), get_method(words.method)
+        fusion = get_fusion(words.fusion).fusion
+        config = make_config("quick", method.settings, method.presets, {"data.size": words.size}, fusion)
+        torch.manual_seed(0)
+        network = build_model(method, task, fusion, config).to(fabric.device).eval()
     if not words.folder.is_dir():
         make_phantom(task, words.folder, cases=1, seed=0)
     store = prepare(task, words.folder, config.data, workers=1, cache=words.folder / "prepared")
     case = store.case(store.case_ids[0])
-    torch.manual_seed(0)
-    network = build_model(method, task, fusion, config).to(fabric.device).eval()
     classes = len(task.classes)
     groups = np.array_split(np.arange(len(case.images)), -(-len(case.images) // 16))
     batches = [x for x, _ in Slices([case], classes, fabric.device, targets=False).images(groups)]

@@ -50,7 +50,7 @@ def spoil(file: Path, change: Callable[[np.ndarray], np.ndarray], affine: np.nda
 
 
 def no_run_there(p: SimpleNamespace) -> Any:
-    return given(p, run=p.root / "nowhere"), ("nowhere", "folder of a finished run")
+    return given(p, run=p.root / "nowhere"), ("nowhere", "no such folder", "check the path")
 
 
 def folder_without_runs(p: SimpleNamespace) -> Any:

@@ -24,8 +24,10 @@ from usbench.datasets.store import PreparedCase, prepare
 from usbench.datasets.tasks import get_task
 from usbench.results.digests import protocol_of
 from usbench.results.io import load_result
-from usbench.runs.network import _task_of, load_network
-from usbench.runs.predict import predict, to_labels
+from usbench.runs.labels import to_labels
+from usbench.runs.network import load_network
+from usbench.runs.of_result import task_of
+from usbench.runs.predict import predict
 from usbench.submissions.card import dump_card
 from usbench.submissions.pack import submit
 from usbench.submissions.verify import verify
@@ -168,7 +170,7 @@ def test_a_loaded_task_has_the_regions_and_thresholds_of_the_run(runs: Path, nam
     data = json.loads(json.dumps(a_result(runs).data))
     data["task"]["name"] = name
     data["task"]["regions"] = {**HALF, "tumour-core": 0.3}
-    task = _task_of(data, [])
+    task = task_of(data, [])
     assert task.regions
     assert task.thresholds == {**HALF, "tumour-core": 0.3}
     assert task.class_names == NAMES

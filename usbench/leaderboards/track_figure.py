@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _COLUMNS = 2
-_WIDTH, _HEIGHT = 5.6, 3.9  # inches of a panel
+_WIDTH, _HEIGHT = 5.6, 4.1  # inches of a panel
+_ABOVE = 0.7  # of them for a title of two lines and the legend
 _PANELS = 24  # panels that one picture has room for
 _DPI = 150
 
@@ -76,8 +77,8 @@ def _drawn(panels: Sequence[tuple[TrackTable, str, list[TrackRow]]], dpi: int) -
     figure = Figure(figsize=(width, height), dpi=dpi)
     grid = figure.subplots(lines, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.65 / width, right=1 - 0.15 / width, top=1 - 0.5 / height, bottom=below / height,
-        hspace=(below + 0.5) / (_HEIGHT - 0.5), wspace=0.16,
+        left=0.65 / width, right=1 - 0.15 / width, top=1 - _ABOVE / height, bottom=below / height,
+        hspace=(below + _ABOVE) / (_HEIGHT - _ABOVE), wspace=0.16,
     )  # fmt: skip
     for axes, (table, label, rows) in zip(grid.flat, shown, strict=False):
         _panel(axes, table, label, rows, looks)
@@ -118,5 +119,6 @@ def _panel(
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     # A dollar sign in a name is no formula.
-    axes.set_title(f"{label}\n{table.title}".replace("$", r"\$"), fontsize=8, loc="left")
-    axes.legend(fontsize=7, frameon=False, ncols=3)
+    axes.set_title(f"{label}\n{table.title}".replace("$", r"\$"), fontsize=8, loc="left", pad=20)
+    # Between the title and the axes, where it hides no point.
+    axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)

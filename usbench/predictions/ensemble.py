@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from usbench.contracts.classes import add_class
 from usbench.datasets.patients.case import Patient, PatientCase
 from usbench.errors import UsbenchError
-from usbench.results.usable import run_folders
+from usbench.results.usable import named_runs
 from usbench.runs.network import TrainedNetwork, load_network
 
 
@@ -52,8 +51,7 @@ def load_runs(
         UsbenchError: For a folder without runs, a run that is not finished, one whose network cannot be
             loaded, and runs of different tasks, modalities or classes.
     """
-    folders = _folders(runs)
-    networks = [load_network(folder, device=device, plugins=plugins) for folder in folders]
+    networks = [load_network(folder, device=device, plugins=plugins) for folder in named_runs(runs)]
     first = networks[0]
     for other in networks[1:]:
         for what, one, two in (
@@ -72,28 +70,6 @@ def load_runs(
 
 def _words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _folders(runs: Sequence[str | Path]) -> list[Path]:
-    found: list[Path] = []
-    for given in runs:
-        place = Path(given).expanduser()
-        place = place.parent if place.name == "result.json" else place
-        if not place.is_dir():
-            raise UsbenchError(f"{place}: there is no such folder; give the folder of a finished run")
-        here = run_folders(place)
-        if not here:
-            raise UsbenchError(f"{place}: holds no run (no result.json); give the folder of a finished run")
-        for folder, finished in here:
-            if not finished:
-                raise UsbenchError(
-                    f"{folder}: this run is not finished; the same usbench run command goes on with it"
-                )
-            if all(not os.path.samefile(folder, one) for one in found):
-                found.append(folder)
-    if not found:
-        raise UsbenchError("no run is named; give the folder of a finished run")
-    return found
 
 
 def prepare_for(networks: Sequence[TrainedNetwork], patient: Patient) -> list[PatientCase]:
@@ -143,7 +119,7 @@ def predict_together(
 
 
 def labels_of(probabilities: np.ndarray, thresholds: Mapping[str, float] | None) -> np.ndarray:
-    """The mask that probabilities decide on, as `usbench.runs.predict.to_labels` does on logits.
+    """The mask that probabilities decide on, as `usbench.runs.labels.to_labels` does on logits.
 
     Args:
         probabilities: [K, X, Y, Z].

@@ -272,6 +272,12 @@ class ResultFile(Block):
         regions = self.task.regions
         if regions is not None and set(regions) != set(self.task.classes):
             raise PydanticCustomError("regions", "task.regions has other names than task.classes")
+        words = self.task.words
+        if words and (len(words.modalities), len(words.classes)) != (
+            len(self.task.modalities),
+            len(self.task.classes),
+        ):
+            raise PydanticCustomError("words", "task.words has not a word for each modality and class")
         blocks: dict[str, Any] = {"": self, "task": self.task, "scores": self.scores, "fusion": self.fusion}
         # A block is None where a result lacks it.
         there = {name: block.model_fields_set if block else () for name, block in blocks.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -144,6 +144,43 @@ def run_folders(runs_dir: Path) -> list[tuple[Path, bool]]:
         if Path(place) in folders and FOLDER in inner:
             inner.remove(FOLDER)
     return sorted(folders.items())
+
+
+def named_runs(given: Sequence[str | Path], problems: list[str] | None = None) -> list[Path]:
+    """The folders of the finished runs that a user names, in that order and each once.
+
+    Args:
+        given: Run folders, their result.json, or folders that hold runs.
+        problems: Where a line is added for each that cannot be used, and the others are given; without it the
+            first of them ends the call.
+
+    Raises:
+        UsbenchError: For a folder that is absent or holds no run, and for a run that is not finished.
+    """
+    reasons: list[str] = [] if problems is None else problems
+    before = len(reasons)
+    found: list[Path] = []
+    for one in given:
+        place = Path(one).expanduser()
+        place = place.parent if place.name == "result.json" else place
+        here = run_folders(place) if place.is_dir() else []
+        if not here:
+            what = (
+                "holds no run (no result.json); give the folder of a finished usbench run"
+                if place.is_dir()
+                else "no such folder of runs; check the path"
+            )
+            reasons.append(f"{place}: {what}")
+        for folder, finished in here:
+            if not finished:
+                reasons.append(f"{folder}: is not finished; the same usbench run command goes on with it")
+            elif not any(os.path.samefile(folder, other) for other in found):
+                found.append(folder)
+    if not found and len(reasons) == before:
+        reasons.append("no run is named; give the folder of a finished usbench run")
+    if problems is None and reasons:
+        raise UsbenchError(reasons[0])
+    return found
 
 
 def checked(result: Result) -> Run:

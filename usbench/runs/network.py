@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from usbench.config import Config
-from usbench.contracts.data import Modality, Structure, Task
+from usbench.contracts.data import Task
 from usbench.contracts.request import CACHE_GB
-from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.datasets.patients.case import Patient, PatientCase, prepare_patient
 from usbench.datasets.patients.given import Given, name_of, read_given
 from usbench.errors import UsbenchError
 from usbench.fusions.segmenter import takes_present
-from usbench.results.digests import DEFAULTS
-from usbench.results.io import PROTOCOL_VERSION, load_result
+from usbench.results.io import load_result
 from usbench.results.network_file import NETWORK, NETWORKS
 from usbench.results.result import Result
 from usbench.runs.frozen import frozen_features, frozen_in_memory
+from usbench.runs.of_result import RUN_AGAIN, config_of, plugin_files, task_of
 from usbench.runs.predict import Prediction, predict, predict_cases
 from usbench.storage.files import atomic_path, sha256_file
 from usbench.storage.state_dict import read_state
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 FILE = NETWORK
 """The weights of a trained network, in the folder of its run."""
-
-_AGAIN = "run it again with --overwrite, which keeps it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,26 +272,26 @@ def load_network(
     file = _kept(result)
     given = [Path(p) for p in plugins]
     described = [p for p in given if names_file(str(p))]
-    files = [p for p in given if p not in described] or _plugin_files(data)
+    files = [p for p in given if p not in described] or plugin_files(data)
     method, _ = get_method(data["cell"]["method"], files)
     fusion = get_fusion(data["cell"]["fusion"], files)
     code = source_hash(method)
     if not allow_other_code:
         _require_same_code(result, code, fusion)
-    task, config = _task_of(data, [*files, *described]), _config_of(result)
+    task, config = task_of(data, [*files, *described]), config_of(result)
     chosen = choose_device(device)
     precision = data["cost"]["precision"]
     fabric = make_fabric(chosen, 1, "32" if (chosen, precision) == ("cpu", "16") else precision)
     with torch.random.fork_rng(devices=[]):
         network = build_model(method, task, fusion.fusion, config)
-    state = read_state(file, _AGAIN)
+    state = read_state(file, RUN_AGAIN)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         words = " ".join(str(error).split())
         raise UsbenchError(
             f"{file}: does not fit the network that method '{method.name}' builds now "
-            f"({words[:300]}); {_AGAIN}"
+            f"({words[:300]}); {RUN_AGAIN}"
         ) from error
     return TrainedNetwork(network.to(fabric.device).eval(), task, config, method, result, code, fabric)
 
@@ -304,34 +301,15 @@ def _kept(result: Result) -> Path:
     digests = result.data["files"]
     name = next((name for name in NETWORKS if name in digests), None)
     if name is None:
-        raise UsbenchError(f"{result.path}: this run kept no trained network; {_AGAIN}")
+        raise UsbenchError(f"{result.path}: this run kept no trained network; {RUN_AGAIN}")
     file = result.path / name
     if not file.is_file():
         raise UsbenchError(
-            f"{file}: was removed since the run (usbench prune does that); copy it back, or {_AGAIN}"
+            f"{file}: was removed since the run (usbench prune does that); copy it back, or {RUN_AGAIN}"
         )
     if sha256_file(file) != digests[name]:
-        raise UsbenchError(f"{file}: is not what the run wrote (its digest does not fit); {_AGAIN}")
+        raise UsbenchError(f"{file}: is not what the run wrote (its digest does not fit); {RUN_AGAIN}")
     return file
-
-
-def _plugin_files(data: Mapping[str, Any]) -> list[Path]:
-    """The plugin files that a run used, as its result names them."""
-    from usbench.datasets.tasks import names_file
-
-    files = []
-    for kind in ("method", "fusion", "task"):
-        origin = data.get(kind, {}).get("origin", "")
-        if names_file(origin):
-            continue  # A task file brings no code, and the result states what a network needs of it.
-        if origin.startswith("file ") and (path := Path(origin.removeprefix("file "))) not in files:
-            if not path.is_file():
-                name = data["cell"][kind]
-                raise UsbenchError(
-                    f"{path}: the plugin of {kind} '{name}' is not there; name it in plugins=[...]"
-                )
-            files.append(path)
-    return files
 
 
 def _require_same_code(result: Result, code: str, fusion: FoundFusion) -> None:
@@ -344,70 +322,5 @@ def _require_same_code(result: Result, code: str, fusion: FoundFusion) -> None:
         if here != then:
             raise UsbenchError(
                 f"{result.path}: the code of {kind} '{data['cell'][kind]}' has changed since this run; "
-                f"restore it, {_AGAIN}, or load it all the same with allow_other_code=True"
+                f"restore it, {RUN_AGAIN}, or load it all the same with allow_other_code=True"
             )
-
-
-def _task_of(data: Mapping[str, Any], plugins: Sequence[Path]) -> Task:
-    """The task of a result; how its data is read is known only of tasks that are found here."""
-    from usbench.datasets.tasks import get_task, names_file
-
-    said = data["task"]
-    words = said.get("words") or {"modalities": said["modalities"], "classes": said["classes"]}
-    thresholds = said.get("regions")
-    task = Task(
-        name=said["name"],
-        title=said["title"],
-        modalities=tuple(map(Modality, said["modalities"], words["modalities"])),
-        classes=tuple(
-            Structure(name, word, threshold=thresholds[name] if thresholds else 0.5)
-            for name, word in zip(said["classes"], words["classes"], strict=True)
-        ),
-        regions=thresholds is not None,
-        nsd_tolerance_mm=said.get("nsd_tolerance_mm") or 0.0,
-        licence="not stated",
-        citation="not stated",
-    )
-    try:
-        described = [get_task(str(file)) for file in plugins if names_file(str(file))]
-        code = [file for file in plugins if not names_file(str(file))]
-        found = next((one for one in described if one.name == said["name"]), None)
-        found = found or get_task(said["name"], code)
-        known = found.with_modalities(said["modalities"]).merged(said["merge_labels"])
-    except UsbenchError:
-        return task  # of a folder, or of a plugin that is not here
-    if known.modality_names != task.modality_names or known.class_names != task.class_names:
-        return task
-    if known.regions != task.regions:
-        return task
-    if "words" not in said:
-        return known
-    return replace(
-        known,
-        nsd_tolerance_mm=said["nsd_tolerance_mm"],
-        modalities=tuple(
-            replace(one, words=then.words)
-            for one, then in zip(known.modalities, task.modalities, strict=True)
-        ),
-        classes=tuple(
-            replace(one, words=then.words, threshold=then.threshold)
-            for one, then in zip(known.classes, task.classes, strict=True)
-        ),
-    )
-
-
-def _config_of(result: Result) -> Config:
-    said, usual = result.data["config"], DEFAULTS[PROTOCOL_VERSION]
-    try:  # What an older result does not state was as it is by the defaults of the protocol.
-        return Config(
-            preset=result.data["preset"],
-            data=DataSettings(**{**usual["data"], **said["data"]}),
-            train=TrainSettings(**{**usual["train"], **said["train"]}),
-            fusion=dict(said["fusion"]),
-            method=dict(said["method"]),
-        )
-    except TypeError as error:
-        raise UsbenchError(
-            f"{result.path}: its settings are not those of this usbench ({error}); "
-            f"use the version that wrote it ({result.data['usbench']}), or {_AGAIN}"
-        ) from error

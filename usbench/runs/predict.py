@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from usbench.contracts.classes import value_of
 from usbench.datasets.batches import Slices
+from usbench.runs.labels import enlarged, to_labels
 from usbench.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import PreparedCase, Store
     from usbench.runs.frozen import Frozen
-
-_CACHED = 1 << 20  # so many enlarged logits at a time stay in the cache of a processor
-
 
 BATCH = 16
 """So many slices at a time are predicted."""
@@ -117,36 +112,6 @@ def predict_cases(
         yield Predicted(case, prediction, classes, device, frozen)
 
 
-def to_labels(logits: Tensor, thresholds: Mapping[str, float] | None = None) -> Tensor:
-    """The mask that logits decide on.
-
-    Args:
-        logits: [B, K, H, W].
-        thresholds: Of regions, in the order of the logits; None where classes exclude each other.
-
-    Returns:
-        uint8 [B, H, W]. Of classes that exclude each other the most probable one whose sigmoid is above 0.5,
-        else background; of regions all whose sigmoid is above their threshold.
-    """
-    if thresholds is None:
-        # By comparisons, since the index of a maximum takes longer than a small network. Of the classes that
-        # were ever the most probable so far, the last one is the most probable of all.
-        highest, *others = logits.unbind(1)
-        label: Tensor | None = None
-        for index, one in enumerate(others, start=1):
-            value = (one > highest).view(torch.uint8) * value_of(index, regions=False)
-            label = value if label is None else torch.maximum(label, value)
-            highest = torch.maximum(highest, one)  # NaN where one of the two is
-        inside = (highest > 0).view(torch.uint8)
-        return inside if label is None else inside * label.clamp_(min=1)
-    mask = torch.zeros_like(logits[:, 0], dtype=torch.uint8)
-    for index, threshold in enumerate(thresholds.values()):
-        # Held against the logit, so that a sigmoid which rounds to 0 or 1 is not needed.
-        above = logits[:, index] > math.log(threshold / (1 - threshold))
-        mask += above.to(torch.uint8) * value_of(index, regions=True)
-    return mask
-
-
 def predict(
     network: nn.Module,
     case: PreparedCase | PatientCase,
@@ -204,11 +169,9 @@ def predict(
             logits = logits.float()
             if side != size:
                 small[group] = to_labels(logits, thresholds).cpu().numpy()
-            for some in np.array_split(np.arange(len(group)), -(-len(group) * classes * side**2 // _CACHED)):
-                large = _enlarged(logits[some[0] : some[-1] + 1], side)
-                native[group[some]] = to_labels(large, thresholds).cpu().numpy()
-                if kept is not None:
-                    kept[:, group[some]] = large.sigmoid().transpose(0, 1).cpu().numpy()
+            native[group] = to_labels(logits, thresholds, side).cpu().numpy()
+            if kept is not None:
+                kept[:, group] = enlarged(logits, side).sigmoid().transpose(0, 1).cpu().numpy()
     for module in training:
         module.training = True
     counted = times[1:] if len(times) > 1 else times
@@ -226,26 +189,6 @@ def _mask_of(present: Sequence[bool], images: Tensor) -> Tensor:
 def groups_of(count: int, batch: int = BATCH) -> list[np.ndarray]:
     """The slices of a case in groups of at most `batch` that differ by one at most: numbers, int [B]."""
     return np.array_split(np.arange(count), max(1, -(-count // batch)))
-
-
-def native_labels(logits: Tensor, side: int, thresholds: Mapping[str, float] | None = None) -> Tensor:
-    """The mask that logits decide on, on the native grid of a slice.
-
-    Args:
-        logits: [B, K, S, S].
-        side: Of the native slice, in pixels.
-        thresholds: Of regions, as `to_labels` takes them.
-
-    Returns:
-        uint8 [B, side, side].
-    """
-    return to_labels(_enlarged(logits, side), thresholds)
-
-
-def _enlarged(logits: Tensor, side: int) -> Tensor:
-    if logits.shape[-1] == side:
-        return logits
-    return functional.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
 
 
 def wait(device: torch.device) -> None:

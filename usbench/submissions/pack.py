@@ -12,7 +12,7 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.results.io import load_result
 from usbench.results.result import Result
-from usbench.results.usable import run_folders
+from usbench.results.usable import named_runs
 from usbench.storage.files import os_errors
 from usbench.submissions.archive import CARD, is_member_name, largest, member_name, set_problem, write_archive
 from usbench.submissions.card import dump_card, load_card
@@ -72,10 +72,7 @@ def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path, tracks
     members: dict[str, bytes] = {}
     packed: list[Submitted] = []
     origins: dict[str, tuple[Path, bytes]] = {}
-    for folder, finished in _folders(runs, reasons):
-        if not finished:
-            reasons.append(f"{folder}: is not finished; the same usbench run command goes on with it")
-            continue
+    for folder in named_runs(runs, reasons):
         try:
             result = load_result(folder)
         except UsbenchError as error:
@@ -113,27 +110,13 @@ def results_of(runs: Sequence[str | Path]) -> list[dict[str, Any]]:
         runs: Run folders, or folders that hold them.
 
     Raises:
-        UsbenchError: Where a result cannot be read, or a folder is absent or holds no run.
+        UsbenchError: Where no run is finished, or the result of one cannot be read.
     """
     reasons: list[str] = []
-    found = [load_result(folder).data for folder, finished in _folders(runs, reasons) if finished]
-    if reasons:
+    folders = named_runs(runs, reasons) if runs else []
+    if reasons and not folders:
         raise Incomplete(reasons)
-    return found
-
-
-def _folders(runs: Sequence[str | Path], reasons: list[str]) -> list[tuple[Path, bool]]:
-    """Every folder that holds a run, sorted, with whether it is finished."""
-    found: dict[Path, bool] = {}
-    for root in map(Path, runs):
-        if not root.is_dir():
-            reasons.append(f"{root}: no such folder of runs; check the path")
-            continue
-        below = run_folders(root)
-        found.update(below)
-        if not below:
-            reasons.append(f"{root}: holds no run; give folders that usbench run has written")
-    return sorted(found.items())
+    return [load_result(folder).data for folder in folders]
 
 
 def _pack(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from usbench.contracts.classes import largest_value
 from usbench.contracts.data import Task
@@ -14,10 +13,12 @@ from usbench.datasets.store import Store, prepare
 from usbench.errors import UsbenchError
 from usbench.results.track_scores import names_of
 from usbench.results.tracks import COUNTS, OVERLAPS, TrackResult
+from usbench.runs.of_result import task_of
 from usbench.scores.case import score_case
 from usbench.submissions.checks import Submitted
 from usbench.submissions.score import difference_of, read_mask
 from usbench.submissions.tracks import mask_name, track_member
+from usbench.tracks.other_task import as_in_run
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,11 @@ def external_reference(
     said = track.data["data"]
     seen = []
     for task, root in candidates:
-        adapted = as_in_run(task, one.data["task"], said["labels"])
-        if adapted is None:
+        try:
+            merged = one.data["task"]["merge_labels"]
+            adapted, _ = as_in_run(task, task_of(one.data), merged, said["labels"], track_member(one, track))
+        except UsbenchError as error:
+            seen.append(str(error))
             continue
         # The smallest slices there are: only the masks and the digests of the cases are used.
         store = prepare(adapted, root, DataSettings(size=16))
@@ -124,36 +128,3 @@ def external_reference(
         f"{track_member(one, track)}: its data, of task {said['task']}, has fingerprint "
         f"{said['fingerprint'][:10]}, and no --external-data holds it{found}"
     )
-
-
-def as_in_run(task: Task, run: Mapping[str, Any], labels: Mapping[str, str]) -> Task | None:
-    """A task of other data with the modalities and the classes of a run, in its order.
-
-    Args:
-        task: Of the other data.
-        run: The "task" of the result.json of the run.
-        labels: Class of the run -> class of the data, where they have other names.
-
-    Returns:
-        The task; None where it has not those modalities and classes.
-    """
-    # A class of the data that is named for the merged one is that class alone.
-    if run["merge_labels"] and not labels:
-        task = task.merged(run["merge_labels"])
-    modalities, classes = [], []
-    for name in run["modalities"]:
-        modalities += [one for one in task.modalities if one.name == name or one.is_called(name)][:1]
-    thresholds = run.get("regions", {})
-    for name in run["classes"]:
-        wanted = labels.get(name, name)
-        classes += [
-            replace(one, name=name, threshold=thresholds.get(name, one.threshold))
-            for one in task.classes
-            if one.name == wanted
-        ]
-    if len(modalities) < len(run["modalities"]) or len(classes) < len(run["classes"]):
-        return None
-    if task.regions != ("regions" in run):
-        return None
-    tolerance = run.get("nsd_tolerance_mm") or task.nsd_tolerance_mm
-    return replace(task, modalities=tuple(modalities), classes=tuple(classes), nsd_tolerance_mm=tolerance)

@@ -14,7 +14,7 @@ from usbench.results.io import load_result
 from usbench.results.network_file import network_state
 from usbench.results.result import Result
 from usbench.results.tracks import TrackResult
-from usbench.results.usable import run_folders
+from usbench.results.usable import named_runs
 from usbench.runtime.console import say
 from usbench.tracks.data import Where
 
@@ -126,7 +126,7 @@ def evaluate_runs(
         if odd := [flag for flag, value in given.items() if value]:
             raise UsbenchError(f"{odd[0]} is of --track external; leave it out, or ask for that track")
     found = Evaluation()
-    for folder in finished_runs(runs, found.problems):
+    for folder in named_runs(runs, found.problems):
         try:
             result = load_result(folder)
             one, new = evaluate_run(
@@ -202,7 +202,10 @@ def planned(runs: Sequence[str | Path], track: str, *, masks: bool, overwrite: b
     if track not in TRACKS:
         raise unknown("track", track, TRACKS)
     lines: list[str] = []
-    for folder in finished_runs(runs, lines):
+    folders = named_runs(runs, lines)
+    if not folders:
+        raise UsbenchError(lines[0])
+    for folder in folders:
         try:
             result = load_result(folder)
             if (state := network_state(result)) != "kept":
@@ -225,24 +228,3 @@ def planned(runs: Sequence[str | Path], track: str, *, masks: bool, overwrite: b
         kept = f", masks of about {size / 1e6:.1f} MB" if masks else ""
         lines.append(f"{folder}: {len(cases)} cases under {conditions} conditions{kept}")
     return lines
-
-
-def finished_runs(runs: Sequence[str | Path], problems: list[str]) -> list[Path]:
-    """The folders of the finished runs in some folders; what is not finished is added to `problems`.
-
-    Raises:
-        UsbenchError: For a folder that is absent or holds no run.
-    """
-    found: dict[Path, None] = {}
-    for root in map(Path, runs):
-        if not root.is_dir():
-            raise UsbenchError(f"{root}: no such folder of runs; check the path")
-        below = run_folders(root)
-        if not below:
-            raise UsbenchError(f"{root}: holds no run; give folders that usbench run has written")
-        for folder, finished in below:
-            if finished:
-                found[folder] = None
-            else:
-                problems.append(f"{folder}: is not finished; the same usbench run command goes on with it")
-    return list(found)

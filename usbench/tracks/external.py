@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.names import safe_name
@@ -21,6 +20,7 @@ from usbench.scores.registry import all_scores
 from usbench.scores.robustness import CLEAN
 from usbench.tracks.data import Where, contents_of_run, other_data
 from usbench.tracks.folder import TrackFolder, part_row, rows_of
+from usbench.tracks.other_task import as_in_run
 from usbench.tracks.robustness import describe, words_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def evaluate(
         UsbenchError: Where the data lacks a modality or a class, or is what the network was trained on.
     """
     task, found = other_data(trained, where)
-    task, known = _as_of_run(trained, task, labels)
+    merged = trained.result.data["task"]["merge_labels"]
+    task, known = as_in_run(task, trained.task, merged, labels, str(trained.result.path))
     store = prepare(task, found.root, trained.config.data)
     _require_unseen(trained, store, where)
     called = safe_name(name or _called(task, found, where))
@@ -100,55 +101,6 @@ def _called(task: Task, found: TaskData, where: Where) -> str:
     if found.kind == "phantom" and where.scanner != 1:
         return f"{task.name}-scanner{where.scanner}"
     return where.task_dir.resolve().name if where.task_dir is not None else f"{task.name}-{found.root.name}"
-
-
-def _as_of_run(trained: TrainedNetwork, task: Task, labels: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
-    """The other task with the modalities and classes of the run, in its order and under its names."""
-    path, own = trained.result.path, trained.task
-    if task.regions != own.regions:
-        raise UsbenchError(
-            f"{path}: its classes and those of {task.name} are not both regions; choose other data"
-        )
-    merged = trained.result.data["task"]["merge_labels"]
-    if merged and not labels:
-        task = task.merged(merged)
-    modalities = []
-    for wanted in own.modalities:
-        names = {wanted.name, *wanted.aliases}
-        fits = [m for m in task.modalities if wanted.is_called(m.name) or any(map(m.is_called, names))]
-        if len(fits) != 1:
-            raise UsbenchError(
-                f"{path}: {task.name} has {'no' if not fits else 'more than one'} modality {wanted.name} "
-                f"among {', '.join(task.modality_names)}; the network needs {', '.join(own.modality_names)}"
-            )
-        modalities.append(fits[0].name)
-    if unknown := sorted(set(labels) - set(own.class_names)):
-        raise UsbenchError(
-            f"--labels {unknown[0]}={labels[unknown[0]]}: the run has no class {unknown[0]}; its classes are "
-            f"{', '.join(own.class_names)}"
-        )
-    here = {name: labels.get(name, name) for name in own.class_names}
-    if lost := [(name, other) for name, other in here.items() if other not in task.class_names]:
-        raise UsbenchError(
-            f"{path}: the run has class {lost[0][0]} (of {', '.join(own.class_names)}), {task.name} has "
-            f"{', '.join(task.class_names)}; say which is meant: --labels {lost[0][0]}=CLASS"
-        )
-    if len(set(here.values())) < len(here):
-        raise UsbenchError("--labels gives two classes of the run one class of the data; each needs its own")
-    task = _in_order(task, modalities)
-    by_name = {structure.name: structure for structure in task.classes}
-    classes = tuple(
-        replace(by_name[here[one.name]], name=one.name, words=one.words, threshold=one.threshold)
-        for one in own.classes
-    )
-    task = replace(task, classes=classes, nsd_tolerance_mm=own.nsd_tolerance_mm or task.nsd_tolerance_mm)
-    return task, {name: other for name, other in here.items() if name != other}
-
-
-def _in_order(task: Task, names: Sequence[str]) -> Task:
-    """The task with these modalities in this order."""
-    by_name = {modality.name: modality for modality in task.modalities}
-    return replace(task, modalities=tuple(by_name[name] for name in names))
 
 
 def _require_unseen(trained: TrainedNetwork, store: Store, where: Where) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from usbench.features.rows import form_of
 from usbench.fusions.segmenter import takes_present
 from usbench.runs.frozen import Frozen, features_of, frozen_features
-from usbench.runs.predict import groups_of, native_labels, wait
+from usbench.runs.labels import to_labels
+from usbench.runs.predict import groups_of, wait
 from usbench.scores.robustness import CLEAN
 from usbench.tracks.damage import Scans, variant
 
@@ -108,7 +109,7 @@ class Predictor:
             logits = one.network(images, **words)
             wait(one.device)
             self.seconds += time.perf_counter() - start
-            return native_labels(logits.float(), case.geometry.side, one.task.thresholds).cpu().numpy()
+            return to_labels(logits.float(), one.task.thresholds, case.geometry.side).cpu().numpy()
 
     def _clean_rows(self, case: PreparedCase, images: Tensor, group: np.ndarray) -> dict[str, Tensor]:
         (stored,) = self.frozen.rows([case.case_id])
