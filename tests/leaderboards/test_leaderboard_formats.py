@@ -51,7 +51,7 @@ def full_board(tmp_path_factory):
 
 def test_json_has_what_its_schema_explains(full_board):
     data = json.loads(render(full_board, "json"))
-    assert data["schema"] == BOARD_SCHEMA_VERSION == 2
+    assert data["schema"] == BOARD_SCHEMA_VERSION == 3
     with_effects = [table for table in data["tables"] if table["fusion_effects"]]
     assert len(with_effects) == 1
     same_keys({**data, "tables": with_effects}, board_schema())
@@ -103,8 +103,7 @@ def test_text_formats_say_how_it_was_tested(full_board):
         assert "early - hybrid" in text
         assert "Kendall's tau" in text
         assert "Over all tasks (phantom data, preset quick, size 96)" in text
-        assert "Reported by the paper, not measured here" in text
-        assert "phantom data, not the paper's: no difference" in text
+        assert "usbench leaderboard --reported fitting shows them" in text
         assert "2 patients: the smallest two-sided exact p is 0.5" in text
 
 

@@ -36,6 +36,8 @@ def problem_lines(board: Leaderboard) -> list[str]:
 
 
 def _section(table: TextTable) -> str:
+    if not table.columns:
+        return f"{table.facts}\n"
     columns = list(table.columns)
     natural = _natural_width(table, columns)
     is_terminal = sys.stdout.isatty()
