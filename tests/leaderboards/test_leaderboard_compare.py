@@ -312,5 +312,3 @@ def test_rows_across_tasks_share_settings_and_completeness(tmp_path):
     (group,) = build(tmp_path).overall
     assert [row.label for row in group.rows] == ["a"]
     assert build(tmp_path, "chaos").overall == ()
-
-

@@ -18,7 +18,7 @@ from usbench.leaderboards.table import Table
 from usbench.scores.registry import all_scores, beside_dsc
 
 BEST, SECOND = "best", "second"
-WRAPPED = ("method", "measured here", "weights", "entry", "why not")
+WRAPPED = ("method", "as printed", "measured here", "weights", "entry", "why not")
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,7 @@ def _beside(task: Task, printed: Printed, tables: Sequence[Table]) -> Line:
         for table in tables
         if table.task == task.name and table.few is None
         for row in table.rows
-        if row.method == printed.our_method
-        and row.entry is None
-        and printed.fusion in ("", row.fusion)
+        if row.method == printed.our_method and row.entry is None and printed.fusion in ("", row.fusion)
     )
     return Line(
         task.name,

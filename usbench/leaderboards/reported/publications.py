@@ -175,7 +175,9 @@ def _lines(document: _Document, table: _Table) -> Iterator[Printed]:
     if len(set(heads)) < len(heads) or not {"task", "method"} <= set(heads):
         raise ValueError(f"{table.table}: a column is there twice, or none is 'task' and 'method'")
     if strange := [name for name in scores if name not in known]:
-        raise ValueError(f"{table.table}: '{strange[0]}' is no score; choose among {', '.join(sorted(known))}")
+        raise ValueError(
+            f"{table.table}: '{strange[0]}' is no score; choose among {', '.join(sorted(known))}"
+        )
     if set(table.units) != set(scores):
         raise ValueError(f"{table.table}: units are of {', '.join(table.units)}, columns {', '.join(scores)}")
     for row in rows:
@@ -185,9 +187,7 @@ def _lines(document: _Document, table: _Table) -> Iterator[Printed]:
         yield _line(document, table, row, scores, where)
 
 
-def _line(
-    document: _Document, table: _Table, row: dict[str, Any], scores: list[str], where: str
-) -> Printed:
+def _line(document: _Document, table: _Table, row: dict[str, Any], scores: list[str], where: str) -> Printed:
     for what, names in (("task", document.tasks), ("method", document.methods)):
         if row[what] not in names:
             raise ValueError(f"{where}: '{row[what]}' is not in '{what}s'")

@@ -8,7 +8,7 @@ from usbench.leaderboards.reported.beside import Measured, Reported
 from usbench.leaderboards.text import TextTable, number
 from usbench.scores.registry import all_scores
 
-_NOTE = "Figures are as printed; usbench measured none of them. Protocols differ, so none is ranked or subtracted."
+_FACTS = "as printed, not measured here; never ranked or subtracted"
 
 
 def reported_texts(reported: Sequence[Reported], shortened: bool = False) -> list[TextTable]:
@@ -50,18 +50,19 @@ def _text(one: Reported) -> TextTable:
         }
         for line in one.lines
     ]
-    facts = one.reference + (f"; {one.address}" if one.address else "")
-    notes = [f"Second-hand: {one.second_hand}"] if one.second_hand else []
+    notes = [f"Source: {one.reference}" + (f"; {one.address}" if one.address else ".")]
+    if one.second_hand:
+        notes.append(f"Second-hand: {one.second_hand}")
     if titles:
         numbered = "; ".join(f"[{i}] {title}" for i, title in enumerate(titles, 1))
-        notes.insert(0, f"Measured here: the mean DSC of rows of {numbered}.")
+        notes.append(f"Measured here: the mean DSC of rows of {numbered}.")
     return TextTable(
-        title=f"Reported elsewhere, not measured here: {one.title}",
-        facts=facts,
+        title=f"Reported elsewhere: {one.title}",
+        facts=_FACTS,
         columns=tuple(name for name in rows[0] if any(row[name] != "-" for row in rows)),
         words=("task", "as printed", "of", "method", "fusion", "measured here", "where"),
         rows=rows,
-        notes=[_NOTE, *notes, *(f"Differs: {sentence}" for sentence in one.differs)],
+        notes=[*notes, *(f"Differs: {sentence}" for sentence in one.differs)],
         dispensable=("where", "parameters", "task", *reversed(list(heads.values())[1:]), "measured here"),
         printed=("as printed", "of", "method", "fusion", *heads.values(), "measured here"),
     )
