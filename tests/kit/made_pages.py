@@ -88,7 +88,27 @@ def board_data(folder: Path) -> dict[str, Any]:
         "rows": [{"label": EVIL, "mean_rank": 1.5, "dsc": {"own": 0.5}}],
     }
     data["overall"] = [group]
-    data["reported"] = [{"method": "U-Net", "reported_dsc": 86.25, "our_dsc": None}]
+    measured = {
+        "table": "own",
+        "label": EVIL,
+        "fusion": "late",
+        "status": "",
+        "dsc": 0.5,
+        "scores": {"dsc": 0.5},
+    }
+    line = {
+        "task": "own", "printed_task": EVIL, "part": "", "method": "U-Net", "fusion": "late", "table": "Table 2",
+        "parameters": "54.94M", "scores": {"dsc": "86.25"}, "units": {"dsc": "%"}, "our_method": "unet",
+        "measured": [measured],
+    }  # fmt: skip
+    source = {
+        "title": "An author, a paper",
+        "reference": EVIL,
+        "address": "",
+        "second_hand": "",
+        "differs": [EVIL],
+    }
+    data["reported"] = [{**source, "lines": [line]}]
     return data
 
 

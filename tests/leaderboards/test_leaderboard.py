@@ -15,7 +15,6 @@ import usbench
 from usbench.errors import UsbenchError
 from usbench.leaderboards import render, write
 from usbench.leaderboards.board import build
-from usbench.leaderboards.reported import printed_rows
 from usbench.leaderboards.stats import bootstrap_interval
 from usbench.results.io import cases_csv, read_cases, write_result
 
@@ -298,15 +297,6 @@ def test_function_of_the_public_interface_survives_the_import_of_its_module(tmp_
     make_run(tmp_path, fold=0)
     for _ in range(2):
         assert usbench.leaderboard(tmp_path).tables[0].task == "chaos"
-
-
-def test_paper_table_is_marked_as_reported():
-    rows = {(r["method"], r["fusion"]): r for r in printed_rows()}
-    assert len(rows) == 7 * 3 + 2
-    assert {row["status"] for row in rows.values()} == {"reported, not measured"}
-    assert rows["Zeus", "late"]["chaos_dsc"] == "85.80"
-    assert rows["MISSFormer", "late"]["params_m"] == "610.88"
-    assert rows["U-Net", "early"]["brain_miou"] == "73.08"
 
 
 def test_cases_are_read_as_written_or_refused(tmp_path):

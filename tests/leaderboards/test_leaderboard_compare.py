@@ -1,4 +1,4 @@
-"""What the leaderboard says of differences: tests, tiers, ranks, fusions, tasks, and the published table."""
+"""What the leaderboard says of differences: tests, tiers, ranks, fusions, and tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import scipy.stats
 from kit.handmade import TASKS, add_row, add_tasks
 
 from usbench.leaderboards.board import build
-from usbench.leaderboards.reported import printed_rows
 from usbench.leaderboards.stats import bootstrap_interval
 
 CHAOS = {
@@ -313,42 +312,3 @@ def test_rows_across_tasks_share_settings_and_completeness(tmp_path):
     (group,) = build(tmp_path).overall
     assert [row.label for row in group.rows] == ["a"]
     assert build(tmp_path, "chaos").overall == ()
-
-
-def test_published_numbers_stand_beside_and_are_never_ranked(tmp_path):
-    add_row(tmp_path, "unet", [0.75, 0.85], data__kind="real", preset="paper", **CHAOS)
-    add_row(tmp_path, "unet", [0.9, 0.96])
-    add_row(tmp_path, "zeus", [0.5, 0.6], folds=2, done=[0], data__kind="real", preset="paper", **CHAOS)
-    add_row(tmp_path, "unext", [0.5, 0.6], data__kind="real", preset="paper")
-    add_row(tmp_path, "unext", [0.5, 0.6], fusion="early", data__kind="sample", **CHAOS)
-    board = build(tmp_path)
-    entries = {}
-    for entry in board.reported:
-        entries.setdefault((entry.method, entry.fusion), []).append(entry)
-    assert set(entries) == {(row["method"], row["fusion"]) for row in printed_rows()}
-    real, phantom = sorted(entries["U-Net", "late"], key=lambda entry: entry.difference is None)
-    assert (real.reported_dsc, real.reported_miou, real.reported_parameters) == (81.76, 80.50, 54.94)
-    assert real.our_dsc == pytest.approx(80)
-    assert real.difference == pytest.approx(80 - 81.76)
-    assert "preset paper" in real.note
-    assert (phantom.our_dsc, phantom.difference) == (pytest.approx(93), None)
-    assert phantom.note == "phantom data, not the paper's: no difference"
-    (zeus,) = entries["Zeus", "late"]
-    assert (zeus.difference, zeus.note) == (None, "incomplete: 1 of 2 folds: no difference")
-    (subset,) = entries["UNeXt", "late"]
-    assert (subset.difference, subset.note) == (None, "other modalities or classes: no difference")
-    (sample,) = entries["UNeXt", "early"]
-    assert (sample.difference, sample.note) == (None, "sample data, not the paper's: no difference")
-    (absent,) = entries["MISSFormer", "early"]
-    assert (absent.our_label, absent.our_dsc, absent.note) == (None, None, "not run here")
-    ranked = [row.scores["dsc"] for table in board.tables for row in table.rows]
-    assert sorted(ranked) == pytest.approx([0.5, 0.55, 0.55, 0.8, 0.93])
-
-
-def test_published_numbers_of_other_tasks_are_not_shown(tmp_path):
-    add_row(tmp_path, "unet", [0.75, 0.85], cell__task="my-task")
-    assert build(tmp_path).reported == ()
-    add_row(tmp_path, "unet", [0.75, 0.85], cell__task="msd-brain")
-    entries = build(tmp_path).reported
-    assert {entry.task for entry in entries} == {"msd-brain"}
-    assert next(e for e in entries if (e.method, e.fusion) == ("Zeus", "late")).reported_dsc == 83.67

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from usbench.leaderboards.board import build
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.latex import escape
 from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION, board_schema
+from usbench.leaderboards.terminal import as_terminal
 from usbench.pages.figures import COLOURS
 
 SPECIAL = r"my_net & 50% #1 {x} ~ ^ \y $z$ <|>" + '"'
@@ -45,13 +47,14 @@ def full_board(tmp_path_factory):
     add_row(runs, "unext", base.tolist(), folds=3, done=[0])
     add_tasks(runs, "unet", (None, 0.7, 0.8))
     add_row(runs, "[odd]", [0.5, 0.6], cell__task="msd-brain")
+    add_row(runs, "transunet", [0.5, 0.6], cell__task="msd-brain")
     (make_run(runs, "edited") / "cases.csv").write_text("")
     return build(runs)
 
 
 def test_json_has_what_its_schema_explains(full_board):
     data = json.loads(render(full_board, "json"))
-    assert data["schema"] == BOARD_SCHEMA_VERSION == 2
+    assert data["schema"] == BOARD_SCHEMA_VERSION == 3
     with_effects = [table for table in data["tables"] if table["fusion_effects"]]
     assert len(with_effects) == 1
     same_keys({**data, "tables": with_effects}, board_schema())
@@ -103,8 +106,7 @@ def test_text_formats_say_how_it_was_tested(full_board):
         assert "early - hybrid" in text
         assert "Kendall's tau" in text
         assert "Over all tasks (phantom data, preset quick, size 96)" in text
-        assert "Reported by the paper, not measured here" in text
-        assert "phantom data, not the paper's: no difference" in text
+        assert "usbench leaderboard --reported fitting shows them" in text
         assert "2 patients: the smallest two-sided exact p is 0.5" in text
 
 
@@ -213,9 +215,8 @@ def test_terminal_fits_its_width(full_board, monkeypatch, columns):
     monkeypatch.setattr("sys.stdout", type("Terminal", (io.StringIO,), {"isatty": lambda self: True})())
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = render(full_board, "table").splitlines()
-    ours = [
-        line for line in lines if not re.match(r"(too narrow for|modalities |Dai et al|  /|left out)", line)
-    ]
+    lines += as_terminal(replace(full_board, shortened=False)).splitlines()
+    ours = [line for line in lines if not re.match(r"(too narrow for|modalities |  /|left out)", line)]
     assert max(map(len, ours)) <= columns
     assert any("DSC [95% CI]" in line for line in lines)
 

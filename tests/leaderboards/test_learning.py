@@ -77,10 +77,10 @@ def test_ranks_over_tasks_and_published_rows_take_full_tables_alone(tmp_path: Pa
     board = build(seal(tmp_path))
     (overall,) = board.overall
     assert [(row.method, row.mean_dsc) for row in overall.rows] == [("unet", pytest.approx(0.8))]
-    ours = [one for one in board.reported if one.our_dsc is not None]
-    assert {(one.our_table, round(one.our_dsc or 0)) for one in ours} == {
-        ("chaos (phantom), preset quick", 80),
-        ("msd-brain (phantom), preset quick", 80),
+    ours = [row for one in board.reported for line in one.lines for row in line.measured]
+    assert {(row.table, round(row.dsc or 0, 9)) for row in ours} == {
+        ("chaos (phantom), preset quick", 0.8),
+        ("msd-brain (phantom), preset quick", 0.8),
     }
 
 

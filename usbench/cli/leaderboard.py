@@ -47,6 +47,14 @@ from usbench.errors import UsbenchError
     metavar="DIR",
     help="Archives of usbench submit: verified ones are ranked, others listed apart.",
 )
+@click.option(
+    "--reported",
+    default="auto",
+    show_default=True,
+    metavar="WHICH",
+    help="Published figures beside the rows: fitting (of the tasks and methods of the tables), all (of the tasks), "
+    "none; auto is fitting, in one line where the leaderboard is small.",
+)
 @plugin_option
 @debug_option
 def leaderboard(
@@ -59,12 +67,13 @@ def leaderboard(
     no_pictures: bool,
     keep_results: bool,
     folders: tuple[Path, ...],
+    reported: str,
     plugins: tuple[Path, ...],
 ) -> None:
     """Rank the finished runs: one table for each task, data and protocol.
 
     Each row has an interval, a paired test against the leader and the stability of its rank; below
-    are the effect of fusion, ranks across tasks, and the paper's numbers beside ours. What networks do
+    are the effect of fusion, ranks across tasks, and what publications report beside it. What networks do
     without a modality, under noise and on other data (usbench evaluate) has tables of its own below.
     """
     from usbench.leaderboards import check, render, write, write_kept
@@ -79,6 +88,11 @@ def leaderboard(
         raise UsbenchError(
             "--track does not go with --keep-results, which keeps all tables; drop one of the two"
         )
+    if reported != "auto" and (folders or keep_results):
+        raise UsbenchError(
+            "--reported does not go with --keep-results or --check, whose tables are the same for everybody; "
+            "drop one of the two"
+        )
     for folder in folders:
         check(folder, plugins)
         click.echo(f"{folder}: every number follows from its results")
@@ -86,7 +100,7 @@ def leaderboard(
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
-    board = build(runs_dir, task, submissions, plugins, track)
+    board = build(runs_dir, task, submissions, plugins, track, reported)
     click.echo(render(board, form))
     if out is not None:
         pictures = not no_pictures

@@ -276,7 +276,7 @@ class Task:
             function `(task, folder of the cases) -> Reader`, or a `Layout`, which also says how such data is
             found.
         phantom: what makes its digital patients, or None where there is none.
-        published: the name under which published tables list it, or "" where they do not.
+        published: the name under which the files of publications list it ("brain", "heart"), or "".
         folds: fixed folds, tuples of case ids; without them the folds follow from the case ids.
         found: filled in by usbench for a task of a plugin: where it was found. Other processes load the
             plugin's reader and phantom by it, since the module of a plugin file has no importable name. Also

@@ -11,7 +11,7 @@ from usbench.errors import UsbenchError, unknown
 from usbench.leaderboards.flat import frame, html_of
 from usbench.leaderboards.learning import Learning, learning_curves
 from usbench.leaderboards.overall import Overall, across_tasks
-from usbench.leaderboards.reported import Reported, beside_reported
+from usbench.leaderboards.reported import AUTO, CHOICES, Reported, beside_reported, is_small
 from usbench.leaderboards.table import Table, make_tables
 from usbench.leaderboards.tracks import TrackTable, collect_tracks, track_tables
 from usbench.results.tracks import FOLDER
@@ -31,7 +31,8 @@ class Leaderboard:
         tables: One for each group of comparable runs.
         problems: Runs that were left out, with the reason.
         overall: Ranks over all tasks, where several tasks were run alike.
-        reported: Published scores, each beside a row of ours where there is one.
+        reported: What publications report on the same tasks, beside our rows.
+        shortened: Whether formats of text say in one line that there are such figures.
         claims: Of submissions that are not verified, never part of a table; None without submissions.
         tracks: Tables of what networks do where modalities are missing or noisy, and on other data; never
             mixed with the others.
@@ -42,6 +43,7 @@ class Leaderboard:
     problems: list[LeftOut]
     overall: tuple[Overall, ...] = ()
     reported: tuple[Reported, ...] = ()
+    shortened: bool = False
     claims: tuple[Claim, ...] | None = None
     tracks: tuple[TrackTable, ...] = ()
     curves: tuple[Learning, ...] = ()
@@ -75,6 +77,7 @@ def build(
     submissions: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
     track: str | None = None,
+    reported: str = AUTO,
 ) -> Leaderboard:
     """Read every finished run in a folder and rank them, one table for each comparable group.
 
@@ -86,16 +89,21 @@ def build(
         task: Only the tables of this task; None for all.
         submissions: A folder of archives of `usbench submit`; those that `usbench verify --record` has
             verified are rows beside the runs, others are listed in `claims`.
-        plugins: Python files whose tasks say under which name published tables list them.
+        plugins: Python files whose tasks say under which name publications list them.
         track: Only "clean" tables, or only those of the track "robustness" or "external"; None for all.
+        reported: Which published figures stand beside the rows: "fitting", those of the tasks and methods of
+            the tables; "all", those of the tasks, whatever the method; "none"; "auto" as "fitting", but in
+            formats of text a small leaderboard says in one line that there are any.
 
     Raises:
-        UsbenchError: Where no result is left, for a task or track without a run, and for a folder of
-            submissions that is not there.
+        UsbenchError: Where no result is left, for a task or track without a run, for a folder of
+            submissions that is not there, and for another choice of `reported`.
     """
     runs_dir = Path(runs_dir)
     if track not in (None, *TRACKS):
         raise unknown("track", str(track), TRACKS)
+    if reported not in CHOICES:
+        raise unknown("choice of reported figures", str(reported), CHOICES)
     command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
     remedy = f"make one with: {command}"
     runs, problems = collect(runs_dir)
@@ -117,11 +125,13 @@ def build(
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
     tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
     tested, twice = track_tables([one for one in tracks if task in (None, one.run.data["cell"]["task"])])
+    beside = () if reported == "none" else beside_reported(tables, plugins, reported == "all")
     board = Leaderboard(
         tables,
         [*problems, *left_out, *twice],
         across_tasks(tables),
-        beside_reported(tables, plugins),
+        beside,
+        bool(beside) and reported == AUTO and is_small(tables, beside),
         claims,
         tested,
         learning_curves(tables),

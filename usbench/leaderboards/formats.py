@@ -146,6 +146,8 @@ def _as_markdown(board: Leaderboard) -> str:
 
 
 def _markdown_section(table: TextTable) -> str:
+    if not table.columns:
+        return _plain(table.facts)
     from tabulate import tabulate
 
     rows = [[_plain(row[name]) for name in table.columns] for row in table.rows]

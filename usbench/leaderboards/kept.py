@@ -16,6 +16,7 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.formats import file_names, text_of, write_texts
+from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION
 from usbench.leaderboards.rows import Row
 from usbench.results.tracks import FOLDER as TRACKS
 from usbench.storage.files import atomic_path, os_errors
@@ -140,11 +141,12 @@ def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:
         plugins: As for `build`.
 
     Raises:
-        UsbenchError: Naming the first file that differs, is absent or cannot be read, or the first result
-            that is refused.
+        UsbenchError: Naming the first file that differs, is absent, cannot be read or has the layout of
+            another version of usbench, or the first result that is refused.
     """
     folder = Path(folder)
     board = board_of(folder, plugins)
+    _check_layout(folder)
     for name in file_names(board):
         path, suffix = folder / name, name.removeprefix("leaderboard").lstrip(".")
         reader = _READERS[name.rpartition(".")[2]]
@@ -160,6 +162,20 @@ def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:
             raise UsbenchError(
                 f"{path}: is not what the results beside it give; {_REMEDY.format(folder=folder)}"
             )
+
+
+def _check_layout(folder: Path) -> None:
+    """Name tables that an older version of usbench wrote; what cannot be read is left to the comparison."""
+    path = folder / "leaderboard.json"
+    try:
+        found = _json(path.read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if found != BOARD_SCHEMA_VERSION:
+        raise UsbenchError(
+            f"{path}: has layout {found}, and this version of usbench writes layout {BOARD_SCHEMA_VERSION}; "
+            f"{_REMEDY.format(folder=folder)}"
+        )
 
 
 _REMEDY = "make it anew with: usbench leaderboard --runs-dir {folder}/results --out {folder} --keep-results"

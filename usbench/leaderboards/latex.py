@@ -33,7 +33,10 @@ _HEAD = r"""% Tables of usbench leaderboard. They need \usepackage[T1]{fontenc} 
 
 
 def as_latex(board: Leaderboard) -> str:
-    """Every section as a table environment with booktabs rules, best score bold and second underlined."""
+    """Every section as a table environment with booktabs rules, best score bold and second underlined.
+
+    A section that is one line is a comment.
+    """
     return "\n\n".join([_HEAD, *(_table(table) for table in all_text_tables(board))]) + "\n"
 
 
@@ -43,6 +46,8 @@ def escape(text: str) -> str:
 
 
 def _table(table: TextTable) -> str:
+    if not table.columns:
+        return f"% {table.facts}"
     columns = [name for name in table.columns if name in (table.printed or table.columns)]
     lines = []
     for i, row in enumerate(table.rows):

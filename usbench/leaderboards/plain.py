@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
     from usbench.leaderboards.table import Table
 
-BOARD_SCHEMA_VERSION = 2
+BOARD_SCHEMA_VERSION = 3
 
 # Every key of leaderboard.json and what it says: of the whole, of a table, and of a row before and after its
 # scores; lists are shown by one element. null stands for what is undefined or was not recorded.
@@ -47,19 +47,35 @@ _BOARD: dict[str, Any] = {
     ],
     "reported": [
         {
-            "task": "name of the task",
-            "method": "name of the method in the publication",
-            "fusion": "early, hybrid, late, or one that a plugin brings",
-            "source": "the publication; usbench measured none of its numbers",
-            "reported_dsc": "its DSC, percent",
-            "reported_miou": "its mIoU, percent",
-            "reported_parameters": "its parameters, millions",
-            "our_method": "name of the method here",
-            "our_label": "label of our row, or null",
-            "our_table": "title of its table",
-            "our_dsc": "our mean DSC, percent",
-            "difference": "our_dsc less reported_dsc; null unless ours is complete, on full real data",
-            "note": "why there is no difference, or what else the two do not share",
+            "title": "authors and name of a publication; usbench measured none of its figures",
+            "reference": "in full",
+            "address": "DOI or address, empty where it is not known",
+            "second_hand": "where the figures were read, if not in the publication itself; else empty",
+            "differs": "what its protocol does not share with ours, a sentence each",
+            "lines": [
+                {
+                    "task": "name of the task in usbench",
+                    "printed_task": "the task, as printed",
+                    "part": "class or region that the figures are of, empty for the task as a whole",
+                    "method": "the method, as printed",
+                    "fusion": "the fusion, as printed; empty where none is",
+                    "table": "where the line stands in the publication",
+                    "parameters": "as printed, empty where none are",
+                    "scores": "each figure as printed, text, by the name of the mean in our rows",
+                    "units": "the unit of each, as printed",
+                    "our_method": "name of the method here, empty where usbench has none",
+                    "measured": [
+                        {
+                            "table": "title of the table of a row of ours of that task, method and fusion",
+                            "label": "label of the row",
+                            "fusion": "its fusion",
+                            "status": "why it is not ranked, empty if it is",
+                            "dsc": "its mean DSC, or null",
+                            "scores": "its means by name, of the scores that are printed; never subtracted",
+                        }
+                    ],
+                }
+            ],
         }
     ],
     "problems": [{"path": "folder that was left out", "reason": "why"}],

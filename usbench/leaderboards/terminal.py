@@ -36,9 +36,12 @@ def problem_lines(board: Leaderboard) -> list[str]:
 
 
 def _section(table: TextTable) -> str:
+    is_terminal = sys.stdout.isatty()
+    if not table.columns:
+        width = shutil.get_terminal_size((_NOTES, 24)).columns
+        return (textwrap.fill(table.facts, width) if is_terminal else table.facts) + "\n"
     columns = list(table.columns)
     natural = _natural_width(table, columns)
-    is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((natural, 24)).columns if is_terminal else natural
     dropped = []
     for name in (name for name in table.dispensable if name in table.columns):

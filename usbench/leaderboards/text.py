@@ -11,7 +11,6 @@ from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, Tests,
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.learning import LEARNING_NOTE, Learning
 from usbench.leaderboards.overall import Overall
-from usbench.leaderboards.reported import Reported
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.stats import ALPHA, HALVES, RESAMPLES
 from usbench.leaderboards.submitted import Claim
@@ -19,7 +18,7 @@ from usbench.leaderboards.table import Table
 from usbench.scores.registry import all_scores, beside_dsc
 
 BEST, SECOND = "best", "second"
-WRAPPED = ("method", "our row", "note", "weights", "entry", "why not")
+WRAPPED = ("method", "as printed", "measured here", "weights", "entry", "why not")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class TextTable:
     Attributes:
         title: Its heading.
         facts: One line on what its rows share.
-        columns: Those with anything in them.
+        columns: Those with anything in them; none where the section is its line of facts.
         words: The columns of text, the others are numbers; of those, WRAPPED may take several lines in a
             narrow terminal.
         rows: The cells of each row, by column.
@@ -55,7 +54,7 @@ class TextTable:
 
 
 def text_tables(board: Leaderboard) -> list[TextTable]:
-    """The sections of a leaderboard: each table with its effects of fusion, all tasks, the published one."""
+    """The sections of a leaderboard: each table with its effects of fusion, and what is across tasks."""
     found = []
     for table in board.tables:
         found.append(_score_text(table))
@@ -63,8 +62,6 @@ def text_tables(board: Leaderboard) -> list[TextTable]:
             found.append(fusion_text(table.title, table.fusion_effects, table.tests))
     found += [_curve_text(group) for group in board.curves]
     found += [_overall_text(group) for group in board.overall]
-    if board.reported:
-        found.append(_reported_text(board.reported))
     if board.claims:
         found.append(_claims_text(board.claims))
     return found
@@ -332,32 +329,6 @@ def _overall_text(group: Overall) -> TextTable:
         rows=rows,
         notes=notes,
         dispensable=tuple(f"{task}: rank (DSC)" for task in reversed(group.tasks)),
-    )
-
-
-def _reported_text(entries: Sequence[Reported]) -> TextTable:
-    rows = [
-        {
-            "task": one.task,
-            "method": one.method,
-            "fusion": one.fusion,
-            "reported DSC %": f"{one.reported_dsc:.2f}",
-            "reported mIoU %": f"{one.reported_miou:.2f}",
-            "our row": one.our_label or "-",
-            "our DSC %": number(one.our_dsc, 2),
-            "difference": "-" if one.difference is None else f"{one.difference:+.2f}",
-            "note": one.note,
-        }
-        for one in entries
-    ]
-    return TextTable(
-        title="Reported by the paper, not measured here",
-        facts=f"{entries[0].source}, as printed; never part of a ranking",
-        columns=tuple(rows[0]),
-        words=("task", "method", "fusion", "our row", "note"),
-        rows=rows,
-        notes=["The paper states neither its splits nor how it averages over slices, classes and patients."],
-        dispensable=("reported mIoU %", "note", "our row"),
     )
 
 

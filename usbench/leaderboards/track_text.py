@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from usbench.leaderboards.flat import seeds
+from usbench.leaderboards.reported.words import reported_texts
 from usbench.leaderboards.text import (
     BEST,
     SECOND,
@@ -40,8 +41,9 @@ _EXTERNAL = (
 
 
 def all_text_tables(board: Leaderboard) -> list[TextTable]:
-    """Every section of a leaderboard: those of `usbench.leaderboards.text`, then the tracks."""
-    return [*text_tables(board), *track_texts(board.tracks)]
+    """Every section of a leaderboard: those of `usbench.leaderboards.text`, the tracks, what others report."""
+    reported = reported_texts(board.reported, board.shortened)
+    return [*text_tables(board), *track_texts(board.tracks), *reported]
 
 
 def track_texts(tables: Sequence[TrackTable]) -> list[TextTable]:

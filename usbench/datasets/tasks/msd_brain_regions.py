@@ -21,5 +21,5 @@ TASK = replace(
         Structure("tumour-core", "core of the brain tumour", labels=(2, 3)),
         Structure("enhancing-tumour", "enhancing part of the brain tumour", labels=(3,)),
     ),
-    published="",
+    published="brain-regions",
 )

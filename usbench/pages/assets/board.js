@@ -331,6 +331,28 @@ function extra(name, title, note) {
     nested ? value.map(group) : records(value, title));
 }
 
+// What publications report, folded away: a table of each, with what its protocol does not share with the rows.
+function reported() {
+  const value = data.reported;
+  if (!isRecords(value)) return null;
+  const lines = value.reduce((sum, one) => sum + (one.lines ?? []).length, 0);
+  const beside = (row) => `${number(row.dsc)} ${row.label}, ${row.fusion} [${row.table}${row.status ? `, ${row.status}` : ""}]`;
+  const table = (one) => records(one.lines.map(({ task, printed_task, part, method, fusion, scores, units, parameters, table, measured }) => ({
+    task, "as printed": printed_task, of: part, method, fusion,
+    ...Object.fromEntries(Object.entries(scores).map(([name, text]) => [`${name} (${units[name]})`, text])),
+    parameters, where: table, "measured here (DSC)": measured.map(beside).join("; "),
+  })), one.title);
+  return make("section", { id: "reported" }, make("details", {},
+    make("summary", {}, make("h2", {}, "Reported elsewhere"), make("span", { class: "muted" },
+      ` ${lines} ${lines === 1 ? "line" : "lines"} of published tables`)),
+    make("p", { class: "muted" }, "Figures as printed. They were not measured here, and are never ranked or subtracted."),
+    value.map((one) => make("section", {}, make("h3", {}, one.title),
+      make("p", { class: "muted" }, one.reference, one.address ? `; ${one.address}` : ""),
+      table(one),
+      make("ul", { class: "notes" }, one.second_hand ? make("li", {}, `Second-hand: ${one.second_hand}`) : null,
+        (one.differs ?? []).map((sentence) => make("li", {}, `Differs: ${sentence}`)))))));
+}
+
 function build() {
   const board = document.getElementById("board");
   document.getElementById("about").textContent = `usbench ${data.usbench}; `
@@ -342,7 +364,7 @@ function build() {
     learning(),
     ...(data.tracks ?? []).map(trackSection),
     extra("overall", "Across tasks", "Rows that are complete on every task of a group, ranked anew on each."),
-    extra("reported", "Reported elsewhere", "Numbers from publications. They were not computed here and are never ranked."),
+    reported(),
     extra("claims", "Reported, not verified", "Submissions whose masks nobody has scored anew here. They are never ranked."),
     data.problems.length ? make("section", { id: "left-out" }, make("h2", {}, `Left out (${data.problems.length})`),
       make("ul", { class: "notes" }, data.problems.map((one) => make("li", {}, make("span", { class: "code" }, one.path),
