@@ -121,7 +121,7 @@ def _config_problems(data: Mapping[str, Any]) -> Iterator[str]:
         # A result of version 2 states the settings of hybrid and of late fusion, whatever its own.
         sections["fusion"] = {**usual["fusion.late"], **usual["fusion.hybrid"]}
     elif _plugin_fusion(data) is None and fusion in usual:
-        sections["fusion"] = usual[fusion]
+        sections["fusion"] = {} if _elsewhere(data) else usual[fusion]
     for part, defaults in sections.items():
         found = data["config"][part]
         lost = {key for key in defaults if key not in found and f"{part}.{key}" not in LATER}
@@ -320,7 +320,7 @@ def _elsewhere(data: Mapping[str, Any]) -> bool:
 
 def weights_problem(card: Mapping[str, Any], runs: Sequence[Submitted]) -> str:
     """Why the card's weights are not those that the runs name, or ""."""
-    named = sorted({one.data["method"]["weights"] for one in runs} - {"none"})
+    named = sorted({one.data["method"]["weights"] for one in runs} - {"none", "not known"})
     if named and str(card["weights"]).strip().lower() == "none":
         return f"the card says weights: none, but runs started from {', '.join(named)}"
     return ""
