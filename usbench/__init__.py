@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from usbench.runs.network import load_network
     from usbench.runs.prune import prune
     from usbench.runs.start import run
+    from usbench.submissions.elsewhere import score
 
 __version__ = "0.2.0"
 
@@ -73,6 +74,7 @@ __all__ = [
     "predict",
     "prune",
     "run",
+    "score",
 ]
 
 _LAZY = {
@@ -101,6 +103,7 @@ _LAZY = {
     "predict": ("usbench.predictions.start", "predict"),
     "prune": ("usbench.runs.prune", "prune"),
     "run": ("usbench.runs.start", "run"),
+    "score": ("usbench.submissions.elsewhere", "score"),
 }
 
 

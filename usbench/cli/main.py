@@ -18,6 +18,7 @@ from usbench.cli.new import new
 from usbench.cli.predict import predict
 from usbench.cli.prune import prune
 from usbench.cli.run import report, run
+from usbench.cli.score import score
 from usbench.cli.submissions import submit, verify
 from usbench.cli.weights import weights
 from usbench.cli.zeus import zeus
@@ -35,8 +36,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, matrix, predict, evaluate, leaderboard, report, prune, methods, data, weights, zeus, new, check,
-    submit, verify,
+    run, matrix, predict, evaluate, score, leaderboard, report, prune, methods, data, weights, zeus, new,
+    check, submit, verify,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -47,9 +47,9 @@ def print_results(results: Sequence[Result]) -> None:
     console.print(table)
     cost = first["cost"]
     console.print(
-        f"parameters {cost['parameters']:,} (trainable {cost['trainable']:,}), "
-        f"{number(cost['gflops_per_slice'], 1)} GFLOPs and {cost['ms_per_slice']:.1f} ms a slice, "
-        f"{cost['train_seconds']:.0f} s of training for {cost['epochs']} epochs, "
+        f"parameters {_counted(cost['parameters'])} (trainable {_counted(cost['trainable'])}), "
+        f"{number(cost['gflops_per_slice'], 1)} GFLOPs and {number(cost['ms_per_slice'], 1)} ms a slice, "
+        f"{number(cost['train_seconds'], 0)} s of training for {cost['epochs']} epochs, "
         f"on {cost['device']}, weights: {first['method']['weights']}",
         markup=False,
         soft_wrap=True,
@@ -161,3 +161,8 @@ def print_plan(plan: Plan) -> None:
     console = Console(highlight=False)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _counted(count: int | None) -> str:
+    """A number of parameters; "-" where nobody knows it."""
+    return "-" if count is None else f"{count:,}"

@@ -42,7 +42,7 @@ def export(task: Task, root: Path, to: str, out: Path) -> list[str]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsbenchError(f"{out}: is not an empty folder; name a new one with --out")
     write, describe = LAYOUTS[to]
-    values = _values(task)
+    values = export_values(task)
     if task.regions and to == "msd":
         raise UsbenchError(
             f"task {task.name} has regions, which the Decathlon's layout cannot hold; use --to nnunet"
@@ -64,7 +64,7 @@ def export(task: Task, root: Path, to: str, out: Path) -> list[str]:
     return case_ids
 
 
-def _values(task: Task) -> dict[int, int]:
+def export_values(task: Task) -> dict[int, int]:
     """By value of `Case.mask`, the value in the masks that are written; both count from 1 for classes.
 
     Of regions, each combination that can occur has a value of its own.

@@ -61,10 +61,16 @@ def cost_figure(tables: Sequence[Table], path: Path) -> bool:
 
 
 def _panel(
-    axes: Axes, rows: Sequence[Row], costs: Sequence[float], name: str, looks: Mapping[str, Look]
+    axes: Axes, rows: Sequence[Row], given: Sequence[float | None], name: str, looks: Mapping[str, Look]
 ) -> None:
-    scores = [_dsc(row) for row in rows]
-    for number, (row, cost, score) in enumerate(zip(rows, costs, scores, strict=True), start=1):
+    # A cost that nobody knows has no place on the axis; the key beside the panels still has the row.
+    points = [
+        (number, row, float(cost), _dsc(row))
+        for number, (row, cost) in enumerate(zip(rows, given, strict=True), start=1)
+        if cost is not None
+    ]
+    costs, scores = [cost for _, _, cost, _ in points], [score for *_, score in points]
+    for number, row, cost, score in points:
         colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
         low, high = row.interval or (score, score)
         axes.plot([cost, cost], [low, high], color=colour, linewidth=0.8, alpha=0.35)
@@ -84,9 +90,10 @@ def _panel(
             best.append((cost, score))
     if len(best) > 1:
         axes.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8, zorder=0)
-    if min(costs) > 0:
+    if costs and min(costs) > 0:
         axes.set_xscale("log")
-    axes.set_xlabel(name, fontsize=8)
+    unknown = len(rows) - len(points)
+    axes.set_xlabel(f"{name} (not known of {unknown})" if unknown else name, fontsize=8)
     axes.tick_params(labelsize=7, which="both")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.08)

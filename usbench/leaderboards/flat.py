@@ -141,7 +141,7 @@ def html_of(tables: Sequence[Table]) -> str:
                     score.mean_heading: _shown(row.scores[score.mean_name], score.digits)
                     for score in beside_dsc()
                 },
-                "parameters": f"{row.parameters:,}",
+                "parameters": "-" if row.parameters is None else f"{row.parameters:,}",
                 "cases": row.cases,
                 "status": row.status,
             }

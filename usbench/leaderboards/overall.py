@@ -69,8 +69,8 @@ def across_tasks(tables: Sequence[Table]) -> tuple[Overall, ...]:
     """
     groups: dict[tuple[Any, ...], dict[str, Table]] = defaultdict(dict)
     for table in tables:
-        if table.few is not None:
-            continue
+        if table.few is not None or all(row.outside for row in table.rows):
+            continue  # Of other programs alone, nothing says that rows of two tasks are of one recipe.
         train = settings_key(_shared(table))
         by_task = groups[table.kind, table.preset, table.config["data"].get("size"), train]
         best = by_task.get(table.task)

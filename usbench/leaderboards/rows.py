@@ -14,6 +14,9 @@ from usbench.leaderboards.stats import bootstrap_interval, mean
 from usbench.results.usable import Entry, Run, row_key, settings
 from usbench.scores.registry import all_scores
 
+OUTSIDE_WORDS = {"pipeline": "outside pipeline", "masks": "masks from elsewhere"}
+"""How a row is marked whose masks another program made."""
+
 Patients = Mapping[str, Mapping[str, float]]
 """Scores by patient, then by name of the score; NaN where it is undefined."""
 
@@ -23,7 +26,7 @@ class Row:
     """One method under one fusion protocol, over all its folds and seeds.
 
     Of cost, parameters and memory_mb are the largest of its runs, the others medians; None where no run
-    states them.
+    states them, as those of other programs may not.
 
     Attributes:
         rank: Its place by DSC, None if it is not ranked.
@@ -38,6 +41,7 @@ class Row:
         runs: What is behind it, a mapping a run.
         fusion_stated: What the first of them says of its fusion.
         entry: The submission that it comes from, None for a row of one's own runs.
+        outside: "pipeline" or "masks" where another program made its masks, else "".
         tier: See `usbench.leaderboards.compare`.
         p_raw: Likewise.
         p_leader: Likewise.
@@ -52,11 +56,11 @@ class Row:
     scores: dict[str, float | None]
     interval: tuple[float, float] | None
     seed_sd: float | None
-    parameters: int
-    trainable: int
+    parameters: int | None
+    trainable: int | None
     frozen_elsewhere: int | None
     gflops: float | None
-    ms_per_slice: float
+    ms_per_slice: float | None
     memory_mb: float | None
     train_seconds: float | None
     device: str
@@ -75,6 +79,7 @@ class Row:
     p_leader: float | None = None
     rank_interval: tuple[int, int, int] | None = None
     entry: Entry | None = None
+    outside: str = ""
 
     @property
     def name(self) -> str:
@@ -125,9 +130,11 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
     namesakes: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     named = []
     for row in rows:
-        label = row.method if row.weights == "none" else f"{row.method} [{row.weights}]"
+        label = row.label if row.weights in ("none", "not known") else f"{row.label} [{row.weights}]"
         if dropout := row.settings.get("train.modality_dropout"):
             label += f", modality dropout {dropout:g}"
+        if row.outside:
+            label += f" ({OUTSIDE_WORDS[row.outside]})"
         if row.entry is not None:
             label = f"{row.entry.name}: {label}"
         named.append(replace(row, label=label))
@@ -140,6 +147,7 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
 
 def _make_row(runs: Sequence[Run]) -> Row:
     data = runs[0].data
+    outside = data.get("outside", {})
     names, values = per_patient(runs)
     dsc = values[:, _dsc_column()]
     known = dsc[~np.isnan(dsc)]
@@ -160,16 +168,16 @@ def _make_row(runs: Sequence[Run]) -> Row:
         rank=None,
         status=status,
         method=data["cell"]["method"],
-        label=data["cell"]["method"],
+        label=outside.get("label", data["cell"]["method"]),
         fusion=data["cell"]["fusion"],
         scores=_means(runs, values),
         interval=bootstrap_interval(known),
         seed_sd=_seed_sd(runs, folds),
-        parameters=int(max(cost["parameters"])),
-        trainable=int(max(cost["trainable"])),
-        frozen_elsewhere=int(max(cost["frozen_elsewhere"])) if cost["frozen_elsewhere"] else None,
+        parameters=_largest(cost["parameters"]),
+        trainable=_largest(cost["trainable"]),
+        frozen_elsewhere=_largest(cost["frozen_elsewhere"]),
         gflops=_median(cost["gflops_per_slice"]),
-        ms_per_slice=float(np.median(cost["ms_per_slice"])),
+        ms_per_slice=_median(cost["ms_per_slice"]),
         memory_mb=max(_cost([run for run in runs if _of_cell(run)], "peak_memory_mb"), default=None),
         train_seconds=_median(cost["train_seconds"]),
         device="; ".join(sorted({device for run in runs if (device := _device(run))})),
@@ -187,6 +195,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
         fusion_stated={**data.get("fusion", {}), "name": data["cell"]["fusion"]},
         runs=tuple(sorted((_origin(run) for run in runs), key=lambda one: (one["fold"], one["seed"]))),
         entry=runs[0].entry,
+        outside=outside.get("kind", ""),
     )
 
 
@@ -230,6 +239,10 @@ def _cost(runs: Sequence[Run], name: str) -> list[float]:
 def _of_cell(run: Run) -> bool:
     """Whether its peak memory is its own: of a process that computed others before, it may be theirs."""
     return bool(run.data["cost"].get("memory_since") == "cell")
+
+
+def _largest(values: Sequence[float]) -> int | None:
+    return int(max(values)) if values else None
 
 
 def _median(values: Sequence[float]) -> float | None:

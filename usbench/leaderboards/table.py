@@ -12,9 +12,15 @@ from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.leaderboards.compare import FusionEffect, Tests, compare
 from usbench.leaderboards.rows import Row, differences, make_rows
 from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
-from usbench.results.usable import Run, table_key
+from usbench.results.usable import Run, frame_key, table_key
 
 __all__ = ["Row", "Table", "make_tables"]
+
+
+_OF_OTHERS = {
+    "pipeline": "outside pipelines have the folds and the scores of the others, and a recipe of their own",
+    "masks": "of masks from elsewhere, on whom their program was trained is its author's claim",
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,15 @@ class Table:
         return (
             f"modalities {', '.join(self.modalities)}; classes {', '.join(self.classes)}; "
             f"{self.cases} cases, {self.folds} folds ({self.rule}); {trained}"
-            f"data {self.fingerprint[:10]}, protocol {self.protocol}"
+            f"data {self.fingerprint[:10]}, protocol {self.protocol}{self._of_others}"
         )
+
+    @property
+    def _of_others(self) -> str:
+        """What a reader must know of rows whose masks other programs made."""
+        marked = {row.outside for row in self.rows}
+        said = [sentence for kind, sentence in _OF_OTHERS.items() if kind in marked]
+        return "".join(f"; {sentence}" for sentence in said)
 
     @property
     def ranked(self) -> tuple[Row, ...]:
@@ -89,11 +102,21 @@ class Table:
 def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     """One table for each group of comparable runs, sorted by task, kind of data and title."""
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    frames: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    others = [run for run in runs if "outside" in run.data]
     for run in runs:
-        groups[table_key(run.data)].append(run)
-    members = list(groups.values())
-    titles = titles_of([group[0].data for group in members])
-    tables = [_make_table(*title, group) for title, group in zip(titles, members, strict=True)]
+        if "outside" not in run.data:
+            groups[table_key(run.data)].append(run)
+    for key, members in groups.items():
+        if others:
+            frames[frame_key(members[0].data)].append(key)
+    # Masks of other programs stand beside all that they share the frame with, else in a table of their own.
+    for run in others:
+        for key in frames.get(frame_key(run.data)) or [table_key(run.data)]:
+            groups[key].append(run)
+    found = list(groups.values())
+    titles = titles_of([group[0].data for group in found])
+    tables = [_make_table(*title, group) for title, group in zip(titles, found, strict=True)]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
 
@@ -135,7 +158,8 @@ def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     names, details = [], []
     for data in groups:
         kind = data["data"]["kind"]
-        name = data["cell"]["task"] + ("" if kind == "real" else f" ({kind})") + f", preset {data['preset']}"
+        name = data["cell"]["task"] + ("" if kind == "real" else f" ({kind})")
+        name += ", masks of other programs" if "outside" in data else f", preset {data['preset']}"
         if data["data"]["limit"] is not None:
             name += f", limit {data['data']['limit']}"
         names.append(name)

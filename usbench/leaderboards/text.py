@@ -79,8 +79,10 @@ def p_value(value: float | None) -> str:
     return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
-def millions(count: int) -> str:
-    """A number of parameters in millions ("1.23M"), or as it is below 10,000."""
+def millions(count: int | None) -> str:
+    """A number of parameters in millions ("1.23M"), or as it is below 10,000; "-" where it is not known."""
+    if count is None:
+        return "-"
     return f"{count / 1e6:.2f}M" if count >= 10_000 else str(count)
 
 
@@ -117,8 +119,15 @@ _BEFORE_SCORES: Cells = {
     "rank [95%]": ranks,
     "seed SD": lambda row: number(row.seed_sd, 3),
 }
+
+
+def _parameters(row: Row) -> str:
+    known = row.parameters is not None or row.trainable is not None
+    return f"{millions(row.parameters)} ({millions(row.trainable)})" if known else "-"
+
+
 _AFTER_SCORES: Cells = {
-    "parameters (trained)": lambda row: f"{millions(row.parameters)} ({millions(row.trainable)})",
+    "parameters (trained)": _parameters,
     "frozen": lambda row: millions(row.frozen_elsewhere) if row.frozen_elsewhere else "-",
     "GFLOPs": lambda row: number(row.gflops, 2),
     "ms/slice": lambda row: number(row.ms_per_slice, 1),

@@ -65,6 +65,7 @@ def html(result: Result) -> str:
         "<main>",
         _verified(result),
         _scores(data),
+        _outside(data),
         _remarks(data),
         f"<section><h2>Training</h2>{loss}</section>",
         _cases(result),
@@ -118,6 +119,32 @@ def _scores(data: Mapping[str, Any]) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
+def _outside(data: Mapping[str, Any]) -> str:
+    """Of masks that another program made: what that means, and what of the result is only claimed."""
+    outside = data.get("outside")
+    if outside is None:
+        return ""
+    if outside["kind"] == "pipeline":
+        title = "An outside pipeline"
+        text = (
+            "usbench had a program of its own recipe train on this fold and predict its test cases, whose "
+            "masks it did not see; usbench scored the masks as those of any method."
+        )
+    else:
+        title = "Masks from elsewhere"
+        text = (
+            "Somebody gave these masks, and usbench scored them as those of any method. It did not see how "
+            "they were made: that no test case was trained on is a claim of their author."
+        )
+    notes = list(outside["claims"])
+    if outside["missing"]:
+        notes.append(f"without a mask, scored as an empty one: {', '.join(outside['missing'])}")
+    notes += [f"{name} {version}" for name, version in outside["versions"].items()]
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    listed = f'<ul class="notes">{items}</ul>' if items else ""
+    return f'<section id="outside"><h2>{title}</h2><p>{escape(text)}</p>{listed}</section>'
+
+
 def _remarks(data: Mapping[str, Any]) -> str:
     remarks = data.get("remarks") or []
     if not remarks:
@@ -128,6 +155,8 @@ def _remarks(data: Mapping[str, Any]) -> str:
 
 def _history(result: Result) -> tuple[list[dict[str, float | None]], str]:
     """The rows of history.csv for the plot, and what stands in its place or around it."""
+    if "outside" in result.data and "history.csv" not in result.data["files"]:
+        return [], '<p class="muted">usbench trained nothing here.</p>'
     file = as_written(result, "history.csv")
     if file is None:
         return [], '<p class="muted">history.csv is missing or was changed after the run.</p>'
@@ -267,14 +296,21 @@ def _entries(notes: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]
 def _cost(data: Mapping[str, Any]) -> str:
     cost = dict(data["cost"])
     words = {
-        "parameters": f"{cost['parameters']:,}",
-        "trainable": f"{cost['trainable']:,}",
+        **{name: f"{cost[name]:,}" for name in ("parameters", "trainable") if cost[name] is not None},
         "frozen_elsewhere": f"{cost.get('frozen_elsewhere', 0):,}",
         "gflops_per_slice": f"{number(cost['gflops_per_slice'], 2)} GFLOPs",
-        "ms_per_slice": f"{number(cost['ms_per_slice'], 2)} ms",
-        "peak_memory_mb": f"{number(cost['peak_memory_mb'], 0)} MB",
-        "train_seconds": f"{number(cost['train_seconds'], 1)} s",
+        **{
+            name: f"{number(cost[name], digits)} {unit}"
+            for name, digits, unit in (
+                ("ms_per_slice", 2, "ms"),
+                ("peak_memory_mb", 0, "MB"),
+                ("train_seconds", 1, "s"),
+            )
+            if cost[name] is not None
+        },
     }
+    if "outside" in data:  # Where nothing is known of it, no dash could be read as none.
+        words |= {name: "not known" for name, value in cost.items() if value is None}
     return _pairs("Cost", {name: words.get(name, value) for name, value in cost.items()})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from usbench.errors import UsbenchError
-from usbench.results.digests import OF_ROWS, without_later
+from usbench.results.digests import OF_ROWS, frame_of_result, without_later
 from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
 from usbench.results.tracks import FOLDER
@@ -116,6 +116,11 @@ def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
         tuple(data["task"]["modalities"]),
         tuple(data["task"]["classes"]),
     )
+
+
+def frame_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """What a result must share with masks of other programs to stand in one table with them."""
+    return (*table_key(data)[:3], frame_of_result(data), *table_key(data)[4:])
 
 
 def row_key(data: dict[str, Any]) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.contracts.few import FewPatients
     from usbench.contracts.method import Method
+    from usbench.contracts.names import OutsideKind
     from usbench.contracts.request import Request
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
@@ -41,6 +42,7 @@ class Cell:
         store: the prepared cases.
         split: their folds.
         few: what part of the training patients it is trained on, None for all.
+        outside: "pipeline" or "masks" where another program makes its masks, else None.
     """
 
     request: Request
@@ -55,6 +57,13 @@ class Cell:
     store: Store
     split: Split
     few: FewPatients | None = None
+    outside: OutsideKind | None = None
+
+    @property
+    def stated_config(self) -> dict[str, dict[str, Any]]:
+        """The settings as its result states them: those of data and training are none of outside masks'."""
+        stated = self.config.as_dict()
+        return stated if self.outside is None else {**stated, "data": {}, "train": {}}
 
     @property
     def train_ids(self) -> tuple[str, ...]:
@@ -106,7 +115,7 @@ class Cell:
             self.task.name,
             self.task.modality_names,
             self.task.class_names,
-            self.config.as_dict(),
+            self.stated_config,
             self.split.digest,
             self.limit,
             self.precision,
@@ -115,6 +124,7 @@ class Cell:
             regions=self.task.thresholds,
             definition=self.task.definition,
             few=None if self.few is None else self.few.facts,
+            outside=self.outside is not None,
         )
 
     @property
@@ -133,7 +143,7 @@ class Cell:
             self.fusion,
             self.fold,
             self.seed,
-            self.config.as_dict(),
+            self.stated_config,
             self.devices,
             self._of_plugins(),
         )

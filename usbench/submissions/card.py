@@ -76,6 +76,12 @@ class Card(BaseModel):
     weights_licence: Text = Field(description="licence of those weights, or: none")
     hardware: Text = Field(description="what the runs were computed on")
     hours: float = Field(ge=0, lt=1e7, description="hours of computing of all runs together, a number")
+    parameters: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**50,
+        description="number of parameters, by your own count (may be left out)",
+    )
     notes: Annotated[str, Field(max_length=4000), AfterValidator(_checked_notes)] = Field(
         default="", description="anything else a reader should know (may be left out)"
     )
@@ -169,7 +175,11 @@ def _words(key: str, error: ErrorDetails) -> str:
         return f"is {str(error['input'])[:40]}"
     if key == "commit" and isinstance(error["input"], int):
         return "is read as a number, quote it"
-    return {"hours": "is not a number of hours", "authors": "is not a list of names"}.get(key, "is not text")
+    return {
+        "hours": "is not a number of hours",
+        "parameters": "is not a whole number",
+        "authors": "is not a list of names",
+    }.get(key, "is not text")
 
 
 def dump_card(card: Mapping[str, Any]) -> bytes:

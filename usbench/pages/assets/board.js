@@ -27,7 +27,7 @@ const COLUMNS = [
   ...data.scores.map((one) => score(one.key, one.name, one.sort, one.digits, one.hint)),
   {
     name: "parameters", sort: "up", hint: "all, and those that are trained", value: (row) => row.parameters,
-    show: (row) => (row.trainable === row.parameters ? count(row.parameters)
+    show: (row) => (missing(row.trainable) || row.trainable === row.parameters ? count(row.parameters)
       : `${count(row.parameters)} (${count(row.trainable)})`),
   },
   {
