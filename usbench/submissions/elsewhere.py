@@ -52,7 +52,7 @@ def score(
 ) -> Results:
     """Score masks that were made elsewhere, and write them as results that tables mark so.
 
-    Every mask is read and checked before anything is written. A case without a mask is scored as an empty one.
+    Every mask is read and checked before anything is written. A case without one is scored as an empty mask.
 
     Args:
         predictions: a folder of CASE.nii.gz, or nnU-Net's results with fold_0/validation and so on.
@@ -271,10 +271,7 @@ def _score(
             peak_memory_mb=None,
             gflops_per_slice=None,
             device=str(card.get("hardware", NOT_KNOWN)),
-            remarks=(
-                meaning,
-                *(f"card, {key}: {_text(value)}" for key, value in card.items() if key != "schema"),
-            ),
+            remarks=(meaning, *_said(card)),
             versions={},
             missing=tuple(missing),
             claims=_claims(cell, found, parameters),
@@ -284,16 +281,15 @@ def _score(
         return record_outside(cell, evaluated, facts, start=start)
 
 
-def _text(value: Any) -> str:
-    words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return words[:1900]
+def _said(card: Mapping[str, Any]) -> list[str]:
+    """What the card says, a line a key."""
+    lists = {key: ", ".join(value) if isinstance(value, list) else value for key, value in card.items()}
+    return [f"card, {key}: {value}"[:1900] for key, value in lists.items() if key != "schema"]
 
 
 def _claims(cell: Cell, found: FoundMasks, parameters: int | None) -> tuple[str, ...]:
     """What of a result is its author's word: who was trained on, above all."""
-    claims = [
-        f"that none of the test cases of fold {cell.fold} was trained on, nor chosen by: usbench saw no training"
-    ]
+    claims = [f"that none of the test cases of fold {cell.fold} was trained on: usbench saw no training"]
     folds: dict[int, list[str]] = {}
     for case_id in cell.split.test(cell.fold):
         if case_id in found.claimed:
