@@ -1,4 +1,4 @@
-"""Rows of other programs stand beside all that they share a frame with, marked, with costs shown as unknown."""
+"""Rows of other programs stand beside all that they share a frame with, marked, with unknown costs."""
 
 from __future__ import annotations
 
