@@ -104,7 +104,9 @@ def score(
     values, meaning = values_of(the_task, found.folder, labels or {})
     split = make_split(the_task, case_ids)
     asked = _folds(request, found, split)
-    absent = [case for fold in asked for case in split.test(fold) if case not in found.files]
+    # Where no fold is named, a misnamed mask may be why a fold seems to have none.
+    wanted = case_ids if request.folds is None else [case for fold in asked for case in split.test(fold)]
+    absent = [case for case in wanted if case not in found.files]
     _say_strange(found, absent)
     store = prepare(the_task, task_data.root, _settings(), case_ids=case_ids if request.limit else None)
     cells = [_cell(request, fold, the_task, task_data.kind, store, split, said) for fold in asked]
