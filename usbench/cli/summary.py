@@ -54,6 +54,8 @@ def print_results(results: Sequence[Result]) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for claim in first.get("outside", {}).get("claims", []):
+        console.print(f"only claimed: {claim}", markup=False, soft_wrap=True)
     for remark in first.get("remarks", []):
         console.print(f"note: {remark}", markup=False, soft_wrap=True)
     if agreement := mean_agreement(results):
@@ -76,9 +78,9 @@ def print_results(results: Sequence[Result]) -> None:
     for result in results:
         path = result.path
         console.print(f"fold {result.data['cell']['fold']}: {path}/result.json", markup=False, soft_wrap=True)
-        console.print(
-            f"  pictures: {path}/figures/cases.png, {path}/figures/history.png", markup=False, soft_wrap=True
-        )
+        drawn = ("cases.png", "history.png") if "outside" not in result.data else ("cases.png",)
+        pictures = ", ".join(f"{path}/figures/{name}" for name in drawn)
+        console.print(f"  pictures: {pictures}", markup=False, soft_wrap=True)
         console.print(f"  masks: {path}/predictions/", markup=False, soft_wrap=True)
 
 

@@ -88,7 +88,7 @@ class OutsidePredicted:
     _example: None = field(default=None, repr=False)
 
     def example(self) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """None: there is no network to show a slice to."""
+        """None, in place of a slice [1, M, S, S]: there is no network to show it to."""
         return self._example
 
 

@@ -48,7 +48,7 @@ class CaseMask(Protocol):
         """Its mask."""
 
     def example(self) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """The first slice as a network gets it; None where there is no network."""
+        """The first slice as a network gets it, images [1, M, S, S]; None where there is no network."""
 
 
 @dataclass

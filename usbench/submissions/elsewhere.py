@@ -52,7 +52,7 @@ def score(
 ) -> Results:
     """Score masks that were made elsewhere, and write them as results that tables mark so.
 
-    Every mask is read and checked before anything is written. A case without a mask is scored as an empty one.
+    Every mask is read and checked before anything is written. A case without one is scored as an empty mask.
 
     Args:
         predictions: a folder of CASE.nii.gz, or nnU-Net's results with fold_0/validation and so on.
@@ -104,7 +104,9 @@ def score(
     values, meaning = values_of(the_task, found.folder, labels or {})
     split = make_split(the_task, case_ids)
     asked = _folds(request, found, split)
-    absent = [case for fold in asked for case in split.test(fold) if case not in found.files]
+    # Where no fold is named, a misnamed mask may be why a fold seems to have none.
+    wanted = case_ids if request.folds is None else [case for fold in asked for case in split.test(fold)]
+    absent = [case for case in wanted if case not in found.files]
     _say_strange(found, absent)
     store = prepare(the_task, task_data.root, _settings(), case_ids=case_ids if request.limit else None)
     cells = [_cell(request, fold, the_task, task_data.kind, store, split, said) for fold in asked]
@@ -271,10 +273,7 @@ def _score(
             peak_memory_mb=None,
             gflops_per_slice=None,
             device=str(card.get("hardware", NOT_KNOWN)),
-            remarks=(
-                meaning,
-                *(f"card, {key}: {_text(value)}" for key, value in card.items() if key != "schema"),
-            ),
+            remarks=(meaning, *_said(card)),
             versions={},
             missing=tuple(missing),
             claims=_claims(cell, found, parameters),
@@ -284,16 +283,15 @@ def _score(
         return record_outside(cell, evaluated, facts, start=start)
 
 
-def _text(value: Any) -> str:
-    words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return words[:1900]
+def _said(card: Mapping[str, Any]) -> list[str]:
+    """What the card says, a line a key."""
+    lists = {key: ", ".join(value) if isinstance(value, list) else value for key, value in card.items()}
+    return [f"card, {key}: {value}"[:1900] for key, value in lists.items() if key != "schema"]
 
 
 def _claims(cell: Cell, found: FoundMasks, parameters: int | None) -> tuple[str, ...]:
     """What of a result is its author's word: who was trained on, above all."""
-    claims = [
-        f"that none of the test cases of fold {cell.fold} was trained on, nor chosen by: usbench saw no training"
-    ]
+    claims = [f"that none of the test cases of fold {cell.fold} was trained on: usbench saw no training"]
     folds: dict[int, list[str]] = {}
     for case_id in cell.split.test(cell.fold):
         if case_id in found.claimed:
