@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from usbench.leaderboards.flat import seeds
-from usbench.leaderboards.reported.words import reported_texts
+from usbench.leaderboards.reported_text import reported_texts
 from usbench.leaderboards.text import (
     BEST,
     SECOND,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from usbench.leaderboards.reported.beside import Measured, Reported
+from usbench.leaderboards.reported import Measured, Reported
 from usbench.leaderboards.text import TextTable, number
 from usbench.scores.registry import all_scores
 
