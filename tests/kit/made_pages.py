@@ -97,9 +97,9 @@ def board_data(folder: Path) -> dict[str, Any]:
         "scores": {"dsc": 0.5},
     }
     line = {
-        "task": "own", "printed_task": EVIL, "part": "", "method": "U-Net", "fusion": "late", "table": "Table 2",
-        "parameters": "54.94M", "scores": {"dsc": "86.25"}, "units": {"dsc": "%"}, "our_method": "unet",
-        "measured": [measured],
+        "task": "own", "printed_task": EVIL, "part": "", "method": "U-Net", "fusion": "late",
+        "table": "Table 2", "parameters": "54.94M", "scores": {"dsc": "86.25"}, "units": {"dsc": "%"},
+        "our_method": "unet", "measured": [measured],
     }  # fmt: skip
     source = {
         "title": "An author, a paper",

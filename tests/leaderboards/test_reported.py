@@ -149,7 +149,7 @@ def test_lines_of_the_tasks_and_methods_of_the_tables_alone(tmp_path: Path) -> N
         "SOTA-MedSeg, Decathlon": 2,
     }
     assert build(tmp_path, reported="none").reported == ()
-    with pytest.raises(UsbenchError, match="choice of reported figures 'fit'.*did you mean 'fitting'"):
+    with pytest.raises(UsbenchError, match=r"choice of reported figures 'fit'.*did you mean 'fitting'"):
         build(tmp_path, reported="fit")
 
 

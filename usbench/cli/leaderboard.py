@@ -52,8 +52,8 @@ from usbench.errors import UsbenchError
     default="auto",
     show_default=True,
     metavar="WHICH",
-    help="Published figures beside the rows: fitting (of the tasks and methods of the tables), all (of the tasks), "
-    "none; auto is fitting, in one line where the leaderboard is small.",
+    help="Published figures beside the rows: fitting (of the tasks and methods of the tables), "
+    "all (of the tasks), none; auto is fitting, in one line where the leaderboard is small.",
 )
 @plugin_option
 @debug_option

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from usbench.leaderboards.flat import seeds
-from usbench.leaderboards.reported.words import reported_texts
+from usbench.leaderboards.reported_text import reported_texts
 from usbench.leaderboards.text import (
     BEST,
     SECOND,
@@ -41,7 +41,7 @@ _EXTERNAL = (
 
 
 def all_text_tables(board: Leaderboard) -> list[TextTable]:
-    """Every section of a leaderboard: those of `usbench.leaderboards.text`, the tracks, what others report."""
+    """Every section: those of `usbench.leaderboards.text`, the tracks, what others report."""
     reported = reported_texts(board.reported, board.shortened)
     return [*text_tables(board), *track_texts(board.tracks), *reported]
 

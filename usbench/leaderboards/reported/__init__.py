@@ -1,4 +1,4 @@
-"""Figures that publications report, one file a publication: shown beside our rows, never ranked or subtracted."""
+"""Figures that publications report, one file each: shown beside our rows, never ranked or subtracted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published figures beside our rows: reported elsewhere, not measured here, never ranked and never subtracted."""
+"""Published figures beside our rows: not measured here, never ranked and never subtracted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 CHOICES = (AUTO, "none", "fitting", "all")
 SMALL = 10
-"""A leaderboard with fewer rows than this, of tasks that publications report on, says in a line that there are
-published figures and how to see them; its page has them folded, as every page."""
+"""A leaderboard with fewer rows than this, of tasks that publications report on, says in a line of text that
+there are published figures and how to see them; its page has them folded, as every page."""
 
 
 @dataclass(frozen=True)

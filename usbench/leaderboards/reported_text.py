@@ -1,10 +1,10 @@
-"""Published figures as sections of the text formats, after the tables; in one line where the leaderboard is small."""
+"""Published figures as sections of the text formats; in one line where the leaderboard is small."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from usbench.leaderboards.reported.beside import Measured, Reported
+from usbench.leaderboards.reported import Measured, Reported
 from usbench.leaderboards.text import TextTable, number
 from usbench.scores.registry import all_scores
 
@@ -21,8 +21,9 @@ def reported_texts(reported: Sequence[Reported], shortened: bool = False) -> lis
     if shortened and reported:
         lines = sum(len(one.lines) for one in reported)
         facts = (
-            f"Reported elsewhere: {lines} {'lines' if lines > 1 else 'line'} of published tables, not measured "
-            f"here ({'; '.join(one.title for one in reported)}); usbench leaderboard --reported fitting shows them"
+            f"Reported elsewhere: {lines} {'lines' if lines > 1 else 'line'} of published tables, "
+            f"not measured here ({'; '.join(one.title for one in reported)}); "
+            "usbench leaderboard --reported fitting shows them"
         )
         return [TextTable(title="", facts=facts, columns=(), words=(), rows=[], notes=[])]
     return [_text(one) for one in reported]
