@@ -66,9 +66,8 @@ def search(folder, settings, device, watcher):
     places = [folder.raw, folder.work, folder.masks, folder.log.parent]
     for value in os.environ.values():
         for part in value.split(os.pathsep):
-            if part.startswith("/") and Path(part).is_dir() and str(part) not in sys.path:
-                if len(Path(part).parts) > 2 and "usbench" in part.lower():
-                    places.append(Path(part))
+            if part.startswith("/") and Path(part).is_dir() and "usbench" in part.lower():
+                places.append(Path(part))
     probe = (
         "import os, json; print(json.dumps([os.getcwd(), sorted(k for k in os.environ if 'USBENCH' in k)]))"
     )

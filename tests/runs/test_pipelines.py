@@ -1,4 +1,4 @@
-"""Cells of outside pipelines: planted programs of a plugin file, that work, look for masks, fail and are killed."""
+"""Cells of outside pipelines: planted ones that work, look for masks, fail and are killed."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_early_and_late_are_run_scored_and_tidied(plugin: Path, small_prostate: 
     assert (early.path / "history.csv").read_text().splitlines()[0] == "epoch,loss,lr,seconds"
 
     late = _run(plugin, small_prostate, "band", "late")
-    parts = [
-        _run(plugin, small_prostate, "band", "late", modalities=[name]) for name in ("t2", "adc")
-    ]
+    parts = [_run(plugin, small_prostate, "band", "late", modalities=[name]) for name in ("t2", "adc")]
     alone = _run(plugin, small_prostate, "band", modalities=["t2"])
     assert late.data["cost"]["parameters"] == 2
     assert len((late.path / "history.csv").read_text().splitlines()) == 1 + 4
@@ -109,14 +107,15 @@ def test_the_command_says_one_line_and_exits_with_1(plugin: Path, command: Comma
     ):
         done = command("run", "--method", "band", *words, *HAND_OVER, "--plugin", plugin)
         assert done.returncode == 1
-        assert said in done.stderr and "Traceback" not in done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_network_is_nothing_that_a_pipeline_has(plugin: Path, small_prostate: Path) -> None:
     result = _run(plugin, small_prostate, "band")
-    with pytest.raises(UsbenchError, match="has masks of another program and no network"):
+    with pytest.raises(UsbenchError, match="has masks of another program"):
         usbench.load_network(result.path)
-    with pytest.raises(UsbenchError, match="'band' is an outside pipeline and has no network here; the checks"):
+    with pytest.raises(UsbenchError, match="is an outside pipeline"):
         usbench.check("band", plugins=[plugin])
 
 
@@ -129,7 +128,7 @@ def test_a_method_gives_one_of_the_three() -> None:
     for more in ({"build_segmenter": print}, {"fusions": ("hybrid",)}, {"features": print}):
         with pytest.raises(UsbenchError):
             usbench.Method("two", "x", pipeline=pipeline, **more)  # type: ignore[arg-type]
-    with pytest.raises(UsbenchError, match="write pipeline=usbench.Pipeline"):
+    with pytest.raises(UsbenchError, match="write pipeline=usbench"):
         usbench.Method("three", "x", pipeline=print)  # type: ignore[arg-type]
 
 
@@ -145,9 +144,7 @@ def test_ids_that_are_no_file_names_get_others() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "moment", ["writing", "training t2", "training adc", "prediction adc", "scoring"]
-)
+@pytest.mark.parametrize("moment", ["writing", "training t2", "training adc", "prediction adc", "scoring"])
 def test_killed_and_gone_on_with_the_same_scores(
     moment: str, plugin: Path, small_prostate: Path, cache: Path
 ) -> None:

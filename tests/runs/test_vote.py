@@ -36,7 +36,8 @@ def test_one_modality_is_its_own_mask() -> None:
 def test_regions_are_voted_as_late_fusion_votes_logits_of_one_size() -> None:
     rng = np.random.default_rng(0)
     masks = [rng.integers(0, 4, (5, 4, 3)).astype(np.uint8) for _ in range(4)]
-    said = np.stack([[(mask & 1) > 0, (mask & 2) > 0] for mask in masks]).astype(np.float32)  # [M, K, X, Y, Z]
+    # [M, K, X, Y, Z]
+    said = np.stack([[(mask & 1) > 0, (mask & 2) > 0] for mask in masks]).astype(np.float32)
     logits = torch.from_numpy(said * 2 - 1).flatten(3)[None]  # [1, M, K, X, Y * Z]
     merged = merge_logits(logits, "vote")[0].numpy().reshape(2, 5, 4, 3) > 0
     assert np.array_equal(vote(masks, 2, True), (merged[0] + 2 * merged[1]).astype(np.uint8))

@@ -144,7 +144,8 @@ def pipeline_line(plan: Plan, case_ids: Sequence[str]) -> str:
     most = (case.images.nbytes + case.mask.nbytes) * len(case_ids)
     return (
         f"pipeline: its folder takes at most {size_words(most)} in {plan.request.runs_dir} while a cell is "
-        f"computed, beside what the program keeps there; {size_words(free_bytes(plan.request.runs_dir))} are free"
+        "computed, beside what the program keeps there; "
+        f"{size_words(free_bytes(plan.request.runs_dir))} are free"
     )
 
 
