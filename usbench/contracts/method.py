@@ -114,8 +114,8 @@ class Method:
             [B, K, H, W]. Under late fusion it may give the masks of every modality, [B, M, K, H, W], which
             are then merged as `fusion.merge` says.
         pipeline: A program that trains and predicts from a folder, with a recipe of its own.
-        fusions: The protocols it supports, of a pipeline early and late alone; a segmenter may also name fusions of plugins (`Fusion`), under
-            which an encoder and a decoder always run.
+        fusions: The protocols it supports, of a pipeline early and late alone; a segmenter may also name
+            fusions of plugins (`Fusion`), under which an encoder and a decoder always run.
         settings: Names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
             arguments of the builder.
         presets: Other defaults, by preset.
@@ -165,7 +165,7 @@ class Method:
                 )
             if self.features is not None:
                 raise UsbenchError(
-                    f"method '{self.name}': a pipeline has no network that could take features; leave them out"
+                    f"method '{self.name}': a pipeline has no network that takes features; leave them out"
                 )
             if self.fusions == FUSIONS:  # What stands there where nothing is said.
                 able = tuple(f for f in PIPELINE_FUSIONS if f not in self.pipeline.why_not)

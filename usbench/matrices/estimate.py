@@ -85,6 +85,9 @@ def key_of_planned(planned: PlannedCell) -> str:
     cost = {"precision": plan.request.precision, "devices": plan.request.all_devices}
     config = plan.config.as_dict()
     top = {"cell": cell, "preset": plan.config.preset}
+    if plan.method.pipeline is not None:  # As its results state it.
+        config |= {"data": {}, "train": {}}
+        top["preset"], cost["precision"] = "outside", "not known"
     return _key(top, task, data, cost, plan.device, config, planned.few)
 
 

@@ -37,7 +37,12 @@ def evaluate_all(
         KeyboardInterrupt: Where the user interrupts; the same command goes on.
     """
     failures = Failures(request.shared.runs_dir)
-    asked = [(planned, track) for track in request.tracks for planned in cells if planned.result is not None]
+    finished = [planned for planned in cells if planned.result is not None]
+    networks = [planned for planned in finished if planned.plan.method.pipeline is None]
+    for planned in finished:
+        if planned.plan.method.pipeline is not None:
+            say(f"{planned.name}: an outside pipeline has no network to test on tracks; it is passed over")
+    asked = [(planned, track) for track in request.tracks for planned in networks]
     names = [f"{planned.name}, {track}" for planned, track in asked]
     jobs = [
         replace(job_of(planned, place), track=track, external=request.external, labels=request.labels)

@@ -31,8 +31,9 @@ def catalogue(
     (of those weights), size (pixels of the preset), and costs: for each fusion (early, hybrid, late and those
     of plugin files; one of these that cannot be used is named on standard error) its parameters, trainable
     (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it cannot
-    be counted; all three None for an outside pipeline, which has no network here), or None where the protocol does not apply. Networks are built without memory for their
-    weights where they can be. Raises `UsbenchError` for an unknown name.
+    be counted; all three None for an outside pipeline, which has no network here), or None where the protocol
+    does not apply. Networks are built without memory for their weights where they can be.
+    Raises `UsbenchError` for an unknown name.
     """
     from usbench.datasets.tasks import get_task
     from usbench.methods.registry import search

@@ -87,8 +87,8 @@ def all_problems(plugins: Sequence[str | Path] = ()) -> list[PluginProblem]:
 def source_hash(method: Method) -> str:
     """SHA-256 over the code of a method: a change in it makes a new cell.
 
-    That is the files of its builder or of its pipeline's functions, of its features and, for a plugin, of its METHOD, and what those import
-    of the same package, see `usbench.plugins.code_hash.code_hash`.
+    That is the files of its builder or of its pipeline's functions, of its features and, for a plugin, of
+    its METHOD, and what those import of the same package, see `usbench.plugins.code_hash.code_hash`.
     """
     return code_hash(*modules_of(method))
 

@@ -114,7 +114,7 @@ def make_plan(request: Request) -> Plan:
 
 
 def require_pipeline_request(method: Method, request: Request, settings: Mapping[str, Any]) -> None:
-    """Raise `UsbenchError` for what an outside pipeline has no use for; nothing where it is another method."""
+    """Raise `UsbenchError` for what an outside pipeline has no use for; nothing for other methods."""
     if method.pipeline is None:
         return
     for key in settings:

@@ -57,8 +57,8 @@ def run_program(
 
     It gets a process group of its own, nothing on standard input, and no variable that tells where the data
     of usbench lies. When the run ends by an error or a signal, it and what it started are asked to end
-    (SIGTERM), and ended (SIGKILL) after ten seconds. On Linux it also ends when the process of usbench is killed;
-    elsewhere it then goes on by itself until it writes into the closed pipe.
+    (SIGTERM), and ended (SIGKILL) after ten seconds. On Linux it also ends when the process of usbench is
+    killed, though not what it started by itself; elsewhere it goes on until it writes into the closed pipe.
 
     Args:
         command: The program and its arguments.
@@ -108,8 +108,8 @@ def run_program(
                     peak, looked = max(peak, _memory_mb(program.pid)), now
                 if now - heard > 60 * silent_minutes:
                     raise UsbenchError(
-                        f"{name} has said nothing for {silent_minutes:g} minutes and was ended; see {log}, and "
-                        "give it longer with --set method.silent_minutes=N where it needs that"
+                        f"{name} has said nothing for {silent_minutes:g} minutes and was ended; see {log}, "
+                        "and give it longer with --set method.silent_minutes=N where it needs that"
                     )
                 if now - heard > GRACE_SECONDS and program.poll() is not None:
                     break  # Only something that it left behind still holds the pipe.
@@ -151,7 +151,7 @@ def _start(
         )
     except OSError as error:
         raise UsbenchError(
-            f"{words[0]}: cannot be started ({error.strerror or error}); install it, or name the right program"
+            f"{words[0]}: cannot be started ({error.strerror or error}); install it, or name another program"
         ) from error
     except ValueError as error:
         raise UsbenchError(f"{words[0]}: cannot be started ({error}); correct its arguments") from error
@@ -184,7 +184,7 @@ def _read(program: subprocess.Popen[bytes], lines: queue.SimpleQueue[str | None]
 
 @contextlib.contextmanager
 def _ended(program: subprocess.Popen[bytes]) -> Iterator[None]:
-    """See to it that a program and what it started have ended, and that SIGTERM ends them with this process."""
+    """See to it that a program and what it started have ended, also where SIGTERM ends this process."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM) if main else None
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def epochs_of(cell: Cell) -> int:
-    """How many epochs are told to watchers: those that the method's settings name, of all calls; 0 if none."""
+    """How many epochs are told to watchers: those of the method's settings, of all calls, else 0."""
     epochs = cell.config.method.get("epochs")
     return epochs * len(calls_of(cell)) if isinstance(epochs, int) else 0
 
@@ -77,7 +77,7 @@ def compute_pipeline(cell: Cell, fabric: Fabric, watching: Watchers) -> Result:
 
 
 def _merged(cell: Cell, calls: Sequence[Call]) -> dict[str, Path]:
-    """By test case the file of its mask, with the values of `Case.mask`; those of several calls are merged."""
+    """By test case the file of its mask, with the values of `Case.mask`; several calls are merged."""
     from usbench.runs.predict import read_mask, write_mask
 
     test = cell.split.test(cell.fold)

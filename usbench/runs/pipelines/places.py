@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from usbench.runs.cell import Cell
 
 FOLDER = ".pipeline"
-"""In the folder of a cell, while it is computed: all that a pipeline is given and leaves. Its name begins with a
-point, since it is no part of the result."""
+"""In the folder of a cell, while it is computed: all that a pipeline is given and leaves. Its name
+begins with a point, since it is no part of the result."""
 
 LOG = "pipeline.log"
 """In the folder of a cell: what the pipeline's programs said."""
