@@ -65,7 +65,7 @@ def told() -> Told:
 def make_folder(
     place: Path, channels: tuple[str, ...] = ("T1", "CT"), regions: bool = False, mirror: bool = False
 ) -> PipelineFolder:
-    """Three training cases and a test case below `place`; the truth of the test case lies in `place/truth`."""
+    """Three training cases and a test case below `place`; the truth of the latter lies in `place/truth`."""
     raw = place / "raw"
     for name in ("imagesTr", "labelsTr", "imagesTs"):
         (raw / name).mkdir(parents=True)
@@ -75,11 +75,16 @@ def make_folder(
         kind = "Ts" if case in TEST else "Tr"
         for number in range(len(channels)):
             nibabel.save(
-                nibabel.Nifti1Image(images[number], grid()), raw / f"images{kind}" / f"{case}_{number:04d}.nii.gz"
+                nibabel.Nifti1Image(images[number], grid()),
+                raw / f"images{kind}" / f"{case}_{number:04d}.nii.gz",
             )
         folder = raw / "labelsTr" if kind == "Tr" else place / "truth"
         nibabel.save(nibabel.Nifti1Image(mask, grid()), folder / f"{case}.nii.gz")
-    labels = {"background": 0, "whole": [1, 2], "core": [2]} if regions else {"background": 0, "ring": 1, "core": 2}
+    labels = (
+        {"background": 0, "whole": [1, 2], "core": [2]}
+        if regions
+        else {"background": 0, "ring": 1, "core": 2}
+    )
     content = {
         "channel_names": {str(number): name for number, name in enumerate(channels)},
         "labels": labels,

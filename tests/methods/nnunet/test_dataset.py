@@ -15,6 +15,7 @@ from usbench.methods.nnunet.nnunet_program.main import same_job
 from usbench.methods.nnunet.nnunet_program.shared import Fault
 from usbench.methods.nnunet.pipeline import job_of
 from usbench.methods.nnunet.settings import SETTINGS
+from usbench.plugins.code_hash import source_files
 
 
 def job(folder, **changes):
@@ -28,7 +29,9 @@ def written(place: Path, **kind) -> dict:
     return json.loads((write_dataset(job(folder)) / "dataset.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["T1", "noNorm", "zscore", "rescale_to_0_1", "rgb_to_0_1", "ct_like", "PET/CT"])
+@pytest.mark.parametrize(
+    "name", ["T1", "noNorm", "zscore", "rescale_to_0_1", "rgb_to_0_1", "ct_like", "PET/CT"]
+)
 def test_every_modality_but_ct_is_normalised_by_image(name: str) -> None:
     mapping = pytest.importorskip("nnunetv2.preprocessing.normalization.map_channel_name_to_normalization")
     assert mapping.get_normalization_scheme(channel_name(name)).__name__ == "ZScoreNormalization"
@@ -102,3 +105,8 @@ def test_work_of_another_job_is_not_gone_on_with(tmp_path: Path) -> None:
     assert all(path.exists() for path in kept)
     same_job({**first, "epochs": 7})
     assert not any(path.exists() for path in kept)
+
+
+def test_a_change_in_the_program_is_a_change_of_the_method() -> None:
+    names = {file.name for file in source_files("usbench.methods.nnunet.pipeline")}
+    assert {"training.py", "plans.py", "data.py", "prediction.py", "shared.py", "settings.py"} <= names

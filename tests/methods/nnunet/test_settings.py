@@ -43,7 +43,10 @@ def test_the_row_says_how_long_it_was_trained(changes, words) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"configuration": "3d_lowres"}, "method.configuration=3d_lowres: not known; choose from 2d, 3d_fullres"),
+        (
+            {"configuration": "3d_lowres"},
+            "method.configuration=3d_lowres: not known; choose from 2d, 3d_fullres",
+        ),
         ({"planner": "resenc-xl"}, "method.planner=resenc-xl: not known"),
         ({"mirror": True}, "method.mirror=True: not known; choose from task, all, none"),
         ({"plan_on": "test"}, "method.plan_on=test: not known"),
@@ -55,7 +58,7 @@ def test_the_row_says_how_long_it_was_trained(changes, words) -> None:
     ],
 )
 def test_a_setting_that_cannot_work_is_named(changes, words) -> None:
-    with pytest.raises(UsbenchError, match="^method") as problem:
+    with pytest.raises(UsbenchError, match=r"^method") as problem:
         check(set_to(**changes))
     assert words in str(problem.value)
 

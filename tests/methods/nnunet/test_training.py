@@ -1,4 +1,4 @@
-"""nnU-Net itself, planned, trained and asked for masks on a small phantom. Skipped where it is not installed."""
+"""nnU-Net itself, planned, trained and asked for masks on a small phantom; skipped where not installed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 from kit.nnunet_folder import TEST, grid, make_folder, told
 
-from usbench.methods.nnunet.pipeline import _PROGRAM, job_of, train_and_predict
+from usbench.methods.nnunet.pipeline import ARGUMENTS, job_of, train_and_predict
 from usbench.methods.nnunet.settings import PRESETS, SETTINGS
 from usbench.scores.case import score_case
 
 pytest.importorskip("nnunetv2")
 pytestmark = pytest.mark.slow
-PROGRAM = Path(sys.modules["usbench.methods.nnunet.pipeline"].__file__).parent
 TINY = {**SETTINGS, **PRESETS["smoke"], "threads": 1, "patch": 16, "epochs": 3}
 
 
@@ -56,7 +55,9 @@ def test_it_says_how_far_it_is(finished) -> None:
     assert watcher.total == 3
     assert [row["epoch"] for row in watcher.epochs] == [1, 2, 3]
     # nnU-Net's schedule: 0.01 (1 - epoch / epochs)^0.9, epochs from 0.
-    assert [row["lr"] for row in watcher.epochs] == pytest.approx([0.01 * (1 - k / 3) ** 0.9 for k in range(3)])
+    assert [row["lr"] for row in watcher.epochs] == pytest.approx(
+        [0.01 * (1 - k / 3) ** 0.9 for k in range(3)]
+    )
     assert left.epochs == 3
     assert left.train_seconds == pytest.approx(sum(row["seconds"] for row in watcher.epochs))
     assert left.predict_seconds > 0
@@ -67,7 +68,9 @@ def test_it_says_how_far_it_is(finished) -> None:
 
 def test_only_what_the_final_epoch_made_is_kept(finished) -> None:
     folder, _, _ = finished
-    assert [file.name for file in sorted((folder.work / "results").rglob("*.pth"))] == ["checkpoint_final.pth"]
+    assert [file.name for file in sorted((folder.work / "results").rglob("*.pth"))] == [
+        "checkpoint_final.pth"
+    ]
 
 
 def test_parameters_are_those_of_the_class_that_the_plans_name(finished) -> None:
@@ -146,7 +149,7 @@ def start(folder, settings) -> subprocess.Popen:
     job = folder.work / "job.json"
     job.write_text(json.dumps(job_of(folder, settings, "cpu")))
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(PROGRAM), str(job)],
+        [sys.executable, *ARGUMENTS, str(job)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -176,7 +179,9 @@ def test_killed_and_gone_on_it_leaves_the_same_masks(finished, tmp_path: Path) -
     (folder.work / "preprocessed" / "partial" / "case00002").mkdir(parents=True, exist_ok=True)
     seen = kill_at(folder, TINY, '"epoch": 2')
     assert not any("checks the data" in line or "cases, 1 of 3" in line for line in seen)
-    next((folder.work / "results").rglob("fold_all")).joinpath("checkpoint_final.pth.partial").write_bytes(b"x")
+    next((folder.work / "results").rglob("fold_all")).joinpath("checkpoint_final.pth.partial").write_bytes(
+        b"x"
+    )
     watcher = told()
     time.sleep(1)
     left = train_and_predict(folder, TINY, "cpu", watcher)
@@ -206,5 +211,7 @@ def test_regions_are_trained_as_regions(tmp_path: Path) -> None:
     import torch
 
     weights = torch.load(checkpoint, map_location="cpu", weights_only=False)["network_weights"]
-    heads = [value.shape[0] for key, value in weights.items() if key.startswith("decoder.seg_layers.0.weight")]
+    heads = [
+        value.shape[0] for key, value in weights.items() if key.startswith("decoder.seg_layers.0.weight")
+    ]
     assert heads == [2]

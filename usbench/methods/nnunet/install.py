@@ -74,7 +74,12 @@ def _versions(python: str) -> dict[str, str | None]:
     command = [python, "-c", _ASK, *VERSIONS]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_SECONDS, errors="replace"
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            errors="replace",
         )
         found = json.loads(done.stdout.strip().splitlines()[-1])
         return {name: found[name] for name in VERSIONS}

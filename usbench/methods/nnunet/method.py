@@ -4,8 +4,8 @@ Isensee, Jaeger, Kohl, Petersen, Maier-Hein: nnU-Net: a self-configuring method 
 biomedical image segmentation. Nature Methods 18, 2021. The residual encoders are of Isensee et al.: nnU-Net
 Revisited. MICCAI 2024.
 
-Planner, preparation, augmentation, network, loss and prediction are those of the package nnunetv2; what is set
-around them stands in `settings.py`.
+Planner, preparation, augmentation, network, loss and prediction are those of the package nnunetv2; what is
+set around them stands in `settings.py`.
 """
 
 from __future__ import annotations

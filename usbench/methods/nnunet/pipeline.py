@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usbench import UsbenchError
-from usbench.contracts.pipeline import PipelineFolder, PipelineMasks, PipelineWatcher
+from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
 from usbench.methods.nnunet.install import check_installed, interpreter
+from usbench.methods.nnunet.nnunet_program import main as program
 from usbench.methods.nnunet.program import run_program
-from usbench.methods.nnunet.settings import check_settings
+from usbench.methods.nnunet.settings import check_settings, label
 from usbench.tools import read_json
 
-_PROGRAM = (
+ARGUMENTS = (
+    "-c",
     "import sys; sys.path[:] = [place for place in sys.path if place] + [sys.argv.pop(1)]; "
-    "from nnunet_program.main import main; main()"
+    "from nnunet_program.main import main; main()",
+    str(Path(program.__file__).parents[1]),
 )
+"""Of the interpreter that runs the program; the file of the job comes last."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
@@ -88,16 +91,22 @@ def train_and_predict(
     job = folder.work / "job.json"
     job.write_text(json.dumps(job_of(folder, settings, device), indent=1))
     listener = Listener(watcher)
-    place = Path(__file__).parent
-    command = [interpreter(settings), "-c", _PROGRAM, str(place), str(job.resolve())]
+    command = [interpreter(settings), *ARGUMENTS, str(job.resolve())]
     code = run_program(
-        command, log=folder.log, on_line=listener, silent_minutes=settings["silent_minutes"], folder=folder.work
+        command,
+        log=folder.log,
+        on_line=listener,
+        silent_minutes=settings["silent_minutes"],
+        folder=folder.work,
     )
     if listener.fault:
         raise UsbenchError(f"nnU-Net: {listener.fault}")
     if code:
         raise UsbenchError(f"nnU-Net ended with code {code}; the last lines of {folder.log} say why")
-    return _masks(folder, settings, read_json(folder.work / "outcome.json"))
+    outcome = folder.work / "outcome.json"
+    return _masks(
+        folder, settings, read_json(outcome, "what nnU-Net left", "remove that folder and run again")
+    )
 
 
 def _masks(folder: PipelineFolder, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> PipelineMasks:
@@ -138,3 +147,11 @@ def remarks(settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str
     if outcome["gflops_per_slice"] is not None:
         lines.append(f"GFLOPs are of one patch of {patch}, without overlap and mirrored copies")
     return lines
+
+
+PIPELINE = Pipeline(
+    train_and_predict=train_and_predict,
+    check=check,
+    label=label,
+    why_not={"hybrid": "nnU-Net plans one network with one encoder; modalities are its input channels"},
+)

@@ -12,11 +12,9 @@ from typing import Any
 from .data import few_processes, images_of, verify
 from .shared import DATASET, Fault, say, write_json
 
-PLANNERS = {"resenc-m": "nnUNetPlannerResEncM", "resenc-l": "nnUNetPlannerResEncL"}
-
 
 def see_test_images(job: Mapping[str, Any], dataset: Mapping[str, Any], fingerprint: Path) -> None:
-    """The grids of the test images enter the fingerprint, as they do where nnU-Net plans on all folds at once."""
+    """The grids of the test images enter the fingerprint, as where nnU-Net plans on all folds at once."""
     import numpy as np
     from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
     from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
@@ -38,17 +36,26 @@ def see_test_images(job: Mapping[str, Any], dataset: Mapping[str, Any], fingerpr
 
 def planner_of(job: Mapping[str, Any]) -> Any:
     """nnU-Net's planner, to which an image is no larger than `patch` where that is given."""
-    import nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners as resenc
     import numpy as np
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners
 
-    base = ExperimentPlanner if job["planner"] == "default" else getattr(resenc, PLANNERS[job["planner"]])
+    base = {
+        "default": ExperimentPlanner,
+        "resenc-m": residual_encoder_unet_planners.nnUNetPlannerResEncM,
+        "resenc-l": residual_encoder_unet_planners.nnUNetPlannerResEncL,
+    }[job["planner"]]
 
     class Planner(base):  # type: ignore[misc, valid-type]
         """The chosen planner, with a smaller patch or another batch."""
 
         def get_plans_for_configuration(
-            self, spacing: Any, median_shape: Any, data_identifier: Any, approximate_n_voxels_dataset: Any, _cache: Any
+            self,
+            spacing: Any,
+            median_shape: Any,
+            data_identifier: Any,
+            approximate_n_voxels_dataset: Any,
+            _cache: Any,
         ) -> Any:
             """As nnU-Net's; patch, stages and batch follow from the size of images that it is told."""
             seen = np.minimum(median_shape, job["patch"]) if job["patch"] else median_shape
@@ -98,9 +105,21 @@ def make_plans(job: Mapping[str, Any], folder: Path, workers: int) -> dict[str, 
     return dict(plans)
 
 
+def pieces(values: Any, patch: Any) -> tuple[list[int], list[int]]:
+    """How Blosc2 is to cut an array [C, Z, Y, X] for patches: (chunks, blocks), as nnU-Net says.
+
+    Of small patches nnU-Net makes blocks larger than their chunks, which Blosc2 refuses.
+    """
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    blocks, chunks = nnUNetDatasetBlosc2.comp_blosc2_params(values.shape, tuple(patch), values.itemsize)
+    return [int(c) for c in chunks], [int(min(b, c)) for b, c in zip(blocks, chunks)]  # noqa: B905
+
+
 def prepare_case(work: str, plans: dict[str, Any], configuration: str, case: str) -> str:
-    """One training case, cropped, normalised and resampled by nnU-Net. Returns its name; runs in a worker too."""
+    """A training case, cropped, normalised and resampled by nnU-Net; gives its name. A worker may call it."""
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(plans)
@@ -111,8 +130,21 @@ def prepare_case(work: str, plans: dict[str, Any], configuration: str, case: str
     partial.mkdir(parents=True)
     dataset = json.loads((Path(work) / "raw" / DATASET / "dataset.json").read_text())
     files = dataset["dataset"][case]
-    DefaultPreprocessor(verbose=False).run_case_save(
-        str(partial / case), files["images"], files["label"], manager, chosen, dataset
+    data, seg, properties = DefaultPreprocessor(verbose=False).run_case(
+        files["images"], files["label"], manager, chosen, dataset
+    )
+    data, seg = data.astype("float32", copy=False), seg.astype("int16", copy=False)
+    chunks, blocks = pieces(data, chosen.patch_size)
+    chunks_seg, blocks_seg = pieces(seg, chosen.patch_size)
+    nnUNetDatasetBlosc2.save_case(
+        data,
+        seg,
+        properties,
+        str(partial / case),
+        chunks=chunks,
+        blocks=blocks,
+        chunks_seg=chunks_seg,
+        blocks_seg=blocks_seg,
     )
     folder.mkdir(parents=True, exist_ok=True)
     # The properties come last: with them the case is whole.

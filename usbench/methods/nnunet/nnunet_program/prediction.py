@@ -37,7 +37,9 @@ def predictor_of(job: Mapping[str, Any], plans: dict[str, Any], dataset: dict[st
     )
     network.load_state_dict(checkpoint["network_weights"])
     predictor = nnUNetPredictor(
-        device=torch.device(job["device"]), perform_everything_on_device=job["device"] == "cuda", allow_tqdm=False
+        device=torch.device(job["device"]),
+        perform_everything_on_device=job["device"] == "cuda",
+        allow_tqdm=False,
     )
     predictor.manual_initialization(
         network,
@@ -91,7 +93,7 @@ def predict(job: Mapping[str, Any], predictor: Any, spent: Spent) -> None:
 
 
 def gflops_per_slice(network: Any, channels: int, patch: list[int]) -> float | None:
-    """Forward GFLOPs (2 x multiply-adds) of one patch, of a 3D one divided by its slices; None where unknown."""
+    """Forward GFLOPs (2 x multiply-adds) of a patch, of a 3D one divided by its slices; None if unknown."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -137,5 +139,3 @@ def outcome(job: Mapping[str, Any], plans: dict[str, Any], predictor: Any, spent
         "mirrored": predictor.allowed_mirroring_axes is not None,
         "versions": versions(),
     }
-
-

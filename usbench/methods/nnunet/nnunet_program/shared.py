@@ -74,8 +74,8 @@ def peak_memory_mb(device: str) -> float:
 def set_environment(job: Mapping[str, Any]) -> int:
     """What nnU-Net reads of the environment, most of it when it is imported. Returns the worker processes.
 
-    On a CPU, preparation and augmentation run in this process. On a GPU augmentation has processes of its own,
-    as many as `threads` or, of 0, nnU-Net's own number.
+    On a CPU, preparation and augmentation run in this process; on a GPU in others, as many as `threads`
+    or, of 0, as nnU-Net's own number.
     """
     threads = int(job["threads"])
     work = Path(job["work"])

@@ -15,7 +15,7 @@ CHECKPOINT_SHARE = 0.05
 
 
 def trainer_class(job: Mapping[str, Any], spent: Spent) -> Any:
-    """nnU-Net's trainer with our number of epochs, seeds, mirroring, and checkpoints that a kill cannot damage."""
+    """nnU-Net's trainer with our epochs, seeds and mirroring, and checkpoints that a kill cannot damage."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     class Trainer(nnUNetTrainer):  # type: ignore[misc]
@@ -26,7 +26,9 @@ def trainer_class(job: Mapping[str, Any], spent: Spent) -> Any:
 
         def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
             """nnU-Net's augmentation; no axis is mirrored, nor at test time, where the task forbids it."""
-            rotation, dummy, patch, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+            rotation, dummy, patch, axes = (
+                super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+            )
             if not job["mirror"]:
                 axes = self.inference_allowed_mirroring_axes = None
             return rotation, dummy, patch, axes
@@ -79,7 +81,9 @@ def train(job: Mapping[str, Any], plans: dict[str, Any], dataset: dict[str, Any]
     torch.backends.cudnn.benchmark = job["device"] == "cuda"
     # The trainer takes this key out of the plans that it is given.
     given = {**plans, "continue_training": False}
-    trainer = trainer_class(job, spent)(given, job["configuration"], "all", dataset, torch.device(job["device"]))
+    trainer = trainer_class(job, spent)(
+        given, job["configuration"], "all", dataset, torch.device(job["device"])
+    )
     trainer.num_epochs = job["epochs"]
     trainer.num_iterations_per_epoch = job["iterations"]
     trainer.num_val_iterations_per_epoch = 1
