@@ -28,14 +28,15 @@ def grid() -> np.ndarray:
     return affine
 
 
-def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(seed: int, slices: int = SHAPE[2]) -> tuple[np.ndarray, np.ndarray]:
     """Images [2, X, Y, Z] and a mask [X, Y, Z]: a ball of class 1 with a core of class 2."""
     random = np.random.default_rng(seed)
-    centre = np.array(SHAPE) / 2 + random.uniform(-2, 2, 3) * (1, 1, 0.3)
-    place = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
+    shape = (*SHAPE[:2], slices)
+    centre = np.array(shape) / 2 + random.uniform(-2, 2, 3) * (1, 1, 0.3)
+    place = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     far = np.linalg.norm((place - centre) * (1, 1, 3), axis=-1)
     mask = ((far < 9).astype(np.uint8) + (far < 4)).astype(np.uint8)
-    images = np.stack([mask * 40.0, (mask == 2) * 60.0]) + random.normal(100, 4, (2, *SHAPE))
+    images = np.stack([mask * 40.0, (mask == 2) * 60.0]) + random.normal(100, 4, (2, *shape))
     return images.astype(np.float32), mask
 
 
@@ -63,7 +64,11 @@ def told() -> Told:
 
 
 def make_folder(
-    place: Path, channels: tuple[str, ...] = ("T1", "CT"), regions: bool = False, mirror: bool = False
+    place: Path,
+    channels: tuple[str, ...] = ("T1", "CT"),
+    regions: bool = False,
+    mirror: bool = False,
+    slices: int = SHAPE[2],
 ) -> PipelineFolder:
     """Three training cases and a test case below `place`; the truth of the latter lies in `place/truth`."""
     raw = place / "raw"
@@ -71,7 +76,7 @@ def make_folder(
         (raw / name).mkdir(parents=True)
     (place / "truth").mkdir()
     for seed, case in enumerate((*TRAIN, *TEST)):
-        images, mask = draw(seed)
+        images, mask = draw(seed, slices)
         kind = "Ts" if case in TEST else "Tr"
         for number in range(len(channels)):
             nibabel.save(

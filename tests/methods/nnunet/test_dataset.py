@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from kit.nnunet_folder import TRAIN, make_folder
 
-from usbench.methods.nnunet.nnunet_program.data import channel_name, reader_of, write_dataset
+from usbench.methods.nnunet.nnunet_program.data import channel_name, reader_of, verify, write_dataset
 from usbench.methods.nnunet.nnunet_program.main import same_job
+from usbench.methods.nnunet.nnunet_program.plans import pieces
 from usbench.methods.nnunet.nnunet_program.shared import Fault
 from usbench.methods.nnunet.pipeline import job_of
 from usbench.methods.nnunet.settings import SETTINGS
@@ -110,3 +111,41 @@ def test_work_of_another_job_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_a_change_in_the_program_is_a_change_of_the_method() -> None:
     names = {file.name for file in source_files("usbench.methods.nnunet.pipeline")}
     assert {"training.py", "plans.py", "data.py", "prediction.py", "shared.py", "settings.py"} <= names
+
+
+def test_integrity_is_that_of_nnunet(tmp_path: Path) -> None:
+    pytest.importorskip("nnunetv2")
+    folder = make_folder(tmp_path)
+    place = write_dataset(job(folder))
+    content = json.loads((place / "dataset.json").read_text())
+    verify(place, content, 1)
+    file = folder.raw / "labelsTr" / "p01.nii.gz"
+    mask = nibabel.load(file)
+    values = np.asarray(mask.dataobj).copy()
+    values[0, 0, 0] = 3
+    nibabel.save(nibabel.Nifti1Image(values, mask.affine), file)
+    with pytest.raises(
+        Fault, match=r"^nnU-Net's integrity check: Some segmentation images contained unexpected"
+    ):
+        verify(place, content, 1)
+
+
+def test_no_foreground_in_any_training_case(tmp_path: Path) -> None:
+    pytest.importorskip("nnunetv2")
+    folder = make_folder(tmp_path)
+    place = write_dataset(job(folder))
+    for file in (folder.raw / "labelsTr").iterdir():
+        mask = nibabel.load(file)
+        nibabel.save(nibabel.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), file)
+    with pytest.raises(Fault, match="no training case has a foreground voxel"):
+        verify(place, json.loads((place / "dataset.json").read_text()), 1)
+
+
+def test_pieces_are_what_blosc2_takes() -> None:
+    pytest.importorskip("nnunetv2")
+    for size in (16, 17, 30, 34, 129, 160):
+        chunks, blocks = pieces(np.zeros((2, 6, 34, size), np.float32), [16, 16])
+        assert all(
+            1 <= block <= chunk <= most
+            for block, chunk, most in zip(blocks, chunks, (2, 6, 34, size), strict=True)
+        )

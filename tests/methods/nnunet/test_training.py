@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from kit.nnunet_folder import TEST, grid, make_folder, told
 
+from usbench.errors import UsbenchError
+from usbench.methods.nnunet.nnunet_program.data import few_processes
 from usbench.methods.nnunet.pipeline import ARGUMENTS, job_of, train_and_predict
 from usbench.methods.nnunet.settings import PRESETS, SETTINGS
 from usbench.scores.case import score_case
@@ -82,7 +85,9 @@ def test_parameters_are_those_of_the_class_that_the_plans_name(finished) -> None
     words = dict(architecture["arch_kwargs"])
     for key in architecture["_kw_requires_import"]:
         words[key] = words[key] and locate(words[key])
-    network = locate(architecture["network_class_name"])(2, 3, **words, deep_supervision=True)
+    network = locate(architecture["network_class_name"])(
+        input_channels=2, num_classes=3, deep_supervision=True, **words
+    )
     assert type(network).__name__ == "PlainConvUNet"
     # Encoder and decoder each by itself, the encoder that the decoder holds left out.
     held = sum(v.numel() for k, v in network.state_dict().items() if not k.startswith("decoder.encoder."))
@@ -127,20 +132,38 @@ def test_the_plans_saw_training_cases_alone(finished, tmp_path: Path) -> None:
 
 
 def test_dice_is_that_of_nnunets_own_evaluation(finished, tmp_path: Path) -> None:
-    from nnunetv2.evaluation.evaluate_predictions import compute_metrics
+    import nnunetv2.evaluation.evaluate_predictions as evaluation
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
     folder, left, _ = finished
     truth_file = folder.raw.parent / "truth" / "t1.nii.gz"
     truth = labels_of(truth_file)
     # A network of three epochs may see nothing: a mask with a known fault is compared too.
-    shifted = np.roll(truth, (2, 1, 1), (0, 1, 2))
-    nibabel.save(nibabel.Nifti1Image(shifted, grid()), tmp_path / "shifted.nii.gz")
-    for file in (left.masks["t1"], tmp_path / "shifted.nii.gz"):
-        theirs = compute_metrics(str(truth_file), str(file), SimpleITKIO(), [1, 2])["metrics"]
-        ours = score_case(labels_of(file), truth, ["ring", "core"], (1.2, 1.1, 4.0), 1.0)
-        for value, row in enumerate(ours, 1):
-            assert row.scores["dsc"] == pytest.approx(theirs[value]["Dice"], abs=1e-6)
+    masks, references = tmp_path / "masks", tmp_path / "references"
+    masks.mkdir()
+    references.mkdir()
+    shutil.copy(left.masks["t1"], masks / "trained.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.roll(truth, (2, 1, 1), (0, 1, 2)), grid()), masks / "shifted.nii.gz")
+    for mask in masks.iterdir():
+        shutil.copy(truth_file, references / mask.name)
+    with few_processes(evaluation, 1):
+        evaluation.compute_metrics_on_folder(
+            str(references),
+            str(masks),
+            str(tmp_path / "summary.json"),
+            SimpleITKIO(),
+            ".nii.gz",
+            [1, 2],
+            num_processes=1,
+        )
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert len(summary["metric_per_case"]) == 2
+    for case in summary["metric_per_case"]:
+        mask = labels_of(case["prediction_file"])
+        ours = score_case(mask, truth, ["ring", "core"], (1.2, 1.1, 4.0), 1.0)
+        for value, row in zip(("1", "2"), ours, strict=True):
+            assert row.scores["dsc"] == pytest.approx(case["metrics"][value]["Dice"], abs=1e-6)
+            assert 0 <= row.scores["dsc"] < 1
 
 
 def start(folder, settings) -> subprocess.Popen:
@@ -196,9 +219,9 @@ def test_killed_and_gone_on_it_leaves_the_same_masks(finished, tmp_path: Path) -
     assert left.masks["t1"].stat().st_mtime_ns == changed
 
 
-def test_regions_are_trained_as_regions(tmp_path: Path) -> None:
+def test_regions_in_3d_with_residual_encoders_and_plans_on_all(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, channels=("T1",), regions=True, mirror=True)
-    settings = {**TINY, "epochs": 1, "plan_on": "all"}
+    settings = {**TINY, "epochs": 1, "plan_on": "all", "configuration": "3d_fullres", "planner": "resenc-m"}
     left = train_and_predict(folder, settings, "cpu", told())
     assert set(np.unique(labels_of(left.masks["t1"]))) <= {0, 1, 2}
     log = folder.log.read_text()
@@ -215,3 +238,12 @@ def test_regions_are_trained_as_regions(tmp_path: Path) -> None:
         value.shape[0] for key, value in weights.items() if key.startswith("decoder.seg_layers.0.weight")
     ]
     assert heads == [2]
+
+
+def test_images_of_one_slice_have_no_3d(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, slices=1)
+    with pytest.raises(
+        UsbenchError, match=r"plans no 3d_fullres .* it has 2d: --set method.configuration=2d$"
+    ):
+        train_and_predict(folder, {**TINY, "configuration": "3d_fullres"}, "cpu", told())
+    assert not list(folder.masks.iterdir())
