@@ -197,11 +197,11 @@ def kill_at(folder, settings, words: str) -> list[str]:
 def test_killed_and_gone_on_it_leaves_the_same_masks(finished, tmp_path: Path) -> None:
     _, whole, _ = finished
     folder = make_folder(tmp_path)
-    seen = kill_at(folder, TINY, "cases, 2 of 3")
+    seen = kill_at(folder, TINY, '"number": 2, "total": 3')
     # A case that was being written, and a checkpoint that was: neither counts.
     (folder.work / "preprocessed" / "partial" / "case00002").mkdir(parents=True, exist_ok=True)
     seen = kill_at(folder, TINY, '"epoch": 2')
-    assert not any("checks the data" in line or "cases, 1 of 3" in line for line in seen)
+    assert not any("checks the data" in line or '"number": 1, "total": 3' in line for line in seen)
     next((folder.work / "results").rglob("fold_all")).joinpath("checkpoint_final.pth.partial").write_bytes(
         b"x"
     )

@@ -10,7 +10,15 @@ set around them stands in `settings.py`.
 
 from __future__ import annotations
 
-PAPER = (
-    "Isensee, Jaeger, Kohl, Petersen, Maier-Hein: nnU-Net: a self-configuring method for deep learning-based "
-    "biomedical image segmentation. Nature Methods 18, 2021."
+from usbench import Method
+from usbench.methods.nnunet.pipeline import PIPELINE
+from usbench.methods.nnunet.settings import PRESETS, SETTINGS
+
+METHOD = Method(
+    name="nnunet",
+    paper="Isensee, Jaeger, Kohl, Petersen, Maier-Hein: nnU-Net: a self-configuring method for deep "
+    "learning-based biomedical image segmentation. Nature Methods 18, 2021.",
+    pipeline=PIPELINE,
+    settings=SETTINGS,
+    presets=PRESETS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ from typing import Any
 from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
 from usbench.methods.nnunet.install import check_installed, interpreter
 from usbench.methods.nnunet.nnunet_program import main as program
-from usbench.methods.nnunet.program import run_program
 from usbench.methods.nnunet.settings import check_settings, label
-from usbench.tools import read_json
+from usbench.tools import read_json, run_program
 
 ARGUMENTS = (
     "-c",
@@ -21,6 +21,8 @@ ARGUMENTS = (
     str(Path(program.__file__).parents[1]),
 )
 """Of the interpreter that runs the program; the file of the job comes last."""
+
+_COUNT_SECONDS = 60
 
 
 def check(settings: Mapping[str, Any]) -> None:
@@ -48,11 +50,11 @@ def job_of(folder: PipelineFolder, settings: Mapping[str, Any], device: str) -> 
 
 
 class Listener:
-    """Hands on what the program says of itself."""
+    """Hands on what the program says of itself; raises `UsbenchError` for what a user can mend."""
 
     def __init__(self, watcher: PipelineWatcher) -> None:
         self.watcher = watcher
-        self.fault = ""
+        self.counted = time.monotonic()
 
     def __call__(self, line: str) -> None:
         """A line of its output; those of nnU-Net itself are for the log alone."""
@@ -68,8 +70,13 @@ class Listener:
             self.watcher.on_epoch(facts)
         elif kind == "stage":
             self.watcher.say(facts["text"])
+        elif kind == "case":
+            # Of hundreds of cases not every one is worth a line.
+            if facts["number"] == facts["total"] or time.monotonic() - self.counted > _COUNT_SECONDS:
+                self.counted = time.monotonic()
+                self.watcher.say(f"{facts['text']}, {facts['number']} of {facts['total']}")
         elif kind == "fault":
-            self.fault = facts["text"]
+            raise UsbenchError(f"nnU-Net: {facts['text']}")
 
 
 def train_and_predict(
@@ -90,19 +97,13 @@ def train_and_predict(
     folder.masks.mkdir(parents=True, exist_ok=True)
     job = folder.work / "job.json"
     job.write_text(json.dumps(job_of(folder, settings, device), indent=1))
-    listener = Listener(watcher)
-    command = [interpreter(settings), *ARGUMENTS, str(job.resolve())]
-    code = run_program(
-        command,
+    run_program(
+        [interpreter(settings), *ARGUMENTS, job.resolve()],
         log=folder.log,
-        on_line=listener,
-        silent_minutes=settings["silent_minutes"],
+        on_line=Listener(watcher),
         folder=folder.work,
+        silent_minutes=settings["silent_minutes"],
     )
-    if listener.fault:
-        raise UsbenchError(f"nnU-Net: {listener.fault}")
-    if code:
-        raise UsbenchError(f"nnU-Net ended with code {code}; the last lines of {folder.log} say why")
     outcome = folder.work / "outcome.json"
     return _masks(
         folder, settings, read_json(outcome, "what nnU-Net left", "remove that folder and run again")

@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {
     "plan_on": "train",
     "python": "",
     "threads": 0,
-    "silent_minutes": 30,
+    "silent_minutes": 60,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"epochs": 20, "iterations": 10, "batch": 8, "patch": 128},

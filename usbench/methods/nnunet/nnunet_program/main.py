@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,21 +65,8 @@ def run(job: Mapping[str, Any]) -> None:
     say("done")
 
 
-def end_with_parent() -> None:
-    """Ends this process when the one that started it is gone: two must never write into one folder."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> None:
     """The job whose file is the one argument."""
-    end_with_parent()
     try:
         run(json.loads(Path(sys.argv[1]).read_text()))
     except Fault as fault:

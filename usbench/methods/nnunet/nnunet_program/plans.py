@@ -168,8 +168,8 @@ def prepare(job: Mapping[str, Any], plans: dict[str, Any], workers: int) -> None
     if workers == 1:
         done: Iterator[str] = map(one, waiting)
         for number, _ in enumerate(done, len(cases) - len(waiting) + 1):
-            say("stage", text=f"nnU-Net prepares training cases, {number} of {len(cases)}")
+            say("case", text="nnU-Net prepares training cases", number=number, total=len(cases))
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for number, _ in enumerate(pool.map(one, waiting), len(cases) - len(waiting) + 1):
-            say("stage", text=f"nnU-Net prepares training cases, {number} of {len(cases)}")
+            say("case", text="nnU-Net prepares training cases", number=number, total=len(cases))

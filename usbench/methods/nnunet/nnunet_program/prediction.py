@@ -89,7 +89,7 @@ def predict(job: Mapping[str, Any], predictor: Any, spent: Spent) -> None:
         shutil.copyfile(export / f"mask{ENDING}", partial)
         os.replace(partial, mask)
         spent.add("predict", time.monotonic() - began, job["device"])
-        say("stage", text=f"nnU-Net predicts test cases, {number} of {len(cases)}")
+        say("case", text="nnU-Net predicts test cases", number=number, total=len(cases))
 
 
 def gflops_per_slice(network: Any, channels: int, patch: list[int]) -> float | None:
