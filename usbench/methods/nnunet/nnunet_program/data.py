@@ -104,5 +104,5 @@ def verify(folder: Path, dataset: Mapping[str, Any], workers: int) -> None:
     except (AssertionError, FileNotFoundError, RuntimeError) as problem:
         raise Fault(f"nnU-Net's integrity check: {' '.join(str(problem).split())}") from problem
     labels = [case["label"] for case in dataset["dataset"].values()]
-    if not any(SimpleITK.GetArrayViewFromImage(SimpleITK.ReadImage(label)).any() for label in labels):
+    if not any(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(label)).any() for label in labels):
         raise Fault("no training case has a foreground voxel; nnU-Net has nothing to plan on")
