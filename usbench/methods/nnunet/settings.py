@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"epochs": 20, "iterations": 10, "batch": 8, "patch": 128},
-    "smoke": {"epochs": 1, "iterations": 2, "batch": 2, "patch": 32},
+    "smoke": {"epochs": 1, "iterations": 2, "batch": 2, "patch": 64},
 }
 _CHOICES = {
     "configuration": ("2d", "3d_fullres"),
