@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from usbench.contracts.fusion import Fusion
     from usbench.contracts.method import EncoderDecoder, Feature, Method
+    from usbench.contracts.pipeline import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher
     from usbench.contracts.problem import DataProblem
     from usbench.contracts.request import Request
     from usbench.contracts.watcher import Watcher
@@ -57,6 +58,10 @@ __all__ = [
     "Method",
     "Modality",
     "Phantom",
+    "Pipeline",
+    "PipelineFolder",
+    "PipelineMasks",
+    "PipelineWatcher",
     "Reader",
     "Request",
     "Structure",
@@ -88,6 +93,10 @@ _LAZY = {
     "check": ("usbench.checks.suite", "check"),
     "Modality": ("usbench.contracts.data", "Modality"),
     "Phantom": ("usbench.contracts.data", "Phantom"),
+    "Pipeline": ("usbench.contracts.pipeline", "Pipeline"),
+    "PipelineFolder": ("usbench.contracts.pipeline", "PipelineFolder"),
+    "PipelineMasks": ("usbench.contracts.pipeline", "PipelineMasks"),
+    "PipelineWatcher": ("usbench.contracts.pipeline", "PipelineWatcher"),
     "Reader": ("usbench.contracts.data", "Reader"),
     "Request": ("usbench.contracts.request", "Request"),
     "Structure": ("usbench.contracts.data", "Structure"),

@@ -1,4 +1,4 @@
-"""What authors of methods need beside `usbench.Method`: weights, files written whole, and words for users.
+"""What authors of methods need beside `usbench.Method`: weights, files written whole, programs, words.
 
 Built-in methods take all that they use of usbench from here and from `usbench` itself. So the digest of their
 code stays the same when a file of usbench moves. Plugins may do so too.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from usbench.errors import unknown
 from usbench.runtime.console import say
+from usbench.runtime.programs import ProgramRun, run_program
 from usbench.runtime.torchvision_cpu import make_importable
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, os_errors, read_json, sha256_file
 from usbench.storage.state_dict import read_state
 from usbench.weights.store import find_weight, weight_digest, weight_path
 
 __all__ = [
+    "ProgramRun",
     "atomic_folder",
     "cache_dir",
     "digest_of",
@@ -22,6 +24,7 @@ __all__ = [
     "os_errors",
     "read_json",
     "read_state",
+    "run_program",
     "say",
     "sha256_file",
     "unknown",

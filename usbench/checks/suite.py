@@ -19,7 +19,7 @@ from usbench.checks import keeping, learning, outputs, peeking, repeating, telli
 from usbench.checks.outcome import Outcome, Verdict, failed, not_applicable
 from usbench.checks.subject import Subject
 from usbench.errors import UsbenchError, unknown
-from usbench.fusions.build import require_fusion
+from usbench.fusions.build import require_fusion, require_network
 from usbench.fusions.registry import declared
 from usbench.weights.store import without_fetching
 
@@ -259,6 +259,7 @@ def check(
             for one in methods:
                 shared = len(methods) > 1
                 overrides = {k: v for k, v in own.items() if not shared or _has(one, k)}
+                require_network(one, "the checks are for networks: try it with usbench run --preset smoke")
                 for fusion in fusions or one.fusions:
                     require_fusion(one, declared(fusion))
                     subject = Subject(one, fusion, Path(folder), preset, overrides)

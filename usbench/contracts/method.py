@@ -1,8 +1,8 @@
-"""What a method is. Two ways in: an encoder and a decoder, or a whole segmenter.
+"""What a method is. Three ways in: an encoder and a decoder, a whole segmenter, or an outside pipeline.
 
 A method is described by a `Method`, made once at import and cheap to make: networks are built by
-its `build` only when a run needs them. Output is always logits [B, K, H, W], one sigmoid for each
-foreground class, at the size of the input.
+its `build` only when a run needs them. Their output is always logits [B, K, H, W], one sigmoid for each
+foreground class, at the size of the input. A pipeline (`usbench.contracts.pipeline`) has no network here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from usbench.contracts.names import PROTOCOLS, is_name
+from usbench.contracts.pipeline import Pipeline
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
     pass
 
 FUSIONS = PROTOCOLS
+
+PIPELINE_FUSIONS = ("early", "late")
+"""An outside pipeline takes modalities as channels, or runs once for each."""
 
 
 class EncoderDecoder(nn.Module):
@@ -100,7 +104,7 @@ class Feature:
 class Method:
     """A segmentation method, as the registry and a run see it.
 
-    Exactly one of `build_network` and `build_segmenter` is given.
+    Exactly one of `build_network`, `build_segmenter` and `pipeline` is given.
 
     Attributes:
         name: As on the command line.
@@ -109,7 +113,8 @@ class Method:
         build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
             [B, K, H, W]. Under late fusion it may give the masks of every modality, [B, M, K, H, W], which
             are then merged as `fusion.merge` says.
-        fusions: The protocols it supports; a segmenter may also name fusions of plugins (`Fusion`), under
+        pipeline: A program that trains and predicts from a folder, with a recipe of its own.
+        fusions: The protocols it supports, of a pipeline early and late alone; a segmenter may also name fusions of plugins (`Fusion`), under
             which an encoder and a decoder always run.
         settings: Names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
             arguments of the builder.
@@ -132,6 +137,7 @@ class Method:
     paper: str
     build_network: Callable[..., EncoderDecoder] | None = None
     build_segmenter: Callable[..., nn.Module] | None = None
+    pipeline: Pipeline | None = None
     fusions: tuple[str, ...] = FUSIONS
     settings: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -145,11 +151,25 @@ class Method:
     home: str = ""
 
     def __post_init__(self) -> None:
-        if (self.build_network is None) == (self.build_segmenter is None):
+        ways = (self.build_network, self.build_segmenter, self.pipeline)
+        if sum(way is not None for way in ways) != 1:
             raise UsbenchError(
-                f"method '{self.name}' must give build_network or build_segmenter, one of the two; "
-                "see usbench.contracts.method.Method"
+                f"method '{self.name}' must give build_network, build_segmenter or pipeline, one of the "
+                "three; see usbench.contracts.method.Method"
             )
+        if self.pipeline is not None:
+            if not isinstance(self.pipeline, Pipeline):
+                raise UsbenchError(
+                    f"method '{self.name}': its pipeline is a {type(self.pipeline).__name__}; write "
+                    "pipeline=usbench.Pipeline(...)"
+                )
+            if self.features is not None:
+                raise UsbenchError(
+                    f"method '{self.name}': a pipeline has no network that could take features; leave them out"
+                )
+            if self.fusions == FUSIONS:  # What stands there where nothing is said.
+                able = tuple(f for f in PIPELINE_FUSIONS if f not in self.pipeline.why_not)
+                object.__setattr__(self, "fusions", able)
         # It names folders of results.
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise UsbenchError(f"method '{self.name}' has no sound name; use letters, digits and hyphens")
@@ -160,8 +180,18 @@ class Method:
                 raise UsbenchError(
                     f"method '{self.name}' declares fusion '{fusion}'; choose from {', '.join(FUSIONS)}"
                 )
+            if self.pipeline is not None and fusion not in PIPELINE_FUSIONS:
+                raise UsbenchError(f"method '{self.name}' declares fusion '{fusion}': {self.why_not(fusion)}")
 
     @property
     def kind(self) -> str:
-        """Which of the two builders the method gives: "encoder-decoder" or "segmenter"."""
+        """Which of the three the method gives: "encoder-decoder", "segmenter" or "pipeline"."""
+        if self.pipeline is not None:
+            return "pipeline"
         return "encoder-decoder" if self.build_network else "segmenter"
+
+    def why_not(self, fusion: str) -> str:
+        """Why a pipeline does not run under a fusion, in a sentence; "" for other methods."""
+        if self.pipeline is None:
+            return ""
+        return self.pipeline.why_not.get(fusion, "an outside pipeline has no halves to fuse between")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def export(task: Task, root: Path, to: str, out: Path) -> list[str]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsbenchError(f"{out}: is not an empty folder; name a new one with --out")
     write, describe = LAYOUTS[to]
-    values = _values(task)
+    values = export_values(task)
     if task.regions and to == "msd":
         raise UsbenchError(
             f"task {task.name} has regions, which the Decathlon's layout cannot hold; use --to nnunet"
@@ -64,7 +64,65 @@ def export(task: Task, root: Path, to: str, out: Path) -> list[str]:
     return case_ids
 
 
-def _values(task: Task) -> dict[int, int]:
+def write_fold(
+    task: Task,
+    root: Path,
+    out: Path,
+    train: Sequence[str],
+    test: Sequence[str],
+    names: Mapping[str, str],
+) -> None:
+    """Write a fold as nnU-Net raw data: training cases with their masks, test cases without.
+
+    The folder is there whole or not at all. It holds no link and no path.
+
+    Args:
+        task: Whose cases, with the modalities and classes to write.
+        root: Its data folder.
+        out: The folder to write.
+        train: Ids of the training cases.
+        test: Ids of the test cases.
+        names: By id what the files of a case are called.
+
+    Raises:
+        UsbenchError: For a case that cannot be read, and for regions without labels.
+    """
+    values = export_values(task)
+    reader = open_reader(task, root)
+    with atomic_folder(out) as folder:
+        for part in ("imagesTr", "labelsTr", "imagesTs"):
+            (folder / part).mkdir()
+        ids = [*train, *test]
+        for number, case_id in enumerate(track(ids, f"{task.name}: writing for a pipeline", len(ids))):
+            case, name = reader.read(case_id), names[case_id]
+            if number >= len(train):
+                _write_nnunet(folder, case, "imagesTs", name)
+                continue
+            _write_nnunet(folder, case, name=name)
+            _save(folder / "labelsTr" / f"{name}{ENDING}", _labels(case, values, task), case.affine)
+        write_json(folder / "dataset.json", _nnunet(task, train, values))
+
+
+def own_values(task: Task) -> dict[str, int]:
+    """By class the value of its own in written masks, in the task's order.
+
+    Regions that lie within others may share no value alone: each has the one that nnU-Net paints it with.
+
+    Args:
+        task: Whose classes.
+
+    Raises:
+        UsbenchError: For regions without labels.
+    """
+    if not task.regions:
+        return {one.name: number for number, one in enumerate(task.classes, start=1)}
+    described = _nnunet(task, (), export_values(task))
+    order = [name for name in described["labels"] if name != "background"]
+    own = dict(zip(order, described["regions_class_order"], strict=True))
+    return {name: own[name] for name in task.class_names}
+
+
+def export_values(task: Task) -> dict[int, int]:
     """By value of `Case.mask`, the value in the masks that are written; both count from 1 for classes.
 
     Of regions, each combination that can occur has a value of its own.
@@ -92,9 +150,10 @@ def _labels(case: Case, values: dict[int, int], task: Task) -> np.ndarray:
     return labels
 
 
-def _write_nnunet(folder: Path, case: Case) -> None:
+def _write_nnunet(folder: Path, case: Case, part: str = "imagesTr", name: str = "") -> None:
     for number, volume in enumerate(case.images):
-        _save(folder / "imagesTr" / f"{case.case_id}_{number:04d}{ENDING}", _narrow(volume), case.affine)
+        file = f"{name or case.case_id}_{number:04d}{ENDING}"
+        _save(folder / part / file, _narrow(volume), case.affine)
 
 
 def _write_msd(folder: Path, case: Case) -> None:

@@ -56,7 +56,16 @@ def require_fusion(method: Method, fusion: Fusion) -> None:
     """Raise `UsbenchError` where the method does not support the fusion."""
     if not applies(method, fusion):
         choices = " or ".join(method.fusions)
-        raise UsbenchError(f"method '{method.name}' does not apply to {fusion.name} fusion; choose {choices}")
+        why = f" ({why})" if (why := method.why_not(fusion.name)) else ""
+        raise UsbenchError(
+            f"method '{method.name}' does not apply to {fusion.name} fusion{why}; choose {choices}"
+        )
+
+
+def require_network(method: Method, remedy: str = "its masks come with its runs") -> None:
+    """Raise `UsbenchError` where the method is an outside pipeline, which has no network of usbench."""
+    if method.pipeline is not None:
+        raise UsbenchError(f"method '{method.name}' is an outside pipeline and has no network here; {remedy}")
 
 
 def build_model(method: Method, task: Task, fusion: Fusion, config: Config) -> nn.Module:
@@ -73,9 +82,11 @@ def build_model(method: Method, task: Task, fusion: Fusion, config: Config) -> n
         A network from images [B, M, H, W] to logits [B, K, H, W], for any H and W.
 
     Raises:
-        UsbenchError: Where the method does not support the fusion, or a plugin's fusion does not build.
+        UsbenchError: Where the method does not support the fusion or has no network, or a plugin's fusion
+            does not build.
     """
     require_fusion(method, fusion)
+    require_network(method)
     own = {**fusion.settings, **config.fusion}
     if method.build_segmenter is not None:
         network = method.build_segmenter(task, fusion.name, **config.method)

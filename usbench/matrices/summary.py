@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from usbench.matrices.failures import NAME, Failures
-from usbench.results.network_file import network_state
+from usbench.results.network_file import is_outside, network_state
 from usbench.runs.disk import network_line, size_words
 from usbench.runtime.console import duration
 
@@ -91,7 +91,8 @@ def _networks(matrix: Matrix) -> list[str]:
 
 def _without_network(matrix: Matrix) -> list[str]:
     """One line on all finished cells that have no network though networks are kept."""
-    states = [network_state(result) for result in matrix.results] if matrix.keep else []
+    results = [result for result in matrix.results if not is_outside(result)]
+    states = [network_state(result) for result in results] if matrix.keep else []
     count, removed = sum(state != "kept" for state in states), states.count("removed")
     if not count:
         return []

@@ -31,7 +31,7 @@ def catalogue(
     (of those weights), size (pixels of the preset), and costs: for each fusion (early, hybrid, late and those
     of plugin files; one of these that cannot be used is named on standard error) its parameters, trainable
     (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it cannot
-    be counted), or None where the protocol does not apply. Networks are built without memory for their
+    be counted; all three None for an outside pipeline, which has no network here), or None where the protocol does not apply. Networks are built without memory for their
     weights where they can be. Raises `UsbenchError` for an unknown name.
     """
     from usbench.datasets.tasks import get_task
@@ -138,6 +138,9 @@ def cost(method: Method, task: Task, fusion: Fusion, config: Config) -> dict[str
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters, measure_gflops
 
+    if method.pipeline is not None:
+        return {"parameters": None, "trainable": None, "gflops_per_slice": None}
+
     # Weights change no count, and are not fetched for one.
     settings = {key: "none" if key == "pretrained" else value for key, value in config.method.items()}
     bare = dataclasses.replace(config, method=settings)
@@ -183,7 +186,12 @@ def render(rows: Sequence[dict[str, Any]], form: str) -> str:
             table.append([*first, fusion, *_counts(found)])
             first = ["", ""]
         licence = f" ({row['licence']})" if row["weights"] != "none" else ""
-        notes.append(f"{row['name']}: {row['paper']} Starts from: {row['weights']}{licence}.")
+        outside = (
+            " An outside pipeline: what it trains is known after its run."
+            if row["kind"] == "pipeline"
+            else ""
+        )
+        notes.append(f"{row['name']}: {row['paper']} Starts from: {row['weights']}{licence}.{outside}")
     if not all(row["counted"] or row["error"] for row in rows):
         notes.append("Methods of installed packages are counted where they are named: usbench methods NAME")
     headers = ["method", "from", "fusion", "parameters", "trainable", "GFLOPs a slice"]
@@ -197,4 +205,6 @@ def _counts(cost: Mapping[str, Any] | None) -> list[str]:
     if cost is None:
         return ["n/a"]
     flops = cost["gflops_per_slice"]
+    if cost["parameters"] is None:
+        return ["-"] * 3
     return [f"{cost['parameters']:,}", f"{cost['trainable']:,}", "-" if flops is None else f"{flops:.1f}"]

@@ -87,7 +87,7 @@ def all_problems(plugins: Sequence[str | Path] = ()) -> list[PluginProblem]:
 def source_hash(method: Method) -> str:
     """SHA-256 over the code of a method: a change in it makes a new cell.
 
-    That is the files of its builder, of its features and, for a plugin, of its METHOD, and what those import
+    That is the files of its builder or of its pipeline's functions, of its features and, for a plugin, of its METHOD, and what those import
     of the same package, see `usbench.plugins.code_hash.code_hash`.
     """
     return code_hash(*modules_of(method))
@@ -95,5 +95,7 @@ def source_hash(method: Method) -> str:
 
 def modules_of(method: Method) -> list[str]:
     """The modules in which a method is written."""
-    parts = (method.build_network, method.build_segmenter, method.features)
+    outside = method.pipeline
+    own = (outside.train_and_predict, outside.check, outside.label) if outside is not None else ()
+    parts = (method.build_network, method.build_segmenter, method.features, *own)
     return [method.home, *(module_of(part) for part in parts if part is not None)]

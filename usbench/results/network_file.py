@@ -15,6 +15,15 @@ OLD_NETWORK = "weights.pt"
 NETWORKS = (NETWORK, OLD_NETWORK)
 
 
+def is_outside(result: Result) -> bool:
+    """Whether another program made the masks of a run: an outside pipeline, or somebody elsewhere."""
+    return "outside" in result.data
+
+
+NO_NETWORK = "has masks of another program and no network of usbench, so there is nothing to predict with"
+"""The end of a sentence about such a run."""
+
+
 def network_state(result: Result) -> Literal["kept", "removed", "never"]:
     """Whether a run still has its trained network.
 

@@ -40,6 +40,7 @@ class Cell:
         kind: of the data: "real", "sample" or "phantom".
         store: the prepared cases.
         split: their folds.
+        root: the folder of the raw data; only an outside pipeline is given scans from there.
         few: what part of the training patients it is trained on, None for all.
     """
 
@@ -54,6 +55,7 @@ class Cell:
     kind: str
     store: Store
     split: Split
+    root: Path | None = None
     few: FewPatients | None = None
 
     @property

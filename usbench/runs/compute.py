@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from usbench.results.result import Result
 from usbench.runs.frozen import Frozen, frozen_of
 from usbench.runs.lock import LOCK, locked_cell
 from usbench.runs.network import why_not_kept
+from usbench.runs.pipelines.compute import compute_pipeline, epochs_of
+from usbench.runs.pipelines.places import FOLDER, remove
 from usbench.runs.predict import predict_cases
 from usbench.runs.record import record
 from usbench.runs.score import score_cases
@@ -77,21 +79,39 @@ def compute(
                     if entry.name != LOCK:
                         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         elif (done := cell.finished()) is not None:
-            (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
+            _tidy(cell.folder)
             return done, False
         _sweep(cell.folder)
         own = [LogFile(), terminal_watcher(), *make_loggers(cell.request.loggers)]
         with Watchers([*own, *watchers]) as watching:
-            watching.on_start(_facts(cell, fabric), cell.config.train.epochs)
-            frozen = frozen_of(cell, fabric.device, cache_gb)
-            fabric.barrier()
-            since = forget_peak(fabric.device)
-            network, history = _train(cell, fabric, frozen, watching)
-            result = _evaluate(cell, fabric, network, history, frozen, since, watching)
+            epochs, compute_way = _way(cell)
+            watching.on_start(_facts(cell, fabric), epochs)
+            result = compute_way(cell, fabric, watching)
             watching.on_result(result)
-        (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
+        _tidy(cell.folder)
         fabric.barrier()
         return result, True
+
+
+def _way(cell: Cell) -> tuple[int, Callable[[Cell, Fabric, Watchers], Result]]:
+    """How a cell is computed, and how many epochs it is trained at most."""
+    if cell.method.pipeline is None:
+        return cell.config.train.epochs, _compute_network
+    return epochs_of(cell), compute_pipeline
+
+
+def _compute_network(cell: Cell, fabric: Fabric, watching: Watchers) -> Result:
+    frozen = frozen_of(cell, fabric.device, cell.request.cache_gb)
+    fabric.barrier()
+    since = forget_peak(fabric.device)
+    network, history = _train(cell, fabric, frozen, watching)
+    return _evaluate(cell, fabric, network, history, frozen, since, watching)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a finished cell needs no longer."""
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    remove(folder / FOLDER)
 
 
 def _facts(cell: Cell, fabric: Fabric) -> CellFacts:
@@ -115,8 +135,11 @@ def _facts(cell: Cell, fabric: Fabric) -> CellFacts:
 
 def _sweep(folder: Path) -> None:
     """Remove what a killed process left half-written; only under the lock."""
-    for leftover in folder.rglob(".*.part*"):
-        leftover.unlink(missing_ok=True)
+    for leftover in [*folder.rglob(".*.part*")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tuple[nn.Module, History]:

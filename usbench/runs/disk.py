@@ -68,6 +68,8 @@ def bytes_of_plans(plans: Iterable[Plan]) -> tuple[dict[int, int], dict[str, str
     found: dict[int, int] = {}
     unknown: dict[str, str] = {}
     for plan in plans:
+        if plan.method.pipeline is not None:
+            continue  # It keeps none.
         settings = plan.config.as_dict()
         shape = [plan.method.name, plan.fusion, plan.task.modality_names, plan.task.class_names]
         key = digest_of([*shape, settings["method"], settings["fusion"], settings["data"], plan.task.name])

@@ -21,7 +21,7 @@ from usbench.errors import UsbenchError
 from usbench.fusions.segmenter import takes_present
 from usbench.results.digests import DEFAULTS
 from usbench.results.io import PROTOCOL_VERSION, load_result
-from usbench.results.network_file import NETWORK, NETWORKS
+from usbench.results.network_file import NETWORK, NETWORKS, NO_NETWORK, is_outside
 from usbench.results.result import Result
 from usbench.runs.frozen import frozen_features, frozen_in_memory
 from usbench.runs.predict import Prediction, predict, predict_cases
@@ -272,6 +272,8 @@ def load_network(
     if not isinstance(result, Result):
         result = load_result(result)
     data = result.data
+    if is_outside(result):
+        raise UsbenchError(f"{result.path}: this run {NO_NETWORK}; choose a run of a network")
     file = _kept(result)
     given = [Path(p) for p in plugins]
     described = [p for p in given if names_file(str(p))]

@@ -99,12 +99,36 @@ def make_plan(request: Request) -> Plan:
             say(f"not used: {problem.text}")
     device = choose_device(request.device)
     settings = read_settings(request)
+    require_pipeline_request(method, request, settings)
     # Settings are checked before a phantom is made or data is looked for.
-    require_settings([found_fusion], settings)
+    if method.pipeline is None:
+        require_settings([found_fusion], settings)
+    if method.pipeline is not None:
+        # Of a matrix: what concerns networks alone is nothing to a pipeline.
+        settings = {key: value for key, value in settings.items() if key.startswith("method.")}
     preset = request.preset or "quick"
-    make_config(preset, method.settings, method.presets, settings, found_fusion.fusion)
+    of_fusion = found_fusion.fusion if method.pipeline is None else None
+    make_config(preset, method.settings, method.presets, settings, of_fusion)
     task_data = find_task_data(task, request)
     return plan_of(request, method, found, found_fusion, task, task_data, settings, device)
+
+
+def require_pipeline_request(method: Method, request: Request, settings: Mapping[str, Any]) -> None:
+    """Raise `UsbenchError` for what an outside pipeline has no use for; nothing where it is another method."""
+    if method.pipeline is None:
+        return
+    for key in settings:
+        if not key.startswith("method."):
+            own = ", ".join(f"method.{name}" for name in method.settings) or "none"
+            raise UsbenchError(
+                f"setting {key}: method '{method.name}' is an outside pipeline and has no such setting; "
+                f"leave it out (its own: {own})"
+            )
+    if request.all_devices > 1:
+        raise UsbenchError(
+            f"--devices and --nodes: method '{method.name}' is an outside pipeline, which usbench runs once; "
+            "leave them out"
+        )
 
 
 def make_task(request: Request) -> Task:
@@ -173,7 +197,10 @@ def plan_of(
     """
     preset = request.preset or ("quick" if task_data.kind == "phantom" or device == "cpu" else "paper")
     own = {"train.mirror": task.mirrors, **settings}
-    effective = make_config(preset, method.settings, method.presets, own, found_fusion.fusion)
+    fusion = found_fusion.fusion if method.pipeline is None else None
+    effective = make_config(preset, method.settings, method.presets, own, fusion)
+    if method.pipeline is not None and method.pipeline.check is not None:
+        method.pipeline.check(effective.method)
     return Plan(request, method, found, found_fusion, task, task_data, effective, device)
 
 
@@ -255,6 +282,8 @@ def make_cells(plan: Plan, prepared: Prepared | None = None, digest: str | None 
             store=prepared.store,
             split=prepared.split,
             few=few,
+            root=plan.task_data.root,
+            outside=None if plan.method.pipeline is None else "pipeline",
         )
         for fold, few in chosen_parts(plan, prepared.split)
     ]

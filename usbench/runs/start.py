@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.request import CACHE_GB, Request
-from usbench.results.network_file import network_state
+from usbench.results.network_file import is_outside, network_state
 from usbench.results.result import Result, Results
 from usbench.runs.consent import require_consent
 from usbench.runs.plan import make_cells, make_plan
@@ -141,7 +141,7 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
 def _finished_before(result: Result, keep: bool) -> str:
     """What is said of a cell that was not computed now; `keep`: its network was asked for."""
     state = network_state(result)
-    if not keep or state == "kept":
+    if not keep or state == "kept" or is_outside(result):
         return f"{result.path}: finished before, not computed again (--overwrite does)"
     what = "its network was removed since" if state == "removed" else "without its network"
     return f"{result.path}: finished before, {what}; --overwrite computes it again and keeps it"

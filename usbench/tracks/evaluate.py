@@ -11,7 +11,7 @@ from usbench.contracts.names import TRACKS
 from usbench.contracts.request import CACHE_GB
 from usbench.errors import UsbenchError, unknown
 from usbench.results.io import load_result
-from usbench.results.network_file import network_state
+from usbench.results.network_file import NO_NETWORK, is_outside, network_state
 from usbench.results.result import Result
 from usbench.results.tracks import TrackResult
 from usbench.results.usable import run_folders
@@ -205,6 +205,9 @@ def planned(runs: Sequence[str | Path], track: str, *, masks: bool, overwrite: b
     for folder in finished_runs(runs, lines):
         try:
             result = load_result(folder)
+            if is_outside(result):
+                lines.append(f"{folder}: this run {NO_NETWORK}; it is passed over")
+                continue
             if (state := network_state(result)) != "kept":
                 gone = "kept no trained network" if state == "never" else "no longer has its trained network"
                 lines.append(f"{folder}: this run {gone}; run it again with --overwrite")

@@ -52,7 +52,8 @@ class LogFile(Watcher):
 
     def on_training(self, history: Sequence[Mapping[str, float]]) -> None:
         before = f", going on after epoch {len(history)}" if history else ""
-        self._write(f"training, {self._epochs.epochs} epochs at most{before}")
+        most = f", {self._epochs.epochs} epochs at most" if self._epochs.epochs else ""
+        self._write(f"training{most}{before}")
 
     def on_epoch(self, row: Mapping[str, float]) -> None:
         if (line := self._epochs.line(row)) is not None:

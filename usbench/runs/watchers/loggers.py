@@ -41,7 +41,7 @@ class MetricLogger(Watcher):
 
     def on_epoch(self, row: Mapping[str, float]) -> None:
         self._epoch = int(row["epoch"])
-        self.log({name: row[name] for name in LOSSES}, "epoch", self._epoch)
+        self.log({name: row[name] for name in LOSSES if not math.isnan(row[name])}, "epoch", self._epoch)
 
     def on_case(self, case_id: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         self._cases += 1

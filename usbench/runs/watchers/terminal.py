@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,11 @@ class Epochs:
         if epoch % self.every and epoch not in (1, self.epochs):
             return None
         left = sum(self._seconds) / len(self._seconds) * (self.epochs - epoch)
-        words = f"epoch {epoch} of {self.epochs}, loss {row['loss']:.4f}"
-        return f"{words}, about {duration(left)} left" if epoch < self.epochs else words
+        # Of an outside pipeline neither the loss nor the number of epochs need be known.
+        loss = "" if math.isnan(row["loss"]) else f", loss {row['loss']:.4f}"
+        words = f"epoch {epoch}{f' of {self.epochs}' if self.epochs else ''}{loss}"
+        known = epoch < self.epochs and not math.isnan(left)
+        return f"{words}, about {duration(left)} left" if known else words
 
 
 class Lines(Watcher):
@@ -73,7 +77,7 @@ class Bar(Watcher):
         self._bar = progress_bar()
         self._bar.start()
         words = f"{self._facts.title}: training"
-        self._training = self._bar.add_task(words, total=self._epochs, completed=len(history))
+        self._training = self._bar.add_task(words, total=self._epochs or None, completed=len(history))
 
     def on_epoch(self, row: Mapping[str, float]) -> None:
         assert self._bar is not None

@@ -1,0 +1,1 @@
+"""A cell whose masks an outside pipeline makes: its folder, its calls, and the merging of modalities."""
