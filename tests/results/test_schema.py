@@ -89,7 +89,7 @@ def test_model_and_json_schema_agree_on_any_value_in_any_place() -> None:
             block[last] = value
             said = verdict(data)
             # JSON schema has no words for what two keys say of each other.
-            if said != "fold":
+            if said not in ("fold", "outside"):
                 assert bool(said) != validator.is_valid(data), (*path, last, value, said)
             refused, accepted = refused + bool(said), accepted + (not said)
         if isinstance(block, dict):

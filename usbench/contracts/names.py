@@ -13,6 +13,9 @@ PROTOCOLS = ("early", "hybrid", "late")
 DataKind = Literal["real", "sample", "phantom"]
 """What a score on data is worth: the full data set, less of it or a user's own, or simulated patients."""
 
+OutsideKind = Literal["pipeline", "masks"]
+"""Where masks come from that usbench did not predict: a program that it ran, or somebody."""
+
 DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
 
 TRACKS = ("robustness", "external")

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+GRID_MM = 1e-3
+"""How far, in mm, the corners and the spacing of a mask may be from those of its case."""
+
 
 def voxel_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     """The size of a voxel along its native axes.

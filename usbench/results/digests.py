@@ -116,6 +116,7 @@ def protocol_of(
     regions: Mapping[str, float] | None = None,
     definition: str | None = None,
     few: Mapping[str, float | int] | None = None,
+    outside: bool = False,
 ) -> str:
     """Digest of all that two rows must share to be compared.
 
@@ -133,21 +134,26 @@ def protocol_of(
         definition: `Task.definition`, for a task that a file describes.
         few: `FewPatients.facts` of a cell that is trained on a part of its training patients, None for
             others.
+        outside: Whether it is of masks that another program made, which has no settings of data and training
+            of usbench, and no precision.
 
     Returns:
         Twelve hexadecimal digits.
     """
-    shared = {
+    shared: dict[str, Any] = {
         "version": version,
         "task": task,
         "modalities": modalities,
         "classes": classes,
-        "data": _digested(config, "data", version),
-        "train": _shared(_digested(config, "train", version), "train"),
         "split": split_digest,
         "limit": limit,
-        "precision": precision,
     }
+    if outside:
+        shared["outside"] = True
+    else:
+        shared["data"] = _digested(config, "data", version)
+        shared["train"] = _shared(_digested(config, "train", version), "train")
+        shared["precision"] = precision
     if nsd_tolerance_mm is not None:
         shared["nsd_tolerance_mm"] = nsd_tolerance_mm
     if regions is not None:
@@ -158,12 +164,25 @@ def protocol_of(
     return digest_of(shared)[:12]
 
 
-def protocol_of_result(data: Mapping[str, Any], all_patients: bool = False) -> str:
+def frame_of_result(data: Mapping[str, Any]) -> str:
+    """Digest of what a result shares with masks of other programs that stand in its table.
+
+    Args:
+        data: A result.json.
+
+    Returns:
+        Twelve hexadecimal digits: the protocol that a result of outside masks would state.
+    """
+    return protocol_of_result(data, frame=True)
+
+
+def protocol_of_result(data: Mapping[str, Any], all_patients: bool = False, frame: bool = False) -> str:
     """The protocol that a result should state, from what else it states.
 
     Args:
         data: A result.json.
         all_patients: Give that of the same cells trained on all training patients.
+        frame: Leave out the settings of data and training and the precision, see `frame_of_result`.
 
     Returns:
         Twelve hexadecimal digits.
@@ -184,6 +203,7 @@ def protocol_of_result(data: Mapping[str, Any], all_patients: bool = False) -> s
         task.get("regions"),
         task.get("definition"),
         None if few is None else few.facts,
+        frame or "outside" in data,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from usbench.contracts.score import Score
 from usbench.errors import UsbenchError
 from usbench.results.result import Result
-from usbench.results.schema import SCHEMA_VERSION, typed
+from usbench.results.schema import KNOWN_VERSIONS, typed
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
 from usbench.storage.files import digest_of, read_json, sha256_file, write_json, write_text
@@ -204,9 +204,10 @@ def check_result(data: Any, where: str, remedy: str = _REMEDY) -> None:
     """
     if not isinstance(data, dict) or "schema" not in data or "cell" not in data:
         raise UsbenchError(f"{where}: is not a result of usbench; {remedy}")
-    if data["schema"] != SCHEMA_VERSION:
+    if data["schema"] not in KNOWN_VERSIONS:
+        known = " and ".join(map(str, KNOWN_VERSIONS))
         raise UsbenchError(
-            f"{where}: has schema version {data['schema']}, this usbench reads {SCHEMA_VERSION}; {remedy}"
+            f"{where}: has schema version {data['schema']}, this usbench reads {known}; {remedy}"
         )
     if "digest" in data and data["digest"] != digest_of({k: v for k, v in data.items() if k != "digest"}):
         raise UsbenchError(f"{where}: was edited after the run (its digest does not fit); {remedy}")

@@ -13,15 +13,20 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import WithDefaultSchema
 
 from usbench.contracts.names import DataKind
 from usbench.contracts.score import Score
 from usbench.errors import UsbenchError
+from usbench.results.wrong import what_is_wrong
 from usbench.scores.registry import all_scores
 
 SCHEMA_VERSION = 1
+OUTSIDE_VERSION = 2
+"""Of a result with the block "outside", in which costs may be null; others are as they were."""
+
+KNOWN_VERSIONS = (SCHEMA_VERSION, OUTSIDE_VERSION)
 
 Count = Annotated[int, Field(ge=0)]
 Cost = Annotated[float, Field(ge=0)]
@@ -166,28 +171,48 @@ class PaperStyle(Block):
     paper_miou: float | None = Field(description="mean IoU with the background, a slice at a time")
 
 
+_NULL = "; null where an outside program does not say"
+
+
 class CostBlock(Block):
     """What the cell cost."""
 
-    parameters: Count = Field(description="number of parameters")
-    trainable: Count = Field(description="number of parameters that are trained")
+    parameters: Count | None = Field(description=f"number of parameters{_NULL}")
+    trainable: Count | None = Field(description=f"number of parameters that are trained{_NULL}")
     frozen_elsewhere: Count = _later(
         description="number of parameters of frozen parts that made features for the network"
     )
     gflops_per_slice: Cost | None = Field(
         description="forward GFLOPs of one slice, 2 x multiply-adds, or null"
     )
-    ms_per_slice: Cost = Field(description="forward milliseconds of one slice while predicting")
-    peak_memory_mb: Cost = Field(description="peak memory: of the GPU, or of the whole process on a CPU")
+    ms_per_slice: Cost | None = Field(
+        description="forward milliseconds of one slice while predicting; null for outside masks"
+    )
+    peak_memory_mb: Cost | None = Field(
+        description=f"peak memory: of the GPU, or of the whole process on a CPU{_NULL}"
+    )
     memory_since: Literal["cell", "process"] = _later(
         description="what that is the peak since: start of training (cell), or of the process (process)",
     )
-    train_seconds: Cost = Field(description="seconds of training")
+    train_seconds: Cost | None = Field(description=f"seconds of training{_NULL}")
     seconds: Cost = _later(description="seconds of training, predicting and scoring")
     epochs: Count = Field(description="epochs trained")
     device: str = Field(description="name of the device")
     devices: int = Field(ge=1, description="number of devices")
     precision: str = Field(description="numerical precision")
+
+
+class OutsideBlock(Block):
+    """What another program made and usbench only scored."""
+
+    kind: Literal["pipeline", "masks"] = Field(
+        description="pipeline: usbench had a program train and predict on this fold; masks: somebody's"
+    )
+    label: str = Field(min_length=1, description="what tables and pages call it")
+    missing: list[str] = Field(description="test cases without a mask, scored as an empty one")
+    claims: list[str] = Field(description="what its author says and nobody measured, a line each")
+    predict_seconds: Cost | None = Field(description="seconds of predicting the test cases, or null")
+    versions: dict[str, str] = Field(description="version of each package that the program ran with")
 
 
 class Provenance(Block):
@@ -231,7 +256,10 @@ class ResultFile(Block):
     """Keys that came when results without them were there, each line together."""
 
     schema_version: int = Field(
-        alias="schema", ge=SCHEMA_VERSION, le=SCHEMA_VERSION, description="version of this layout"
+        alias="schema",
+        ge=SCHEMA_VERSION,
+        le=OUTSIDE_VERSION,
+        description=f"version of this layout: {OUTSIDE_VERSION} with outside, else {SCHEMA_VERSION}",
     )
     usbench: str = Field(description="version of usbench")
     cell: CellBlock = Field(description="which cell of the benchmark it is")
@@ -248,6 +276,9 @@ class ResultFile(Block):
         description="slice-wise numbers as the Zeus paper prints them; never ranked"
     )
     cost: CostBlock = Field(description="what the cell cost")
+    outside: OutsideBlock = _later(
+        description="of masks that another program made: which and how; absent for others"
+    )
     provenance: Provenance = Field(description="when, where and with what it was computed")
     protocol: str = Field(description="digest of all that two rows must share to be compared")
     protocol_version: int = _later(
@@ -266,6 +297,7 @@ class ResultFile(Block):
                 "cell.fold is {fold} of {folds} folds",
                 {"fold": self.cell.fold, "folds": self.split.folds},
             )
+        self._outside_fits()
         asked = {"share", "train_cases", "of"} & self.split.model_fields_set
         if asked and asked not in ({"share", "of"}, {"train_cases", "of"}):
             raise PydanticCustomError("few", "split has not one of share and train_cases, and of")
@@ -280,6 +312,20 @@ class ResultFile(Block):
             if any(found) and not all(found):
                 raise PydanticCustomError("together", "lacks '{key}'", {"key": keys[found.index(False)]})
         return self
+
+    def _outside_fits(self) -> None:
+        """Version, unknown costs and absent settings are those of a result with the block outside, or not."""
+        outside = self.outside is not None
+        if (self.schema_version == OUTSIDE_VERSION) != outside:
+            raise PydanticCustomError("outside", "has outside, or lacks it, against its schema")
+        known = ("parameters", "trainable", "ms_per_slice", "peak_memory_mb", "train_seconds")
+        unknown = [name for name in known if getattr(self.cost, name) is None]
+        if unknown and not outside:
+            raise PydanticCustomError("outside", "'cost.{key}' is null without outside", {"key": unknown[0]})
+        if outside and (self.config.data or self.config.train):
+            raise PydanticCustomError("outside", "has settings of data or training, which are not outside's")
+        if outside and (odd := sorted(set(self.outside.missing) - set(self.split.test))):
+            raise PydanticCustomError("outside", "outside.missing has '{key}', no test case", {"key": odd[0]})
 
 
 def result_model() -> type[ResultFile]:
@@ -320,20 +366,6 @@ def _model_of(scores: tuple[Score, ...]) -> type[ResultFile]:
     return model
 
 
-_SHOULD_BE = {
-    "string_type": "not text",
-    "int_type": "not a whole number",
-    "int_from_float": "not a whole number",
-    "float_type": "not a number",
-    "finite_number": "not a finite number",
-    "list_type": "not a list",
-    "too_short": "empty",
-    "dict_type": "not a mapping",
-    "model_type": "not a mapping",
-    "model_attributes_type": "not a mapping",
-}
-
-
 class _Documented(GenerateJsonSchema):
     """The JSON schema without the defaults of keys that may be absent: they are values in Python alone."""
 
@@ -366,31 +398,3 @@ def typed(data: Mapping[str, Any], where: str, remedy: str) -> ResultFile:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsbenchError(f"{where}: {what_is_wrong(first)}; {remedy}") from error
-
-
-def what_is_wrong(error: ErrorDetails) -> str:
-    """One error of pydantic in words, with the key and the value: "'cost.epochs' is 'x', not a whole number".
-
-    Args:
-        error: One of `ValidationError.errors()`.
-
-    Returns:
-        Part of a line, without the file and the remedy.
-    """
-    key = ".".join(str(part)[:60] for part in error["loc"])
-    kind, value, more = error["type"], error["input"], error.get("ctx", {})
-    if kind == "missing":
-        return f"lacks '{key}'"
-    if kind == "extra_forbidden":
-        return f"has the key '{key}', which results do not have"
-    if not key:
-        return error["msg"]
-    shown = ascii(value) if isinstance(value, str) else repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    if kind in _SHOULD_BE:
-        return f"'{key}' is {shown}, {_SHOULD_BE[kind]}"
-    if kind == "literal_error":
-        return f"'{key}' is {shown}, not {more['expected']}"
-    if kind == "greater_than_equal":
-        return f"'{key}' is {shown}, less than {more['ge']}"
-    return f"'{key}' is {shown}: {error['msg']}"

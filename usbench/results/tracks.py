@@ -20,7 +20,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from usbench.contracts.names import DataKind
 from usbench.errors import UsbenchError
-from usbench.results.schema import Block, CellBlock, Cost, Count, Names, Provenance, what_is_wrong
+from usbench.results.schema import Block, CellBlock, Cost, Count, Names, Provenance
+from usbench.results.wrong import what_is_wrong
 from usbench.storage.files import digest_of, read_json, sha256_file, write_json, write_text
 
 TRACK_SCHEMA = 1

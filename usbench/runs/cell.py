@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.contracts.few import FewPatients
     from usbench.contracts.method import Method
+    from usbench.contracts.names import OutsideKind
     from usbench.contracts.request import Request
     from usbench.datasets.splits import Split
     from usbench.datasets.store import Store
@@ -42,6 +43,7 @@ class Cell:
         split: their folds.
         root: the folder of the raw data; only an outside pipeline is given scans from there.
         few: what part of the training patients it is trained on, None for all.
+        outside: "pipeline" or "masks" where another program makes its masks, else None.
     """
 
     request: Request
@@ -57,6 +59,13 @@ class Cell:
     split: Split
     root: Path | None = None
     few: FewPatients | None = None
+    outside: OutsideKind | None = None
+
+    @property
+    def stated_config(self) -> dict[str, dict[str, Any]]:
+        """The settings as its result states them: those of data and training are none of outside masks'."""
+        stated = self.config.as_dict()
+        return stated if self.outside is None else {**stated, "data": {}, "train": {}}
 
     @property
     def train_ids(self) -> tuple[str, ...]:
@@ -108,7 +117,7 @@ class Cell:
             self.task.name,
             self.task.modality_names,
             self.task.class_names,
-            self.config.as_dict(),
+            self.stated_config,
             self.split.digest,
             self.limit,
             self.precision,
@@ -117,6 +126,7 @@ class Cell:
             regions=self.task.thresholds,
             definition=self.task.definition,
             few=None if self.few is None else self.few.facts,
+            outside=self.outside is not None,
         )
 
     @property
@@ -135,7 +145,7 @@ class Cell:
             self.fusion,
             self.fold,
             self.seed,
-            self.config.as_dict(),
+            self.stated_config,
             self.devices,
             self._of_plugins(),
         )

@@ -109,6 +109,33 @@ def describe(
         JSON-like values, by the keys of result.json.
     """
     parameters = count_parameters(network)
+    data = describe_cell(cell, evaluated)
+    data["cost"] = {
+        "parameters": parameters.all,
+        "trainable": parameters.trainable,
+        "frozen_elsewhere": cell.method.frozen_parameters(cell.config.method),
+        "gflops_per_slice": _gflops(network, evaluated.example),
+        "peak_memory_mb": peak_memory_mb(fabric.device),
+        "memory_since": memory_since,
+        "train_seconds": history.seconds,
+        "epochs": history.epochs,
+        "device": device_name(fabric.device),
+        "devices": cell.devices,
+        "precision": cell.precision,
+    }
+    return data
+
+
+def describe_cell(cell: Cell, evaluated: Evaluated) -> dict[str, Any]:
+    """What result.json says of a cell whoever made its masks: all but scores and cost.
+
+    Args:
+        cell: the cell.
+        evaluated: the test cases.
+
+    Returns:
+        JSON-like values, by the keys of result.json.
+    """
     return {
         "schema": SCHEMA_VERSION,
         "usbench": __version__,
@@ -148,7 +175,7 @@ def describe(
             **_few(cell),
         },
         "preset": cell.config.preset,
-        "config": cell.config.as_dict(),
+        "config": cell.stated_config,
         "method": {
             "name": cell.method.name,
             "origin": cell.found.origin,
@@ -160,19 +187,6 @@ def describe(
             "pretraining_overlap": cell.method.pretraining_overlap,
         },
         "fusion": _fusion(cell),
-        "cost": {
-            "parameters": parameters.all,
-            "trainable": parameters.trainable,
-            "frozen_elsewhere": cell.method.frozen_parameters(cell.config.method),
-            "gflops_per_slice": _gflops(network, evaluated.example),
-            "peak_memory_mb": peak_memory_mb(fabric.device),
-            "memory_since": memory_since,
-            "train_seconds": history.seconds,
-            "epochs": history.epochs,
-            "device": device_name(fabric.device),
-            "devices": cell.devices,
-            "precision": cell.precision,
-        },
         "provenance": provenance(),
         "protocol": cell.protocol,
         "protocol_version": PROTOCOL_VERSION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +18,37 @@ from usbench.scores.summary import summarise
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.datasets.store import PreparedCase
-    from usbench.runs.predict import Predicted
+
+
+class Mask(Protocol):
+    """The mask of a case: of a network of usbench, or of another program."""
+
+    @property
+    def volume(self) -> np.ndarray:
+        """uint8 [X, Y, Z] on the native grid, with classes or regions as `Case.mask` has them."""
+
+    @property
+    def slices(self) -> np.ndarray:
+        """uint8 [Z, S, S] at the size of the prepared slices, likewise."""
+
+    @property
+    def ms_per_slice(self) -> float | None:
+        """Milliseconds of a slice, None where nobody measured them."""
+
+
+class CaseMask(Protocol):
+    """A case of the store, opened once, with its mask."""
+
+    @property
+    def case(self) -> PreparedCase:
+        """The case."""
+
+    @property
+    def prediction(self) -> Mask:
+        """Its mask."""
+
+    def example(self) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """The first slice as a network gets it; None where there is no network."""
 
 
 @dataclass
@@ -28,7 +58,7 @@ class Evaluated:
     Attributes:
         scores: By case id.
         paper: (paper_dsc, paper_miou) of each case.
-        milliseconds: Of a slice, for each case.
+        milliseconds: Of a slice, for each case of a network; empty for masks of other programs.
         agreement: By case id and class, the Dice of two annotations where there are two.
         pictures: Of the first cases.
         example: A slice [1, M, S, S] of the first case on the device, with its features by name.
@@ -53,7 +83,7 @@ class Evaluated:
 
 
 def score_cases(
-    predicted: Iterable[Predicted],
+    predicted: Iterable[CaseMask],
     task: Task,
     on_case: Callable[[str, list[ClassScore]], None] | None = None,
 ) -> Evaluated:
@@ -75,7 +105,8 @@ def score_cases(
         scores = score_case(mask.volume, case.truth(), names, case.spacing, task.nsd_tolerance_mm, regions)
         kept.scores[case.case_id] = scores
         kept.paper.append(paper_style(mask.slices, np.asarray(case.mask), len(names), regions))
-        kept.milliseconds.append(mask.ms_per_slice)
+        if mask.ms_per_slice is not None:
+            kept.milliseconds.append(mask.ms_per_slice)
         if case.agreement:
             kept.agreement[case.case_id] = dict(case.agreement)
         if len(kept.pictures) < PICTURED_CASES:
@@ -109,7 +140,7 @@ def drawn_slice(case: PreparedCase, volume: np.ndarray, z: int) -> np.ndarray:
     return np.asarray(resize_masks(case.geometry.to_slices(volume)[z : z + 1], case.mask.shape[-1])[0])
 
 
-def _picture(one: Predicted, scores: list[ClassScore], regions: bool) -> CasePicture:
+def _picture(one: CaseMask, scores: list[ClassScore], regions: bool) -> CasePicture:
     """The slice of a case that shows most, with its truth, its mask and the DSC of each class."""
     case = one.case
     z = pick_slice(np.asarray(case.mask), regions)

@@ -114,7 +114,8 @@ def _few_problems(split: Mapping[str, Any]) -> Iterator[str]:
 def _config_problems(data: Mapping[str, Any]) -> Iterator[str]:
     """Whether settings have the keys and the types that they have in usbench."""
     usual = DEFAULTS[PROTOCOL_VERSION]
-    sections = {part: usual[part] for part in ("data", "train")}
+    # Masks of other programs have none of either, which the schema holds them to.
+    sections = {} if "outside" in data else {part: usual[part] for part in ("data", "train")}
     fusion = f"fusion.{data['cell']['fusion']}"
     if data.get("protocol_version", 2) < 3:
         # A result of version 2 states the settings of hybrid and of late fusion, whatever its own.
@@ -236,6 +237,19 @@ def run_of(folder: str, data: dict[str, Any], rows: list[dict[str, Any]], path: 
     return Submitted(folder, data, rows, checked(Result(path, data, rows)))
 
 
+def run_files(data: Mapping[str, Any]) -> list[str]:
+    """The files of a run besides result.json that a submission holds.
+
+    Args:
+        data: Its result.json. Masks of other programs have a history.csv where they were trained in epochs.
+
+    Returns:
+        Names relative to the folder of the run.
+    """
+    history = ["history.csv"] if "outside" not in data or "history.csv" in data["files"] else []
+    return ["cases.csv", *history, *(prediction_name(case) for case in data["split"]["test"])]
+
+
 def file_problems(data: Mapping[str, Any], digests: Mapping[str, str]) -> Iterator[str]:
     """What of a run's files is absent, changed or too much.
 
@@ -246,7 +260,7 @@ def file_problems(data: Mapping[str, Any], digests: Mapping[str, str]) -> Iterat
     Yields:
         A line for each problem.
     """
-    wanted = ["cases.csv", "history.csv", *(prediction_name(case) for case in data["split"]["test"])]
+    wanted = run_files(data)
     for name in wanted:
         what = f"the mask {name}" if name.endswith(".nii.gz") else name
         if name not in digests:
@@ -294,8 +308,14 @@ def set_problems(runs: Sequence[Submitted]) -> Iterator[str]:
             yield (
                 f"{cell['task']}, {cell['method']}, {cell['fusion']}, seed {cell['seed']}: lacks fold "
                 f"{', '.join(map(str, absent[:10]))} of {data['split']['folds']}; "
-                "compute them with usbench run --folds all"
+                f"{'score' if _elsewhere(data) else 'compute'} them with usbench "
+                f"{'score' if _elsewhere(data) else 'run'} --folds all"
             )
+
+
+def _elsewhere(data: Mapping[str, Any]) -> bool:
+    """Whether somebody's masks were scored, and no program run."""
+    return bool(data.get("outside", {}).get("kind") == "masks")
 
 
 def weights_problem(card: Mapping[str, Any], runs: Sequence[Submitted]) -> str:

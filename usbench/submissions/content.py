@@ -21,6 +21,7 @@ from usbench.submissions.checks import (
     file_problems,
     folder_of,
     result_problems,
+    run_files,
     run_of,
     set_problems,
     weights_problem,
@@ -101,7 +102,8 @@ def _run(archive: Archive, folder: str, digests: dict[str, str]) -> Submitted:
         raise refused(path, f"{folder}: {problem}")
     rows = parse_cases(_text(archive, f"{folder}/cases.csv"), f"{where}/cases.csv")
     try:
-        check_history(_text(archive, f"{folder}/history.csv"))
+        if "history.csv" in run_files(data):
+            check_history(_text(archive, f"{folder}/history.csv"))
     except (ValueError, csv.Error) as error:
         raise refused(path, f"{folder}/history.csv is no table of numbers ({error})") from error
     try:

@@ -21,8 +21,8 @@ from usbench.submissions.checks import (
     archive_folder,
     check_history,
     file_problems,
-    prediction_name,
     result_problems,
+    run_files,
     run_of,
     set_problems,
     weights_problem,
@@ -146,9 +146,8 @@ def _pack(
         reasons += wrong
         return None
     folder = archive_folder(data)
-    names = ["cases.csv", "history.csv", *(prediction_name(case) for case in data["split"]["test"])]
     contents = {}
-    for name in names:
+    for name in run_files(data):
         if (path / name).is_file():
             with os_errors(path / name, "read"):
                 contents[name] = (path / name).read_bytes()

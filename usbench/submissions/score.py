@@ -13,7 +13,7 @@ from usbench.contracts.classes import largest_value
 from usbench.contracts.data import Task
 from usbench.contracts.score import Score
 from usbench.datasets.store import Store
-from usbench.datasets.voxel_grid import grid_difference, voxel_spacing
+from usbench.datasets.voxel_grid import GRID_MM, grid_difference, voxel_spacing
 from usbench.errors import UsbenchError
 from usbench.results.io import scores_of
 from usbench.scores.case import ClassScore, score_case
@@ -23,9 +23,6 @@ from usbench.submissions.checks import Submitted, prediction_name
 
 TOLERANCE = 1e-6
 """The largest difference between a claimed and a recomputed number."""
-
-GRID_MM = 1e-3
-"""How far, in mm, the corners and the spacing of a mask may be from those of its case."""
 
 _HEADER = 352  # bytes of a NIfTI-1 header with the mark that no extension follows
 _UINT8 = 2
