@@ -14,7 +14,7 @@ from typing import Any
 from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
 from usbench.methods.mist.mist_program import main as program
 from usbench.methods.mist.settings import check_settings, label
-from usbench.tools import read_json, run_program
+from usbench.tools import run_program
 
 VERSION = "2.3.0"
 """The version of mist-medical that the program was written for."""
@@ -67,7 +67,7 @@ def job_of(folder: PipelineFolder, settings: Mapping[str, Any], device: str) -> 
     Modalities are MIST's "ct" where all of them are called CT: it then normalises by the intensities below
     the training masks; else "mr", each image by its own mean and deviation.
     """
-    described = read_json(folder.raw / "dataset.json")
+    described = json.loads((folder.raw / "dataset.json").read_text())
     values = {0}
     for value in described["labels"].values():
         values.update(value if isinstance(value, list) else [value])
@@ -139,7 +139,7 @@ def train_and_predict(
         if listener.fault:
             raise UsbenchError(f"{listener.fault}; the output of MIST is in {folder.log}") from error
         raise
-    outcome = read_json(folder.work / "outcome.json")
+    outcome = json.loads((folder.work / "outcome.json").read_text())
     keys = ("parameters", "trainable", "epochs", "train_seconds", "predict_seconds", "peak_memory_mb")
     return PipelineMasks(
         masks={case: folder.masks / f"{case}.nii.gz" for case in folder.test},
