@@ -67,7 +67,9 @@ def made(place: Path, train: tuple[str, ...] = ("007", "NA"), mirror: bool = Fal
 def stand_in(place: Path, body: str) -> str:
     """An interpreter that runs `body`, with the job at hand, whatever program it is given."""
     script = place / "stand_in.py"
-    script.write_text(f"import json, pathlib, sys\njob = json.loads(pathlib.Path(sys.argv[2]).read_text())\n{body}")
+    script.write_text(
+        f"import json, pathlib, sys\njob = json.loads(pathlib.Path(sys.argv[2]).read_text())\n{body}"
+    )
     file = place / "python"
     file.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     file.chmod(file.stat().st_mode | stat.S_IXUSR)

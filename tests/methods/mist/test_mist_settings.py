@@ -81,6 +81,6 @@ def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
 def test_a_change_in_the_program_is_a_change_of_the_method() -> None:
     names = {file.name for file in source_files("usbench.methods.mist.pipeline")}
     assert {"main.py", "settings.py", "pipeline.py"} <= names
-    assert "usbench" not in Path(sys.modules["usbench.methods.mist.mist_program.main"].__file__ or "").read_text(
-        encoding="utf-8"
-    ).split("import")
+    assert "usbench" not in Path(
+        sys.modules["usbench.methods.mist.mist_program.main"].__file__ or ""
+    ).read_text(encoding="utf-8").split("import")

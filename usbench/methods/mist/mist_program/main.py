@@ -48,7 +48,9 @@ class Notes:
     def add(self, name: str, seconds: float) -> None:
         """Adds seconds to a number, and notes the most memory so far."""
         self.values[name] = self.values.get(name, 0.0) + seconds
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1024 if sys.platform != "darwin" else 1 << 20
+        )
         self.values["peak_memory_mb"] = max(self.values.get("peak_memory_mb", 0.0), peak)
         write_json(self.path, self.values)
 
@@ -196,15 +198,25 @@ def train(job: dict[str, Any], place: Path, notes: Notes) -> dict[str, Any]:
 
     trainer = trainer_of(job, place, notes)
     checkpoint = trainer._checkpoint_path(FOLD)
-    done = torch.load(checkpoint, weights_only=False, map_location="cpu")["epoch"] + 1 if checkpoint.exists() else 0
+    done = (
+        torch.load(checkpoint, weights_only=False, map_location="cpu")["epoch"] + 1
+        if checkpoint.exists()
+        else 0
+    )
     tell("train", epochs=job["epochs"], done=done)
     if 0 < done < job["epochs"]:
         notes.add("resumed", 1)
     trainer.since = time.monotonic()
     trainer.fit()
-    kept = torch.load(checkpoint, weights_only=False, map_location="cpu") if checkpoint.exists() else {"epoch": -1}
+    kept = (
+        torch.load(checkpoint, weights_only=False, map_location="cpu")
+        if checkpoint.exists()
+        else {"epoch": -1}
+    )
     if kept["epoch"] + 1 < job["epochs"]:
-        raise SystemExit(f"MIST stopped in epoch {kept['epoch'] + 2} of {job['epochs']}: its loss was not a number")
+        raise SystemExit(
+            f"MIST stopped in epoch {kept['epoch'] + 2} of {job['epochs']}: its loss was not a number"
+        )
     (place / "final").mkdir(exist_ok=True)
     torch.save(kept["model_state_dict"], place / "final" / "fold_0.pt")
     network = trainer._build_model()
@@ -228,7 +240,9 @@ def predict(job: dict[str, Any], place: Path, notes: Notes) -> None:
         begin = time.monotonic()
         tell("stage", text=f"MIST predicts case {n + 1} of {len(job['test'])}")
         row = {"id": f"test_{n:04d}", **images_of(job, "imagesTs", case)}
-        infer_from_dataframe(pd.DataFrame([row]), str(half), config, str(place / "final"), device=job["device"])
+        infer_from_dataframe(
+            pd.DataFrame([row]), str(half), config, str(place / "final"), device=job["device"]
+        )
         made = half / f"test_{n:04d}.nii.gz"
         if not made.exists():
             raise SystemExit(f"MIST made no mask of {case}")
