@@ -45,15 +45,7 @@ def print_results(results: Sequence[Result]) -> None:
             cases = str(result.scores["cases"])
             table.add_row(*fold, "mean", cases, *mean, style="bold", end_section=True)
     console.print(table)
-    cost = first["cost"]
-    console.print(
-        f"parameters {cost['parameters']:,} (trainable {cost['trainable']:,}), "
-        f"{number(cost['gflops_per_slice'], 1)} GFLOPs and {cost['ms_per_slice']:.1f} ms a slice, "
-        f"{cost['train_seconds']:.0f} s of training for {cost['epochs']} epochs, "
-        f"on {cost['device']}, weights: {first['method']['weights']}",
-        markup=False,
-        soft_wrap=True,
-    )
+    console.print(_cost_line(first), markup=False, soft_wrap=True)
     for remark in first.get("remarks", []):
         console.print(f"note: {remark}", markup=False, soft_wrap=True)
     if agreement := mean_agreement(results):
@@ -76,10 +68,32 @@ def print_results(results: Sequence[Result]) -> None:
     for result in results:
         path = result.path
         console.print(f"fold {result.data['cell']['fold']}: {path}/result.json", markup=False, soft_wrap=True)
-        console.print(
-            f"  pictures: {path}/figures/cases.png, {path}/figures/history.png", markup=False, soft_wrap=True
-        )
+        drawn = [path / "figures" / name for name in ("cases.png", "history.png")]
+        pictures = ", ".join(str(file) for file in drawn if file.is_file())
+        console.print(f"  pictures: {pictures}", markup=False, soft_wrap=True)
         console.print(f"  masks: {path}/predictions/", markup=False, soft_wrap=True)
+
+
+def _cost_line(data: Mapping[str, Any]) -> str:
+    """What a run cost; of an outside program what it said of itself."""
+    cost = data["cost"]
+    end = f"on {cost['device']}, weights: {data['method']['weights']}"
+    if "outside" not in data:
+        return (
+            f"parameters {cost['parameters']:,} (trainable {cost['trainable']:,}), "
+            f"{number(cost['gflops_per_slice'], 1)} GFLOPs and {cost['ms_per_slice']:.1f} ms a slice, "
+            f"{cost['train_seconds']:.0f} s of training for {cost['epochs']} epochs, {end}"
+        )
+    known = [data["outside"]["label"]]
+    if cost["parameters"] is not None:
+        known.append(f"parameters {cost['parameters']:,}")
+    if cost["train_seconds"] is not None:
+        known.append(f"{cost['train_seconds']:.0f} s of training")
+    if cost["epochs"]:
+        known.append(f"{cost['epochs']} epochs")
+    if cost["peak_memory_mb"] is not None:
+        known.append(f"{cost['peak_memory_mb']:,.0f} MB at its peak")
+    return ", ".join([*known, end])
 
 
 def _trained_on(split: Mapping[str, Any]) -> str:
@@ -123,7 +137,7 @@ def print_plan(plan: Plan) -> None:
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters
     from usbench.runs.consent import outlook_lines
-    from usbench.runs.disk import cells_to_do, network_bytes, network_line
+    from usbench.runs.disk import cells_to_do, network_bytes, network_line, pipeline_line
     from usbench.runs.plan import chosen_parts
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
@@ -137,25 +151,30 @@ def print_plan(plan: Plan) -> None:
         some = "" if few is None else f" of {len(patients)}"
         which = "" if few is None else f" ({', '.join(chosen)})"
         folds.append(f"fold {k}: train {len(chosen)}{some} cases{which}, test {', '.join(split.test(k))}")
-    network = build_model(plan.method, plan.task, plan.found_fusion.fusion, plan.config)
-    parameters = count_parameters(network)
-    kept = (
-        [network_bytes(network)] * cells_to_do(plan, [k for k, _ in parts])
-        if plan.request.keep_weights
-        else []
-    )
+    method, end, kept = f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion", [], []
+    config = plan.config.as_dict()
+    if plan.method.pipeline is not None:
+        method += ", an outside pipeline: what it trains is known after its run"
+        end = [pipeline_line(plan, case_ids)]
+        config = {"method": config["method"]}
+    else:
+        network = build_model(plan.method, plan.task, plan.found_fusion.fusion, plan.config)
+        parameters = count_parameters(network)
+        method += f", {parameters.all:,} parameters ({parameters.trainable:,} trainable)"
+        if plan.request.keep_weights:
+            kept = [network_bytes(network)] * cells_to_do(plan, [k for k, _ in parts])
     lines = [
         f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
         f"{'regions' if plan.task.regions else 'classes'}: {', '.join(plan.task.class_names)}",
-        f"method: {plan.method.name} ({plan.found.origin}), {plan.fusion} fusion, "
-        f"{parameters.all:,} parameters ({parameters.trainable:,} trainable)",
+        method,
         f"device: {plan.device}, preset: {plan.config.preset}",
         *folds,
         f"command: {plan.request}",
         *outlook_lines([plan]),
         *([network_line(kept, plan.request.runs_dir)] if kept else []),
-        yaml.safe_dump(plan.config.as_dict(), sort_keys=False).rstrip(),
+        *end,
+        yaml.safe_dump(config, sort_keys=False).rstrip(),
         "dry run: nothing was prepared, trained or written",
     ]
     console = Console(highlight=False)

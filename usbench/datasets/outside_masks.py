@@ -45,13 +45,19 @@ def bit_values(task: Task) -> dict[int, int]:
     return {value: value for value in range(1, largest_value(len(task.classes), task.regions) + 1)}
 
 
-def read_outside_mask(path: Path, case: PreparedCase, values: Mapping[int, int]) -> np.ndarray:
+LABELS_REMEDY = "say what the values mean with --labels, or by a dataset.json beside the masks"
+
+
+def read_outside_mask(
+    path: Path, case: PreparedCase, values: Mapping[int, int], remedy: str = LABELS_REMEDY
+) -> np.ndarray:
     """A mask of another program, with the values of `Case.mask`.
 
     Args:
         path: A NIfTI file, compressed or not.
         case: The case that it is a mask of.
         values: By value in the file but 0, that of `Case.mask`.
+        remedy: What to do about a value that means nothing.
 
     Returns:
         uint8 [X, Y, Z] on the native grid of the case.
@@ -84,7 +90,7 @@ def read_outside_mask(path: Path, case: PreparedCase, values: Mapping[int, int])
             means = ", ".join(map(str, sorted(known)))
             raise wrong(
                 f"holds {int(value)}, which is no class of the task (values: {means})",
-                "say what the values mean with --labels, or by a dataset.json beside the masks",
+                remedy,
             )
     ours = np.array([known[int(value)] for value in found.tolist()], dtype=np.uint8)
     mask: np.ndarray = ours[np.searchsorted(found, raw)]

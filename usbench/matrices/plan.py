@@ -27,6 +27,7 @@ from usbench.runs.plan import (
     make_task,
     plan_of,
     prepare_data,
+    require_pipeline_request,
 )
 
 if TYPE_CHECKING:
@@ -238,6 +239,10 @@ def _methods(request: MatrixRequest, matrix: PlannedMatrix) -> list[_Ready]:
             if not every or not (where.installed or where.path):
                 raise
             matrix.not_applicable.append(NotApplicable("", name, "", str(error)))
+    if ready and all(one.method.pipeline is not None for one in ready):
+        # Beside networks such a setting is of them; here it is of nobody.
+        for one in ready:
+            require_pipeline_request(one.method, request.shared, request.shared.settings)
     own = {key for key in request.shared.settings if key.startswith("method.")}
     for key in sorted(own):
         takers = [one.method.name for one in ready if key in one.settings]

@@ -128,6 +128,26 @@ def cells_to_do(plan: Plan, folds: Sequence[int]) -> int:
     return len(folds) - sum((cell.folder / "result.json").exists() for cell in cells)
 
 
+def pipeline_line(plan: Plan, case_ids: Sequence[str]) -> str:
+    """What a dry run says of the folder that an outside pipeline is given.
+
+    Args:
+        plan: Of a pipeline.
+        case_ids: The cases of its data; the first is read, and the others are taken to be as large.
+
+    Returns:
+        A line. Scans are written compressed, as int16 where that loses nothing, so it is a bound.
+    """
+    from usbench.datasets.readers.layouts import open_reader
+
+    case = open_reader(plan.task, plan.task_data.root).read(case_ids[0])
+    most = (case.images.nbytes + case.mask.nbytes) * len(case_ids)
+    return (
+        f"pipeline: its folder takes at most {size_words(most)} in {plan.request.runs_dir} while a cell is "
+        f"computed, beside what the program keeps there; {size_words(free_bytes(plan.request.runs_dir))} are free"
+    )
+
+
 def free_bytes(folder: Path) -> int:
     """The bytes that are free on the disk of a folder, which need not be there yet."""
     folder = folder.absolute()

@@ -55,7 +55,8 @@ def finish_call(cell: Cell, call: Call, device: str, watcher: PipelineWatcher) -
     """
     if call.outcome.exists():
         return _read(call.outcome)
-    assert cell.method.pipeline is not None and cell.root is not None
+    assert cell.method.pipeline is not None
+    assert cell.root is not None
     test = cell.split.test(cell.fold)
     names = file_names([*cell.train_ids, *test])
     if not call.raw.exists():
@@ -139,7 +140,10 @@ def _check(cell: Cell, call: Call, found: PipelineMasks, names: Mapping[str, str
     with atomic_folder(call.checked) as folder:
         for case_id in test:
             case = cell.store.case(case_id)
-            mask = read_outside_mask(Path(found.masks[names[case_id]]), case, values)
+            file = Path(found.masks[names[case_id]])
+            mask = read_outside_mask(
+                file, case, values, "let the pipeline write the values of its folder.classes"
+            )
             write_mask(mask, case.affine, folder / f"{case_id}{ENDING}")
 
 
