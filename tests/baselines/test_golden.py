@@ -39,7 +39,7 @@ def cells() -> list[tuple[str, str, int]]:
     return [
         (name, fusion, modalities)
         for name in sorted(BUILT_IN)
-        if get_method(name)[0].features is None
+        if get_method(name)[0].features is None and get_method(name)[0].pipeline is None
         for fusion in get_method(name)[0].fusions
         for modalities in MODALITIES
     ]

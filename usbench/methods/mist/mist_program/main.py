@@ -1,7 +1,7 @@
 """Trains MIST on a data set in nnU-Net's raw layout and predicts its test images.
 
-Run as `python main.py JOB.json` by an interpreter that has `mist-medical`; it needs nothing of usbench. What it
-has to say goes to standard output, a JSON object a line that begins with `{"usbench"`.
+Run as `python main.py JOB.json` by an interpreter that has `mist-medical`; it needs nothing of usbench. What
+it has to say goes to standard output, a JSON object a line that begins with `{"usbench"`.
 
 Everything is kept below `work`, so that the same call after a kill goes on: what is prepared is not prepared
 again, training goes on after MIST's own checkpoint of the last epoch, and cases that have a mask are not
@@ -167,13 +167,13 @@ def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
     class Trainer(Patch3DTrainer):  # type: ignore[misc, no-any-unimported]
         """Trains as MIST does, and says how far it is."""
 
-        losses: list[Any] = []
+        losses: tuple[Any, ...] = ()
         since = time.monotonic()
 
         def training_step(self, **kwargs: Any) -> Any:
             """One step; its loss is remembered."""
             loss = super().training_step(**kwargs)
-            self.losses.append(loss.detach())
+            self.losses = (*self.losses, loss.detach())
             return loss
 
         def save_checkpoint(self, fold: int, state: dict[str, Any]) -> None:
@@ -181,7 +181,7 @@ def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
             super().save_checkpoint(fold, state)
             now = time.monotonic()
             seconds, loss = now - self.since, sum(float(x) for x in self.losses) / max(1, len(self.losses))
-            self.losses, self.since = [], now
+            self.losses, self.since = (), now
             notes.add("train_seconds", seconds)
             rate = state["optimizer"].param_groups[0]["lr"]
             tell("epoch", epoch=state["epoch"] + 1, loss=loss, lr=rate, seconds=seconds)
