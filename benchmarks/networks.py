@@ -62,7 +62,9 @@ def wait(device: torch.device) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--methods", default=",".join(n for n in BUILT_IN if n != "zeus"))
+    parser.add_argument(
+        "--methods", default=",".join(n for n in BUILT_IN if n not in ("mist", "nnunet", "zeus"))
+    )
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)

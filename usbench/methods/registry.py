@@ -32,6 +32,7 @@ GROUP = brought.METHOD.group
 BUILT_IN = {
     "attunet": "usbench.baselines.attunet:METHOD",
     "missformer": "usbench.baselines.missformer:METHOD",
+    "mist": "usbench.methods.mist.method:METHOD",
     "nnunet": "usbench.methods.nnunet.method:METHOD",
     "resunet": "usbench.baselines.resunet:METHOD",
     "transunet": "usbench.baselines.transunet:METHOD",

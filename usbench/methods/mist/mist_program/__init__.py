@@ -1,0 +1,1 @@
+"""What runs in an environment that has MIST; it imports nothing of usbench."""

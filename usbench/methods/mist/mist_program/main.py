@@ -1,0 +1,292 @@
+"""Trains MIST on a data set in nnU-Net's raw layout and predicts its test images.
+
+Run as `python main.py JOB.json` by an interpreter that has `mist-medical`; it needs nothing of usbench. What
+it has to say goes to standard output, a JSON object a line that begins with `{"usbench"`.
+
+Everything is kept below `work`, so that the same call after a kill goes on: what is prepared is not prepared
+again, training goes on after MIST's own checkpoint of the last epoch, and cases that have a mask are not
+predicted again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FOLD = 0
+"""MIST trains by folds: of fold 0 it trains on all cases that are not in it."""
+PEEK = "peek"
+"""The case that MIST validates on after each epoch, which is all that fold 0 has."""
+
+
+def tell(kind: str, **facts: Any) -> None:
+    """A line for the program that started this one."""
+    print("\n" + json.dumps({"usbench": kind, **facts}), flush=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file whole or not at all."""
+    half = path.with_suffix(".half")
+    half.write_text(json.dumps(value, indent=1))
+    half.replace(path)
+
+
+class Notes:
+    """Numbers that add up over all starts of the same job, kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds seconds to a number, and notes the most memory so far."""
+        self.values[name] = self.values.get(name, 0.0) + seconds
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1024 if sys.platform != "darwin" else 1 << 20
+        )
+        self.values["peak_memory_mb"] = max(self.values.get("peak_memory_mb", 0.0), peak)
+        write_json(self.path, self.values)
+
+
+def images_of(job: dict[str, Any], folder: str, case: str) -> dict[str, str]:
+    """The file of each channel."""
+    raw = Path(job["raw"]) / folder
+    return {f"channel_{c}": str(raw / f"{case}_{c:04d}.nii.gz") for c in range(job["channels"])}
+
+
+def write_data_set(job: dict[str, Any], place: Path) -> Path:
+    """The training cases as MIST wants them: a folder a case, and a description.
+
+    Cases are numbered: MIST reads ids from CSV files by pandas, which takes `007` for a number and `NA` for
+    nothing. A single training case stands there twice, since MIST divides what it has into folds.
+    """
+    cases = {f"case_{n:04d}": case for n, case in enumerate(job["train"])}
+    if len(cases) == 1:
+        cases[PEEK] = job["train"][0]
+    for name, case in cases.items():
+        (place / "cases" / name).mkdir(parents=True)
+        for channel, path in images_of(job, "imagesTr", case).items():
+            (place / "cases" / name / f"usbench_{channel}.nii.gz").symlink_to(path)
+        mask = Path(job["raw"]) / "labelsTr" / f"{case}.nii.gz"
+        (place / "cases" / name / "usbench_reference.nii.gz").symlink_to(mask)
+    description = {
+        "task": "usbench",
+        "modality": job["modality"],
+        "train-data": str(place / "cases"),
+        "mask": ["usbench_reference.nii.gz"],
+        "images": {name: [f"usbench_{name}.nii.gz"] for name in images_of(job, "imagesTr", "")},
+        "labels": job["labels"],
+        "final_classes": {f"class_{value}": [value] for value in job["labels"] if value},
+    }
+    path = place / "dataset.json"
+    path.write_text(json.dumps(description, indent=1))
+    return path
+
+
+def configure(job: dict[str, Any], path: Path) -> None:
+    """What of MIST's configuration the settings change."""
+    config = json.loads(path.read_text())
+    training = config["training"]
+    training["seed"] = job["seed"]
+    training["epochs"] = job["epochs"]
+    training["min_steps_per_epoch"] = job["steps"]
+    training["warmup_epochs"] = job["warmup"]
+    training["batch_size_per_gpu"] = job["batch"]
+    training["hardware"]["num_cpu_workers"] = job["workers"]
+    training["augmentation"]["transforms"]["flips"] = job["mirror"]
+    config["inference"]["tta"]["enabled"] = job["mirror"] and job["tta"]
+    config["inference"]["inferer"]["params"]["patch_overlap"] = job["overlap"]
+    config["model"]["architecture"] = job["network"]
+    if job["patch"]:
+        config["spatial_config"]["patch_size"] = [job["patch"]] * 3
+    path.write_text(json.dumps(config, indent=1))
+
+
+def add_peek(results: Path, arrays: Path) -> None:
+    """What MIST validates on: the middle of the first training case, as large as a patch.
+
+    MIST insists on such a case and keeps the weights that do best on it. Nothing here uses those: the weights
+    of the last epoch predict. So that no training case is lost to it, it is a piece of one.
+    """
+    import numpy as np
+    import pandas as pd
+
+    size = json.loads((results / "config.json").read_text())["spatial_config"]["patch_size"]
+    for kind in ("images", "labels"):
+        whole = np.load(arrays / kind / "case_0000.npy")
+        middle = tuple(
+            slice(max(0, (n - wanted) // 2), max(0, (n - wanted) // 2) + wanted)
+            for n, wanted in zip(whole.shape[:3], size, strict=True)
+        )
+        np.save(arrays / kind / f"{PEEK}.npy", whole[middle])
+    table = pd.read_csv(results / "train_paths.csv")
+    table = table[table["id"] != PEEK].assign(fold=FOLD + 1)
+    peek = table[table["id"] == "case_0000"].assign(id=PEEK, fold=FOLD)
+    pd.concat([peek, table]).to_csv(results / "train_paths.csv", index=False)
+
+
+def prepare(job: dict[str, Any], place: Path, notes: Notes) -> None:
+    """MIST's analysis and preparation of the training cases, once."""
+    done = place / "done.json"
+    if done.exists():
+        return
+    from mist.cli.analyze_entrypoint import analyze_entry
+    from mist.cli.preprocess_entrypoint import preprocess_entry
+
+    begin = time.monotonic()
+    if place.exists():
+        shutil.rmtree(place)
+    place.mkdir(parents=True)
+    tell("stage", text=f"MIST analyses {len(job['train'])} training cases")
+    results, arrays = place / "results", place / "arrays"
+    analyze_entry(["--data", str(write_data_set(job, place)), "--results", str(results), "--nfolds", "2"])
+    configure(job, results / "config.json")
+    tell("stage", text="MIST prepares them")
+    preprocess_entry(["--results", str(results), "--numpy", str(arrays)])
+    missing = [n for n in range(len(job["train"])) if not (arrays / "labels" / f"case_{n:04d}.npy").exists()]
+    if missing:
+        cases = ", ".join(job["train"][n] for n in missing)
+        raise SystemExit(f"MIST did not prepare {cases}")
+    add_peek(results, arrays)
+    notes.add("prepare_seconds", time.monotonic() - begin)
+    write_json(done, {})
+
+
+def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
+    """MIST's trainer of patches, which says what an epoch gave once its checkpoint is written."""
+    from mist.cli.train_entrypoint import _create_train_dirs, _parse_train_args
+    from mist.training.trainers.patch_3d_trainer import Patch3DTrainer
+
+    class Trainer(Patch3DTrainer):  # type: ignore[misc, no-any-unimported]
+        """Trains as MIST does, and says how far it is."""
+
+        losses: tuple[Any, ...] = ()
+        since = time.monotonic()
+
+        def training_step(self, **kwargs: Any) -> Any:
+            """One step; its loss is remembered."""
+            loss = super().training_step(**kwargs)
+            self.losses = (*self.losses, loss.detach())
+            return loss
+
+        def save_checkpoint(self, fold: int, state: dict[str, Any]) -> None:
+            """The checkpoint of an epoch, and what it gave."""
+            super().save_checkpoint(fold, state)
+            now = time.monotonic()
+            seconds, loss = now - self.since, sum(float(x) for x in self.losses) / max(1, len(self.losses))
+            self.losses, self.since = (), now
+            notes.add("train_seconds", seconds)
+            rate = state["optimizer"].param_groups[0]["lr"]
+            tell("epoch", epoch=state["epoch"] + 1, loss=loss, lr=rate, seconds=seconds)
+
+    results = place / "results"
+    _create_train_dirs(results, False)
+    words = ["--results", str(results), "--numpy", str(place / "arrays"), "--folds", str(FOLD), "--resume"]
+    return Trainer(_parse_train_args(words))
+
+
+def train(job: dict[str, Any], place: Path, notes: Notes) -> dict[str, Any]:
+    """Trains to the last epoch and leaves its weights for prediction; returns counts."""
+    import torch
+
+    trainer = trainer_of(job, place, notes)
+    checkpoint = trainer._checkpoint_path(FOLD)
+    done = (
+        torch.load(checkpoint, weights_only=False, map_location="cpu")["epoch"] + 1
+        if checkpoint.exists()
+        else 0
+    )
+    tell("train", epochs=job["epochs"], done=done)
+    if 0 < done < job["epochs"]:
+        notes.add("resumed", 1)
+    trainer.since = time.monotonic()
+    trainer.fit()
+    kept = (
+        torch.load(checkpoint, weights_only=False, map_location="cpu")
+        if checkpoint.exists()
+        else {"epoch": -1}
+    )
+    if kept["epoch"] + 1 < job["epochs"]:
+        raise SystemExit(
+            f"MIST stopped in epoch {kept['epoch'] + 2} of {job['epochs']}: its loss was not a number"
+        )
+    (place / "final").mkdir(exist_ok=True)
+    torch.save(kept["model_state_dict"], place / "final" / "fold_0.pt")
+    network = trainer._build_model()
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trainable": sum(p.numel() for p in network.parameters() if p.requires_grad),
+    }
+
+
+def predict(job: dict[str, Any], place: Path, notes: Notes) -> None:
+    """A mask for each test case that has none yet, moved to its place when it is whole."""
+    import pandas as pd
+    from mist.inference.inference_runners import infer_from_dataframe
+
+    masks, half = Path(job["masks"]), place / "predicted"
+    config = json.loads((place / "results" / "config.json").read_text())
+    for n, case in enumerate(job["test"]):
+        target = masks / f"{case}.nii.gz"
+        if target.exists():
+            continue
+        begin = time.monotonic()
+        tell("stage", text=f"MIST predicts case {n + 1} of {len(job['test'])}")
+        row = {"id": f"test_{n:04d}", **images_of(job, "imagesTs", case)}
+        infer_from_dataframe(
+            pd.DataFrame([row]), str(half), config, str(place / "final"), device=job["device"]
+        )
+        made = half / f"test_{n:04d}.nii.gz"
+        if not made.exists():
+            raise SystemExit(f"MIST made no mask of {case}")
+        shutil.move(made, target)
+        notes.add("predict_seconds", time.monotonic() - begin)
+
+
+def outcome(job: dict[str, Any], place: Path, notes: Notes, counts: dict[str, Any]) -> dict[str, Any]:
+    """What the row says besides the masks."""
+    config = json.loads((place / "results" / "config.json").read_text())
+    packages = ("mist-medical", "torch", "monai", "SimpleITK", "numpy")
+    return {
+        **counts,
+        "epochs": job["epochs"],
+        "train_seconds": notes.values.get("train_seconds"),
+        "predict_seconds": notes.values.get("predict_seconds"),
+        "prepare_seconds": notes.values.get("prepare_seconds"),
+        "peak_memory_mb": notes.values.get("peak_memory_mb"),
+        "resumed": bool(notes.values.get("resumed")),
+        "patch": config["spatial_config"]["patch_size"],
+        "spacing": config["spatial_config"]["target_spacing"],
+        "mirrored": job["mirror"],
+        "tta": config["inference"]["tta"]["enabled"],
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def main() -> None:
+    """Reads the job, does what of it is not done, and writes `outcome.json` beside it."""
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text())
+    if job["device"] == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    work = path.parent
+    notes = Notes(work / "notes.json")
+    try:
+        prepare(job, work / "mist", notes)
+        counts = train(job, work / "mist", notes)
+        predict(job, work / "mist", notes)
+    except SystemExit as stop:
+        tell("fault", text=str(stop))
+        raise
+    write_json(work / "outcome.json", outcome(job, work / "mist", notes, counts))
+
+
+if __name__ == "__main__":
+    main()
