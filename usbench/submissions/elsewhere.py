@@ -84,11 +84,12 @@ def score(
     from usbench.datasets.store import prepare
     from usbench.runs.plan import find_task_data, make_task
 
-    request = Request(
-        method=name, fusion=fusion, task=task, task_dir=task_dir, data_dir=data_dir, data=data,
-        scanner=scanner, modalities=modalities, merge_labels=merge_labels, folds=folds, runs_dir=runs_dir,
-        limit=limit, overwrite=overwrite, plugins=plugins,
-    )  # fmt: skip
+    words: dict[str, Any] = {
+        "method": name, "fusion": fusion, "task": task, "task_dir": task_dir, "data_dir": data_dir,
+        "data": data, "scanner": scanner, "modalities": modalities, "merge_labels": merge_labels,
+        "folds": folds, "runs_dir": runs_dir, "limit": limit, "overwrite": overwrite, "plugins": plugins,
+    }  # fmt: skip
+    request = Request(**words)
     if (request.task is None) == (request.task_dir is None):
         raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
     _require_name(name, request.plugins)

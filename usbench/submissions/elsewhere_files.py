@@ -62,7 +62,7 @@ def find_masks(folder: Path, case_ids: Sequence[str]) -> FoundMasks:
             for place in folder.iterdir()
             if (match := _FOLD.fullmatch(place.name)) and (place / "validation").is_dir()
         }
-        files = [(None, file) for file in _masks_in(folder)]
+        files: list[tuple[int | None, Path]] = [(None, file) for file in _masks_in(folder)]
         files += [(k, file) for k, place in sorted(folds.items()) for file in _masks_in(place)]
     if not files:
         raise UsbenchError(

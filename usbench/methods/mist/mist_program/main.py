@@ -85,9 +85,9 @@ def write_data_set(job: dict[str, Any], place: Path) -> Path:
         "labels": job["labels"],
         "final_classes": {f"class_{value}": [value] for value in job["labels"] if value},
     }
-    path = place / "dataset.json"
-    path.write_text(json.dumps(description, indent=1))
-    return path
+    described = place / "dataset.json"
+    described.write_text(json.dumps(description, indent=1))
+    return described
 
 
 def configure(job: dict[str, Any], path: Path) -> None:
