@@ -97,7 +97,10 @@ def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pyte
         ("x = 1", "neither METHOD nor METHODS"),
         ("METHOD = 3", "is a int, not a usbench.Method"),
         ("def f(:", "raised on import: SyntaxError"),
-        ("from usbench import Method\nMETHOD = Method('m', 'p')", "build_network or build_segmenter"),
+        (
+            "from usbench import Method\nMETHOD = Method('m', 'p')",
+            "build_network, build_segmenter or pipeline",
+        ),
         (
             "from usbench import Method\nMETHOD = Method('m', 'p', build_network=int, fusions=('none',))",
             "'none'",
