@@ -175,7 +175,7 @@ def test_what_cannot_be_trusted_is_named_and_left_out(tmp_path):
     dropped = make_run(tmp_path, "dropped", fold=0, dsc={"p1": (1.0, 1.0)})
     later = make_run(tmp_path, "later", fold=0)
     (later / "result.json").write_text(
-        (later / "result.json").read_text().replace('"schema": 1', '"schema": 2')
+        (later / "result.json").read_text().replace('"schema": 1', '"schema": 9')
     )
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -199,7 +199,7 @@ def test_what_cannot_be_trusted_is_named_and_left_out(tmp_path):
     assert reasons[retouched].startswith("result.json: was edited")
     assert "not valid JSON" in reasons[half]
     assert reasons[bare].startswith("cases.csv: missing")
-    assert "schema version 2" in reasons[later]
+    assert "schema version 9" in reasons[later]
     assert "lacks case p2" in reasons[dropped]
     assert "not a result of usbench" in reasons[foreign]
     assert reasons[odd].startswith("result.json: 'cost.ms_per_slice' is None, not a number")

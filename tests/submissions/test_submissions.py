@@ -248,7 +248,7 @@ def test_the_template_explains_every_key_and_knows_what_the_runs_know(
     assert "is there already" in done.stderr
     write_template(tmp_path / "bare.yaml", [])
     empty = [line.split("'")[1] for line in load_card(tmp_path / "bare.yaml")[1]]
-    assert empty == [key for key in KEYS if key not in ("schema", "notes")]
+    assert empty == [key for key in KEYS if key not in ("schema", "notes", "parameters")]
 
 
 @pytest.mark.parametrize(

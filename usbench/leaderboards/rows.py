@@ -42,6 +42,7 @@ class Row:
         fusion_stated: What the first of them says of its fusion.
         entry: The submission that it comes from, None for a row of one's own runs.
         outside: "pipeline" or "masks" where another program made its masks, else "".
+        program: What that program's result calls it, else "".
         tier: See `usbench.leaderboards.compare`.
         p_raw: Likewise.
         p_leader: Likewise.
@@ -80,6 +81,7 @@ class Row:
     rank_interval: tuple[int, int, int] | None = None
     entry: Entry | None = None
     outside: str = ""
+    program: str = ""
 
     @property
     def name(self) -> str:
@@ -130,7 +132,8 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
     namesakes: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     named = []
     for row in rows:
-        label = row.label if row.weights in ("none", "not known") else f"{row.label} [{row.weights}]"
+        called = row.program or row.method
+        label = called if row.weights in ("none", "not known") else f"{called} [{row.weights}]"
         if dropout := row.settings.get("train.modality_dropout"):
             label += f", modality dropout {dropout:g}"
         if row.outside:
@@ -168,7 +171,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
         rank=None,
         status=status,
         method=data["cell"]["method"],
-        label=outside.get("label", data["cell"]["method"]),
+        label=data["cell"]["method"],
         fusion=data["cell"]["fusion"],
         scores=_means(runs, values),
         interval=bootstrap_interval(known),
@@ -196,6 +199,7 @@ def _make_row(runs: Sequence[Run]) -> Row:
         runs=tuple(sorted((_origin(run) for run in runs), key=lambda one: (one["fold"], one["seed"]))),
         entry=runs[0].entry,
         outside=outside.get("kind", ""),
+        program=outside.get("label", ""),
     )
 
 

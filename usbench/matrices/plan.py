@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.config import make_config
+from usbench.config import Config, make_config
 from usbench.errors import UsbenchError, unknown
 from usbench.fusions.registry import settings_of
 from usbench.matrices.request import ALL
@@ -234,11 +234,17 @@ def _methods(request: MatrixRequest, matrix: PlannedMatrix) -> list[_Ready]:
     for name in sorted(methods.found) if every else request.methods:
         where = methods.found[name] if every else methods.get(name)
         try:
-            ready.append(_ready(request, where))
+            one = _ready(request, where)
         except UsbenchError as error:
             if not every or not (where.installed or where.path):
                 raise
             matrix.not_applicable.append(NotApplicable("", name, "", str(error)))
+            continue
+        # Named one by one, such a method is refused with the same words when its cells are planned.
+        if every and (why := _lacks_its_program(request, one)):
+            matrix.not_applicable.append(NotApplicable("", name, "", why))
+            continue
+        ready.append(one)
     if ready and all(one.method.pipeline is not None for one in ready):
         # Beside networks such a setting is of them; here it is of nobody.
         for one in ready:
@@ -258,11 +264,25 @@ def _ready(request: MatrixRequest, found: Found) -> _Ready:
     from usbench.methods.registry import source_hash
 
     method = found.load()
-    settings = request.settings_for(method)
-    # Settings are checked before a phantom is made or data is looked for.
-    own = {key: value for key, value in settings.items() if not key.startswith("fusion.")}
-    make_config(request.shared.preset or "quick", method.settings, method.presets, own)
-    return _Ready(method, found, source_hash(method), settings)
+    one = _Ready(method, found, source_hash(method), request.settings_for(method))
+    _config(request, one)  # Settings are checked before a phantom is made or data is looked for.
+    return one
+
+
+def _config(request: MatrixRequest, one: _Ready) -> Config:
+    own = {key: value for key, value in one.settings.items() if not key.startswith("fusion.")}
+    return make_config(request.shared.preset or "quick", one.method.settings, one.method.presets, own)
+
+
+def _lacks_its_program(request: MatrixRequest, one: _Ready) -> str:
+    """Why the program of an outside pipeline cannot run here; "" where it can, and for other methods."""
+    pipeline = one.method.pipeline
+    if pipeline is not None and pipeline.check is not None:
+        try:
+            pipeline.check(_config(request, one).method)
+        except UsbenchError as error:
+            return str(error)
+    return ""
 
 
 def _fusions(request: MatrixRequest, matrix: PlannedMatrix) -> list[FoundFusion]:
