@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,9 +36,13 @@ def outputs(name: str, fusion: str, modalities: int) -> list[float]:
     return [round(float(v), 6) for v in (logits.mean(), logits.std(), *places)]
 
 
-def cells() -> list[tuple[str, str, int]]:
+EVERY_DAY = ("unet", "unext-small")
+"""The others are large, and come with the slow tests."""
+
+
+def cells() -> list[Any]:
     return [
-        (name, fusion, modalities)
+        pytest.param(name, fusion, modalities, marks=() if name in EVERY_DAY else pytest.mark.slow)
         for name in sorted(BUILT_IN)
         if get_method(name)[0].features is None and get_method(name)[0].pipeline is None
         for fusion in get_method(name)[0].fusions
@@ -59,7 +64,7 @@ def test_output_is_the_stored_one(name: str, fusion: str, modalities: int) -> No
 if __name__ == "__main__":
     before = json.loads(FILE.read_text())
     found = {}
-    for name, fusion, modalities in cells():
+    for name, fusion, modalities in (cell.values for cell in cells()):
         key, values = f"{name}-{fusion}-{modalities}", outputs(name, fusion, modalities)
         # The last digits differ between machines: what is still right stays as it is.
         found[key] = before[key] if key in before and like(before[key], values) else values

@@ -84,6 +84,7 @@ def test_count() -> None:
     assert count(network) + dead == 42_462_082
 
 
+@pytest.mark.slow
 def test_only_stem_and_head_depend_on_channels_and_classes() -> None:
     assert count(build(3, 2)) - count(build(1, 2)) == 2 * 64 * 7 * 7
     assert count(build(3, 5)) - count(build(3, 2)) == 3 * (64 + 1)
@@ -321,6 +322,7 @@ def test_without_a_bridge() -> None:
         build(1, 2, bridge_layers=-1)
 
 
+@pytest.mark.slow
 def test_sizes() -> None:
     network = build(1, 4).eval()
     with torch.no_grad():

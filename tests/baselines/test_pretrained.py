@@ -79,6 +79,7 @@ def test_timm_file(tmp_path: Path) -> None:
         assert torch.allclose(ours(image)[-1], theirs.forward_features(image), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_missformer_starts_from_mit(tmp_path: Path) -> None:
     """Without what MISSFormer adds inside its feed-forward parts, its encoder is the library's MiT-B1."""
     mit = shaken(make_encoder("mit_b1", 3, "none"), seed=3)
@@ -103,6 +104,7 @@ def test_missformer_starts_from_mit(tmp_path: Path) -> None:
         assert torch.allclose(mine, other, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 def test_missformer_takes_other_channels(channels: int, tmp_path: Path) -> None:
     torch.save(make_encoder("mit_b1", 3, "none").state_dict(), tmp_path / "mit.pth")

@@ -12,6 +12,7 @@ from usbench.errors import UsbenchError
 from usbench.testing import MethodTests
 
 
+@pytest.mark.slow
 class TestResUNet(MethodTests):
     method = METHOD
 

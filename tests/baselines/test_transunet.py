@@ -81,6 +81,7 @@ def test_counts_of_the_fusions_here() -> None:
             assert count(build_model(METHOD, task, fusion, config)) == parameters, name
 
 
+@pytest.mark.slow
 def test_whole_network_trains() -> None:
     torch.manual_seed(0)
     network = build(1, 1).train()
@@ -91,6 +92,7 @@ def test_whole_network_trains() -> None:
 # Sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (96, 64), (160, 224)])
 def test_maps_and_logits_at_other_sizes(source: EncoderDecoder, size: tuple[int, int]) -> None:
     with torch.no_grad():
@@ -296,6 +298,7 @@ def test_settings_out_of_range(name: str) -> None:
         build(1, 1, **{name: 0})
 
 
+@pytest.mark.slow
 def test_hybrid_by_concatenation_runs_and_trains() -> None:
     torch.manual_seed(0)
     overrides = {"method.layers": 1, "fusion.hybrid": "concat"}

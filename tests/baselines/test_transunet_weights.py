@@ -92,6 +92,7 @@ def images(*shape: int, seed: int = 2) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_archive_fills_another_network(source: EncoderDecoder, archive: Path) -> None:
     torch.manual_seed(5)
     network = build(3, 2, pretrained=str(archive), grid=14, layers=1).eval()
@@ -194,6 +195,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FOREIGN)
 def test_foreign_archives_are_named(source: EncoderDecoder, tmp_path: Path, case: str) -> None:
     change, words = FOREIGN[case]

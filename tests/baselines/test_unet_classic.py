@@ -14,6 +14,7 @@ from usbench.errors import UsbenchError
 from usbench.testing import MethodTests
 
 
+@pytest.mark.slow
 class TestUNetClassic(MethodTests):
     method = METHOD
 

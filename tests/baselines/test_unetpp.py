@@ -50,12 +50,14 @@ def test_nodes_are_the_papers_triangle() -> None:
     assert blocks["x_0_3"].conv1[0].in_channels == 64 + 4 * 64
 
 
+@pytest.mark.slow
 def test_unused_centre_of_vgg_is_left_out() -> None:
     network = build(2, 1, encoder="vgg11")
     network(torch.zeros(2, 2, 32, 32)).square().mean().backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "encoder"), [(UNET, "mit_b0"), (METHOD, "tu-convnext_atto")])
 def test_encoders_that_start_with_stride_four(method: Method, encoder: str) -> None:
     # Their map at half size has no channels: it must not reach the merges of hybrid fusion.
@@ -67,6 +69,7 @@ def test_encoders_that_start_with_stride_four(method: Method, encoder: str) -> N
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 96, 160, 224])
 def test_sizes(size: int) -> None:
     network = build(2, 3, encoder="resnet18").eval()

@@ -14,6 +14,7 @@ from usbench.contracts.method import EncoderDecoder
 from usbench.testing import MethodTests
 
 
+@pytest.mark.slow
 class TestUNeXt(MethodTests):
     method = METHOD
 
@@ -196,6 +197,7 @@ def test_sizes(size: tuple[int, int]) -> None:
         assert network(torch.zeros(1, 1, *size)).shape == (1, 4, *size)
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph() -> None:
     torch.manual_seed(0)
     network = build_small(2, 1).eval()

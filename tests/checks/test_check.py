@@ -156,6 +156,7 @@ def test_data_that_cannot_be_opened_is_one_problem(tmp_path):
 REAL = os.environ.get("USBENCH_REAL_DATA")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL, reason="USBENCH_REAL_DATA is not set")
 def test_open_samples_are_whole():
     root = Path(REAL or "")

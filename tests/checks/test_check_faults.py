@@ -38,7 +38,14 @@ def verdicts(method: Method, folder: Path, fusion: str = "early") -> list[Verdic
     return list(check_subject(Subject(method, fusion, folder, overfit_steps=200, overfit_lr=1e-2)))
 
 
-@pytest.mark.parametrize("network", FAULTS, ids=lambda network: network.__name__)
+@pytest.mark.parametrize(
+    "network",
+    # Every day a fifth of them, which are of all kinds; the others with the slow tests.
+    [
+        pytest.param(fault, marks=() if place % 5 == 0 else pytest.mark.slow, id=fault.__name__)
+        for place, fault in enumerate(FAULTS)
+    ],
+)
 def test_fault_is_found_by_its_check_alone(network: type[nn.Module], folder: Path) -> None:
     found = verdicts(method_of(network), folder)
     failures = {v.check: v.reason for v in found if v.state == "fail"}

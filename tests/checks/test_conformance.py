@@ -27,6 +27,7 @@ def plugin(folder: Path, code: str = PLUGIN) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_command_passes_a_plugin_file(command: Any, tmp_path: Path) -> None:
     words = ["check", plugin(tmp_path, "print('hello')\n" + PLUGIN), "--only", "shape,saves,mask"]
     done = command(*words)
@@ -41,6 +42,7 @@ def test_command_passes_a_plugin_file(command: Any, tmp_path: Path) -> None:
     assert "tiny late: saves" in done.stderr  # the progress bar
 
 
+@pytest.mark.slow
 def test_command_names_the_fault_and_fails(command: Any, tmp_path: Path) -> None:
     code = PLUGIN.replace("return self.head(features[0])", "return self.head(features[0]).sigmoid()")
     done = command("check", plugin(tmp_path, code), "--fusion", "hybrid,early", "--only", "logits", "--json")

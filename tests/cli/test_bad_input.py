@@ -93,6 +93,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, when: Callable[[Path], bool]) -> 
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoint.pt", "result.json", "history.csv", "prostate"])
 def test_full_disk_while_running(
     name: str, place: SimpleNamespace, usbench_line: Run, monkeypatch: pytest.MonkeyPatch

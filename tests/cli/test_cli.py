@@ -68,6 +68,7 @@ def test_methods_counts_unet_under_each_fusion(command: Any) -> None:
     assert "hybrid" in table
 
 
+@pytest.mark.slow
 def test_methods_lists_what_cannot_be_used(command: Any, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no licence')")
     info = tmp_path / "broken-1.0.dist-info"
@@ -96,6 +97,7 @@ def test_data_list_names_licence_and_address(command: Any, small_prostate: Path)
     assert f"4 cases in {small_prostate}" in done.stdout
 
 
+@pytest.mark.slow
 def test_data_phantom_check_prepare(command: Any, tmp_path: Path) -> None:
     folder = tmp_path / "made"
     assert command("data", "phantom", "msd-prostate", folder, "--cases", "2").returncode == 0

@@ -55,6 +55,7 @@ def example(one: Option) -> Any:
     return [EXAMPLES[one.kind]] if one.repeated else EXAMPLES[one.kind]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(REQUESTS)
 def test_the_command_of_a_request_asks_for_the_same(words: dict[str, Any]) -> None:

@@ -174,6 +174,7 @@ features.collect(store.case_ids, store.case_ids, views)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_precomputation_resumes(store: Store, small_prostate: Path, tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
@@ -190,6 +191,7 @@ def test_a_killed_precomputation_resumes(store: Store, small_prostate: Path, tmp
     assert again.stdout.count("computing") == 2
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_compute_each_row_once(
     store: Store, small_prostate: Path, tmp_path: Path
 ) -> None:

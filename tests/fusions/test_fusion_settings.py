@@ -104,6 +104,7 @@ def test_settings_of_other_fusions_are_refused(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_settings_of_a_plugins_fusion_reach_it_and_the_result(tmp_path: Path, small_prostate: Path) -> None:
     file = tmp_path / "powers.py"
     file.write_text(PLUGIN)
@@ -129,6 +130,7 @@ def test_settings_of_a_plugins_fusion_reach_it_and_the_result(tmp_path: Path, sm
     assert '"label":"powers of the mean","colour":"#123456"' in page
 
 
+@pytest.mark.slow
 def test_a_matrix_gives_a_setting_to_the_fusions_that_have_it(tmp_path: Path) -> None:
     words: dict[str, Any] = {
         "methods": "unext-small", "tasks": "chaos", "preset": "smoke", "runs_dir": tmp_path, "dry_run": True,

@@ -138,6 +138,7 @@ def test_gated_late_starts_as_the_mean_of_logits_and_learns_to_weigh() -> None:
     assert all(p.grad is not None for p in gated.parameters())
 
 
+@pytest.mark.slow
 def test_any_encoder_and_decoder_runs_under_it(files: dict[str, Path], words: dict[str, Any]) -> None:
     results = {}
     for method in ("tiny", "unet-classic"):
@@ -155,6 +156,7 @@ def test_any_encoder_and_decoder_runs_under_it(files: dict[str, Path], words: di
     assert plain.data["cost"]["parameters"] - cost["parameters"] == 4 * 9
 
 
+@pytest.mark.slow
 def test_other_code_of_the_fusion_is_another_cell_and_another_row(
     files: dict[str, Path], words: dict[str, Any]
 ) -> None:
@@ -297,6 +299,7 @@ def test_packages_and_their_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert copy.fusion is brought.fusion
 
 
+@pytest.mark.slow
 def test_a_matrix_takes_it_by_name(files: dict[str, Path], words: dict[str, Any]) -> None:
     every = {**words, "tasks": "msd-prostate", "workers": 1, "methods": "tiny,zeus"}
     plain = usbench.matrix(**every, dry_run=True)
@@ -312,6 +315,7 @@ def test_a_matrix_takes_it_by_name(files: dict[str, Path], words: dict[str, Any]
     assert result.data["digest"] == done.results[0].data["digest"]
 
 
+@pytest.mark.slow
 def test_a_worker_loads_it_by_path(files: dict[str, Path], words: dict[str, Any], tmp_path: Path) -> None:
     """A process that only gets the pickled job, from another folder, computes the cell."""
     from usbench.matrices import drive, pool

@@ -202,7 +202,7 @@ def test_what_cannot_be_trusted_is_named_and_left_out(tmp_path):
     assert "schema version 9" in reasons[later]
     assert "lacks case p2" in reasons[dropped]
     assert "not a result of usbench" in reasons[foreign]
-    assert reasons[odd].startswith("result.json: 'cost.ms_per_slice' is None, not a number")
+    assert reasons[odd].startswith("result.json: 'cost.ms_per_slice' is null without outside")
     assert "not finished" in reasons[stopped]
     assert str(good) in reasons[copy]
     for form in ("table", "md", "json"):

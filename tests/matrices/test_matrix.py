@@ -116,6 +116,7 @@ def test_dry_run_says_what_is_done_and_what_is_known(words: dict[str, Any], tmp_
     assert "unknown" in listing(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [

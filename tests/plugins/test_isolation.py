@@ -88,6 +88,7 @@ def test_named_plugins_are_counted_or_say_what_is_wrong(command: Any, site: Path
     assert "did you mean 'tiny'" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_run_and_matrix_of_other_methods_go_on(
     command: Any, site: Path, tmp_path: Path, small_prostate: Path
 ) -> None:

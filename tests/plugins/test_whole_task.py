@@ -132,6 +132,7 @@ def test_its_layout_says_where_its_data_is(tmp_path: Path) -> None:
     assert locate(task, tmp_path) == tmp_path / "npz" / "liver-npz"
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside_its_rows(tmp_path: Path) -> None:
     """Under the name that the task gives; each table of the task has its rows beside what is printed."""
     ids = ", ".join(f"'patient-{number:02d}'" for number in range(1, 3))
