@@ -240,11 +240,12 @@ def _methods(request: MatrixRequest, matrix: PlannedMatrix) -> list[_Ready]:
                 raise
             matrix.not_applicable.append(NotApplicable("", name, "", str(error)))
             continue
-        # Named one by one, such a method is refused with the same words when its cells are planned.
-        if every and (why := _lacks_its_program(request, one)):
+        if not (why := _lacks_its_program(request, one)):
+            ready.append(one)
+        elif every:
             matrix.not_applicable.append(NotApplicable("", name, "", why))
-            continue
-        ready.append(one)
+        else:
+            raise UsbenchError(why)
     if ready and all(one.method.pipeline is not None for one in ready):
         # Beside networks such a setting is of them; here it is of nobody.
         for one in ready:

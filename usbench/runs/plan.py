@@ -108,7 +108,9 @@ def make_plan(request: Request) -> Plan:
         settings = {key: value for key, value in settings.items() if key.startswith("method.")}
     preset = request.preset or "quick"
     of_fusion = found_fusion.fusion if method.pipeline is None else None
-    make_config(preset, method.settings, method.presets, settings, of_fusion)
+    early = make_config(preset, method.settings, method.presets, settings, of_fusion)
+    if method.pipeline is not None and method.pipeline.check is not None:
+        method.pipeline.check(early.method)
     task_data = find_task_data(task, request)
     return plan_of(request, method, found, found_fusion, task, task_data, settings, device)
 
@@ -199,8 +201,6 @@ def plan_of(
     own = {"train.mirror": task.mirrors, **settings}
     fusion = found_fusion.fusion if method.pipeline is None else None
     effective = make_config(preset, method.settings, method.presets, own, fusion)
-    if method.pipeline is not None and method.pipeline.check is not None:
-        method.pipeline.check(effective.method)
     return Plan(request, method, found, found_fusion, task, task_data, effective, device)
 
 
