@@ -42,7 +42,7 @@ def verdicts(method: Method, folder: Path, fusion: str = "early") -> list[Verdic
     "network",
     # Every day a fifth of them, which are of all kinds; the others with the slow tests.
     [
-        pytest.param(fault, marks=() if place % 5 == 0 else pytest.mark.slow, id=fault.__name__)
+        pytest.param(fault, marks=() if place % 5 == 1 else pytest.mark.slow, id=fault.__name__)
         for place, fault in enumerate(FAULTS)
     ],
 )

@@ -90,6 +90,7 @@ def _msd_cases(root: Path, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
 # --- layout, read by programs that are not ours -----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_simpleitk_reads_every_dicom_series(phantoms):
     import pydicom
 

@@ -133,6 +133,7 @@ def test_what_is_absent_or_no_table_is_named(board):
         check(board)
 
 
+@pytest.mark.slow
 def test_the_command_keeps_and_checks(made, tmp_path, command):
     out = tmp_path / "out"
     done = command(

@@ -54,6 +54,7 @@ class TestSegmenter(Tests):
 del Tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_runs_at_once_under_all_that_it_declares(
     made: dict[str, Path], kind: str, small_prostate: Path, tmp_path: Path

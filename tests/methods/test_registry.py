@@ -126,6 +126,7 @@ def test_bad_plugin_files(tmp_path: Path, code: str, message: str) -> None:
     assert str(caught.value) == problem.text
 
 
+@pytest.mark.slow
 def test_plugin_passes_the_base_tests_and_runs(tmp_path: Path, small_prostate: Path) -> None:
     import usbench
 

@@ -65,6 +65,7 @@ def test_installed_plugins_are_listed_without_being_imported(command: Any, site:
     assert "thiefpackage 1.2: method 'unext-small' is there already (built in); rename yours" in done.stderr
 
 
+@pytest.mark.slow
 def test_named_plugins_are_counted_or_say_what_is_wrong(command: Any, site: Path) -> None:
     done = command("methods", *BAD, "tiny", "unext-small", "--json", **environment(site))
     assert done.returncode == 0, done.stderr

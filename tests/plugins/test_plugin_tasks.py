@@ -95,6 +95,7 @@ def test_it_runs_and_stands_on_the_leaderboard(data: Path, tmp_path: Path) -> No
     assert "two-scans" in html(result)
 
 
+@pytest.mark.slow
 def test_a_submission_on_it_under_a_fusion_of_a_plugin_verifies(data: Path, tmp_path: Path) -> None:
     """By whoever has the task's plugin; the fusion's code is needed by nobody."""
     words = cell_words(data, tmp_path / "runs", OWN, OWN.with_name("gated_late.py"))
@@ -361,6 +362,7 @@ def test_tolerance_and_words_of_a_plugin_decide_the_cell() -> None:
     assert whole != first[1]
 
 
+@pytest.mark.slow
 def test_the_commands_of_data_take_a_plugin(data: Path, command: Any, tmp_path: Path) -> None:
     words = ("two-scans", "--plugin", OWN, "--data-dir", data)
     fine = command("data", "check", *words)

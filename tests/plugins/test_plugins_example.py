@@ -54,6 +54,7 @@ def test_the_installed_package_runs_under_every_fusion_and_enters_the_leaderboar
         assert len(method["source_hash"]) == 64
 
 
+@pytest.mark.slow
 def test_the_single_file_gives_the_same_scores(
     installed: Path, small_prostate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

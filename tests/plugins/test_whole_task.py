@@ -48,6 +48,7 @@ def patients(folder: Path, cases: int = 4) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_commands_of_data(command: Any, tmp_path: Path) -> None:
     """List, make a phantom, check it; then break two patients in three ways, all named at once."""
     plugin = ("--plugin", WHOLE)

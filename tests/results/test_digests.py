@@ -107,6 +107,7 @@ def hashes(place: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_moving_a_file_changes_no_digest(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "usbench", tmp_path / "usbench", ignore=shutil.ignore_patterns("__pycache__"))
     before = hashes(tmp_path)

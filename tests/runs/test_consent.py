@@ -159,6 +159,7 @@ def test_few_slices_are_never_asked_about(words: dict[str, Any], monkeypatch: py
     assert len(usbench.run(**words)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["n", "", "y"])
 def test_a_terminal_is_asked(words: dict[str, Any], answer: str, own_cache: Path) -> None:
     line = [sys.executable, "-m", "usbench", "run", *usbench.Request(**words).command()]

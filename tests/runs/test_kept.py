@@ -173,6 +173,7 @@ def test_a_network_that_cannot_be_built_leaves_the_dry_run_going(
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_the_dry_run_of_a_run_counts_what_is_left(command: Any, small_prostate: Path, tmp_path: Path) -> None:
     usual = words(small_prostate, tmp_path / "runs")
     kept = usbench.run("tiny", "early", **usual, folds="1")[0]

@@ -167,6 +167,7 @@ def test_an_error_stands_in_the_log_with_its_traceback(words: dict[str, Any]) ->
     assert isinstance(seen.of("end")[0], UsbenchError)
 
 
+@pytest.mark.slow
 def test_a_log_goes_on_after_a_kill(words: dict[str, Any], tmp_path: Path) -> None:
     """Killed in its training, started again: one log tells of both, and their losses are one history."""
     words["settings"] = {"train.epochs": 40}

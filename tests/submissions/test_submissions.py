@@ -81,6 +81,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, folder / "runs"
 
 
+@pytest.mark.slow
 def test_runs_of_a_plugin_on_data_of_ones_own_verify(
     own: tuple[Path, Path], card: Path, tmp_path: Path
 ) -> None:

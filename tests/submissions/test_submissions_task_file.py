@@ -18,6 +18,7 @@ from usbench.submissions.pack import submit
 from usbench.submissions.verify import verify
 
 
+@pytest.mark.slow
 def test_a_submission_on_a_task_file_verifies(tmp_path: Path) -> None:
     patients(tmp_path / "patients")
     path = task_file(
