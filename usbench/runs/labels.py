@@ -34,6 +34,7 @@ def to_labels(
     """
     if thresholds is not None:
         return _decided(_above, enlarged(logits, side), tuple(thresholds.values()))
+    logits = logits.contiguous()  # some networks give a class beside the other, pixel by pixel
     own = tuple(logits.shape[2:])
     mask = logits.new_zeros((len(logits), *(own if side is None else (side, side))), dtype=torch.uint8)
     for some, classes in _neighbours(_ever_above_zero(logits), _CACHED // mask[0].numel()):

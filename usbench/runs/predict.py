@@ -166,7 +166,7 @@ def predict(
             logits = network(images, **rows, **there)
             wait(device)
             times.append((time.perf_counter() - start, len(images)))
-            logits = logits.float()
+            logits = logits.float().contiguous()
             if side != size:
                 small[group] = to_labels(logits, thresholds).cpu().numpy()
             native[group] = to_labels(logits, thresholds, side).cpu().numpy()
