@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from usbench.errors import unknown
 from usbench.runtime.console import say
-from usbench.runtime.programs import ProgramRun, run_program
+from usbench.runtime.programs import ProgramRun, interpreter, run_program
 from usbench.runtime.torchvision_cpu import make_importable
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, os_errors, read_json, sha256_file
 from usbench.storage.state_dict import read_state
@@ -20,6 +20,7 @@ __all__ = [
     "cache_dir",
     "digest_of",
     "find_weight",
+    "interpreter",
     "make_importable",
     "os_errors",
     "read_json",

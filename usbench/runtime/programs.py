@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from usbench.errors import UsbenchError
 
@@ -42,6 +43,26 @@ class ProgramRun:
 
     seconds: float
     peak_memory_mb: float | None
+
+
+def interpreter(settings: Mapping[str, Any]) -> str:
+    """The Python that a program is run by: the setting `python`, or the one that runs usbench.
+
+    Args:
+        settings: Those of the method, with `python`; "" for the one that runs usbench.
+
+    Raises:
+        UsbenchError: Where there is no such program.
+    """
+    chosen = str(settings["python"])
+    if not chosen:
+        return sys.executable
+    found = shutil.which(chosen)
+    if found is None:
+        raise UsbenchError(
+            f"method.python={chosen}: no program that can be run; give the path of a Python interpreter"
+        )
+    return found
 
 
 def run_program(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,29 +12,12 @@ from typing import Any
 from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
 from usbench.methods.mist.mist_program import main as program
 from usbench.methods.mist.settings import check_settings, label
-from usbench.tools import run_program
+from usbench.tools import interpreter, run_program
 
 VERSION = "2.3.0"
 """The version of mist-medical that the program was written for."""
 _ASK = "import importlib.metadata as m; print('mist-medical', m.version('mist-medical'))"
 _SECONDS = 120
-
-
-def interpreter(settings: Mapping[str, Any]) -> str:
-    """The Python that MIST is run by: `method.python`, or the one that runs usbench.
-
-    Raises:
-        UsbenchError: Where there is no such program.
-    """
-    chosen = str(settings["python"])
-    if not chosen:
-        return sys.executable
-    found = shutil.which(chosen)
-    if found is None:
-        raise UsbenchError(
-            f"method.python={chosen}: no program that can be run; give the path of a Python interpreter"
-        )
-    return found
 
 
 def check(settings: Mapping[str, Any]) -> None:

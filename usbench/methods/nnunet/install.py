@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
-import sys
-from collections.abc import Mapping
-from typing import Any
 
 from usbench import UsbenchError
 
@@ -24,23 +20,6 @@ for name in sys.argv[1:]:
 print("\\n" + json.dumps(found))
 """
 _SECONDS = 120
-
-
-def interpreter(settings: Mapping[str, Any]) -> str:
-    """The Python that nnU-Net is run by: `method.python`, or the one that runs usbench.
-
-    Raises:
-        UsbenchError: Where there is no such program.
-    """
-    chosen = str(settings["python"])
-    if not chosen:
-        return sys.executable
-    found = shutil.which(chosen)
-    if found is None:
-        raise UsbenchError(
-            f"method.python={chosen}: no program that can be run; give the path of a Python interpreter"
-        )
-    return found
 
 
 def check_installed(python: str, own: bool) -> None:

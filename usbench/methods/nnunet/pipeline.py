@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
-from usbench.methods.nnunet.install import check_installed, interpreter
+from usbench.methods.nnunet.install import check_installed
 from usbench.methods.nnunet.nnunet_program import main as program
 from usbench.methods.nnunet.settings import check_settings, label
-from usbench.tools import read_json, run_program
+from usbench.tools import interpreter, read_json, run_program
 
 ARGUMENTS = (
     "-c",
