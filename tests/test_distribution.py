@@ -81,3 +81,9 @@ def test_a_wheel_runs_outside_the_checkout(built: tuple[Path, Path], tmp_path: P
     board = [sys.executable, "-m", "usbench", "leaderboard", "--out", "board"]
     subprocess.run(board, capture_output=True, env=environment, cwd=tmp_path, timeout=300, check=True)
     assert "usbench leaderboard" in (tmp_path / "board" / "leaderboard.html").read_text()
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """Tests are imported by the file's name alone: of two with one name, pytest refuses the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
