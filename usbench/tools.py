@@ -6,8 +6,10 @@ code stays the same when a file of usbench moves. Plugins may do so too.
 
 from __future__ import annotations
 
+from usbench.contracts.pipeline_words import PipelineWords
 from usbench.errors import unknown
 from usbench.runtime.console import say
+from usbench.runtime.installed import require_packages
 from usbench.runtime.programs import ProgramRun, interpreter, run_program
 from usbench.runtime.torchvision_cpu import make_importable
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, os_errors, read_json, sha256_file
@@ -15,6 +17,7 @@ from usbench.storage.state_dict import read_state
 from usbench.weights.store import find_weight, weight_digest, weight_path
 
 __all__ = [
+    "PipelineWords",
     "ProgramRun",
     "atomic_folder",
     "cache_dir",
@@ -25,6 +28,7 @@ __all__ = [
     "os_errors",
     "read_json",
     "read_state",
+    "require_packages",
     "run_program",
     "say",
     "sha256_file",

@@ -1,4 +1,4 @@
-"""`usbench evaluate` and `usbench predict`, killed (SIGKILL) in the middle and started again: same bytes."""
+"""`usbench evaluate`, `predict` and `score`, killed (SIGKILL) in the middle and started again: same bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from kit.kept_runs import kept_run
 
@@ -110,3 +112,22 @@ def test_a_killed_prediction_goes_on_and_ends_the_same(run: Path, data: Path, tm
     whole, killed = (content(tmp_path / name, "*.nii.gz", "*.png") for name in ("whole", "killed"))
     assert whole == killed
     assert len([name for name in whole if name.endswith(".nii.gz")]) == 10
+
+
+@pytest.mark.parametrize("moment", ["*.nii.gz", "result.json"])
+def test_killed_scores_of_masks_from_elsewhere_end_the_same(moment: str, data: Path, tmp_path: Path) -> None:
+    for file in (data / "Task05_Prostate" / "labelsTr").glob("*.nii.gz"):
+        image = nibabel.load(file)
+        whole_gland = (np.asarray(image.dataobj) > 0).astype(np.uint8)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(whole_gland, image.affine), tmp_path / "masks" / file.name)
+    words: tuple[object, ...] = ("score", "--predictions", tmp_path / "masks", "--name", "theirs")
+    words += ("--task", "msd-prostate", "--data-dir", data, "--merge-labels", "prostate", "--runs-dir")
+    finish(*words, tmp_path / "whole")
+    kill_once(tmp_path / "killed", moment, *words, tmp_path / "killed")
+    assert len(list((tmp_path / "killed").rglob("result.json"))) < 5, "it was killed in the middle"
+    finish(*words, tmp_path / "killed")
+    whole, killed = (content(tmp_path / name, "*.nii.gz", "cases.csv") for name in ("whole", "killed"))
+    assert whole == killed
+    assert len(whole) == 10 + 5
+    assert not [file for file in (tmp_path / "killed").rglob("*") if ".part" in file.name]

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from kit import own_folders, own_task
+from kit.tampering import CARD
 from kit.tiny_set import OBLIQUE, SHAPE, write_set
 from monai.metrics import compute_dice
 
@@ -22,6 +24,9 @@ from usbench.leaderboards.board import build
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.formats import text_of
 from usbench.pages.run_page import html
+from usbench.submissions.card import dump_card
+from usbench.submissions.pack import submit
+from usbench.submissions.verify import verify, write_record
 
 CASES = ("a1", "a2", "a10")
 
@@ -137,7 +142,8 @@ BAD = {
     ),
     "of two cases": (lambda d: (d / "a2.nii.gz").rename(d / "b.nii.gz"), "is of no case of the task, and"),
     "empty folder": (lambda d: [f.unlink() for f in d.iterdir()], "holds no mask"),
-    "broken json": (lambda d: (d / "dataset.json").write_text("{"), "dataset.json: is not JSON"),
+    "broken json": (lambda d: (d / "dataset.json").write_text("{"), "dataset.json: .* is not valid JSON"),
+    "deep json": (lambda d: (d / "dataset.json").write_text("[" * 99999), "dataset.json: .* not valid JSON"),
     "other names": (
         lambda d: (d / "dataset.json").write_text('{"labels": {"x": 1, "y": 2}}'), "names no class rim",
     ),
@@ -204,6 +210,72 @@ def test_it_stands_in_a_table_of_its_own_with_unknown_costs(data: Path, masks: P
     page = html(results[0])
     assert "Masks from elsewhere" in page
     assert "not known" in page
+
+
+def test_with_a_limit_it_is_never_ranked(data: Path, masks: Path, tmp_path: Path) -> None:
+    whole = score(data, masks)
+    few = score(data, masks, limit=2, name="few")
+    scored = {case for one in few for case in one.data["split"]["test"]}
+    assert len(scored) == 2
+    kept = {(row["case"], row["class"]): row["dsc"] for one in whole for row in one.rows}
+    assert all(row["dsc"] == kept[row["case"], row["class"]] for one in few for row in one.rows)
+    tables = build(tmp_path / "runs").tables
+    ranks = {row.method: row.rank for table in tables for row in table.rows}
+    assert ranks["theirs"] == 1
+    assert ranks.get("few") is None
+
+
+def test_regions_are_scored_from_sums_of_bits_or_from_the_labels_of_dataset_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Region whole is labels 1 and 2. Without label 2, whole has 2 n1 / (2 n1 + n2) and lesion 0."""
+    monkeypatch.setenv("USBENCH_CACHE", str(tmp_path / "cache"))
+    own_folders.patients(tmp_path / "patients")
+    pair = ("classes: {liver: 1, lesion: 2}", "regions: {whole: [1, 2], lesion: 2}")
+    task = own_folders.task_file(tmp_path, own_folders.TASK, pair)
+    right: dict[str, float] = {}
+    for number, case in enumerate(own_folders.CASES):
+        arrays, affine = own_task.volumes(number)
+        found = np.where(arrays["mask"] == 1, 1, 0).astype(np.uint8)
+        n1, n2 = (int((arrays["mask"] == value).sum()) for value in (1, 2))
+        right[case] = 2 * n1 / (2 * n1 + n2)
+        save(tmp_path / "bits" / f"{case}.nii.gz", found, affine)
+        save(tmp_path / "labels" / f"{case}.nii.gz", found, affine)
+    said = {"labels": {"background": 0, "whole": [1, 2], "lesion": [2]}, "regions_class_order": [1, 2]}
+    (tmp_path / "labels" / "dataset.json").write_text(json.dumps(said))
+    for name in ("bits", "labels"):
+        for one in score(tmp_path, tmp_path / name, task_dir=None, task=str(task), name=name):
+            for row in one.rows:
+                assert row["dsc"] == pytest.approx(right[row["case"]] if row["class"] == "whole" else 0.0)
+
+
+def test_submitted_masks_are_a_verified_row_with_that_word(data: Path, masks: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_bytes(dump_card({**CARD, "weights": "none"}))
+    score(data, masks, name="mine", card=tmp_path / "card.yaml")
+    archive = submit([tmp_path / "runs"], tmp_path / "card.yaml", tmp_path / "sent" / "mine.zip")
+    found = verify(archive, task_dirs=[data])
+    assert found.predictions == 3
+    write_record(found)
+    board = build(tmp_path / "runs", submissions=tmp_path / "sent")
+    (table,) = board.tables
+    assert sorted(row.entry is None for row in table.rows) == [False, True]
+    assert [row.scores["dsc"] for row in table.rows] == [pytest.approx((40 / 52 + 1) / 2)] * 2
+    text = text_of(board, "md")
+    assert text.count("masks from elsewhere") >= 2
+    assert "verified" in text
+
+
+def test_all_that_a_card_lacks_is_listed_at_once(data: Path, masks: Path) -> None:
+    card = masks.parent / "card.yaml"
+    card.write_text("schema: 1\nentry: mine\n")
+    words: list[Any] = ["score", "--predictions", masks, "--name", "mine", "--task-dir", data]
+    words += ["--card", card, "--runs-dir", masks.parent / "runs"]
+    outcome = CliRunner().invoke(main, [str(word) for word in words])
+    assert outcome.exit_code == 1
+    for key in ("authors", "contact", "code", "hardware"):
+        assert f"'{key}' is missing" in outcome.output
+    assert "not scored" in str(outcome.exception)
+    assert not (masks.parent / "runs").exists()
 
 
 def test_the_command_takes_the_same_words(data: Path, masks: Path) -> None:

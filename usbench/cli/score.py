@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from usbench.cli.options import debug_option, some_options
+from usbench.cli.submissions import listed_problems
 
 
 @click.command()
@@ -49,4 +50,6 @@ def score(predictions: Path, labels: str | None, **options: Any) -> None:
     from usbench.submissions.elsewhere import score as start
     from usbench.tracks.external import parse_labels
 
-    print_results(start(predictions, labels=parse_labels(labels), **options))
+    with listed_problems(f"{predictions}: not scored"):
+        results = start(predictions, labels=parse_labels(labels), **options)
+    print_results(results)

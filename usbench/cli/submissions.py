@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from usbench.cli.options import data_dir_option, debug_option, plugin_option
 from usbench.errors import UsbenchError
+
+
+@contextmanager
+def listed_problems(outcome: str) -> Iterator[None]:
+    """Where several things are missing, a line for each of them, and then the outcome as the error.
+
+    Args:
+        outcome: What did not happen, such as "FILE.zip: not written".
+    """
+    from usbench.submissions.pack import Incomplete
+
+    try:
+        yield
+    except Incomplete as error:
+        if len(error.reasons) == 1:
+            raise
+        for reason in error.reasons:
+            click.echo(reason, err=True)
+        raise UsbenchError(f"{outcome}, {len(error.reasons)} problems, listed above") from error
 
 
 @click.command()
@@ -36,7 +57,7 @@ def submit(
 
     RUNS are run folders, or folders that hold them. Everything that is missing is listed at once.
     """
-    from usbench.submissions.pack import Incomplete, results_of
+    from usbench.submissions.pack import results_of
     from usbench.submissions.pack import submit as pack
     from usbench.submissions.tracks import asked_tracks
 
@@ -53,14 +74,8 @@ def submit(
         raise UsbenchError(
             "name the runs, --card and --out: usbench submit RUNS... --card CARD.yaml --out FILE.zip"
         )
-    try:
+    with listed_problems(f"{out}: not written"):
         path = pack(runs, card, out, asked)
-    except Incomplete as error:
-        if len(error.reasons) == 1:
-            raise
-        for reason in error.reasons:
-            click.echo(reason, err=True)
-        raise UsbenchError(f"{out}: not written, {len(error.reasons)} problems, listed above") from error
     click.echo(f"written: {path} ({path.stat().st_size:,} bytes); check it with: usbench verify {path}")
 
 

@@ -133,10 +133,10 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, what: str, remedy: str) -> Any:
     """Read JSON from `path`; errors name the file, `what` it should be, and the `remedy`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsbenchError(f"{path}: cannot read {what} ({error.strerror}); {remedy}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsbenchError(f"{path}: {what} is not valid JSON ({error}); {remedy}") from error
 
 

@@ -141,11 +141,8 @@ def method_notes(submission: Submission) -> list[str]:
     """
     from usbench.methods.registry import BUILT_IN, get_method, source_hash
 
-    notes = [
-        f"{one.folder}: only claimed: {claim}"
-        for one in submission.runs
-        for claim in one.data.get("outside", {}).get("claims", ())
-    ]
+    claims = [(one.folder, one.data.get("outside", {}).get("claims", ())) for one in submission.runs]
+    notes = [f"{folder}: only claimed: {'; '.join(said)}" for folder, said in claims if said]
     for said in {tuple(sorted(one.data["method"].items())) for one in submission.runs}:
         method: Mapping[str, str] = dict(said)
         name, built_in = method["name"], method["origin"] == "built in"

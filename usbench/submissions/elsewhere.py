@@ -20,6 +20,7 @@ from usbench.runtime.console import say, track
 from usbench.storage.files import digest_of, os_errors, require_writable
 from usbench.submissions.card import load_card
 from usbench.submissions.elsewhere_files import FoundMasks, find_masks, values_of
+from usbench.submissions.pack import Incomplete
 
 if TYPE_CHECKING:
     from usbench.datasets.splits import Split
@@ -138,7 +139,7 @@ def _card(path: str | Path | None) -> dict[str, Any]:
         return {}
     card, problems = load_card(Path(path))
     if problems or card is None:
-        raise UsbenchError(problems[0])
+        raise Incomplete(problems)
     return card
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usbench.contracts.classes import value_of
 from usbench.contracts.names import natural_key
 from usbench.datasets.imports.nnunet import classes_of
 from usbench.datasets.outside_masks import bit_values
 from usbench.errors import UsbenchError, unknown
-from usbench.storage.files import os_errors
+from usbench.storage.files import os_errors, read_json
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -161,12 +160,7 @@ def values_of(task: Task, folder: Path, labels: Mapping[str, str]) -> tuple[dict
 
 
 def _named(file: Path) -> dict[str, tuple[int, ...]]:
-    with os_errors(file, "read"):
-        text = file.read_text(encoding="utf-8", errors="replace")
-    try:
-        data: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsbenchError(f"{file}: is not JSON ({error}); mend it, or move it away") from error
+    data = read_json(file, "a description of labels", "mend it, or move it away")
     if not isinstance(data, dict):
         raise UsbenchError(f"{file}: is no description of labels; mend it, or move it away")
     found, _ = classes_of(file, data)

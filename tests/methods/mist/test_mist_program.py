@@ -96,9 +96,9 @@ def test_what_the_program_says_reaches_bar_and_result(tmp_path: Path) -> None:
 
 
 def test_a_fault_is_one_line_that_names_the_log(tmp_path: Path) -> None:
-    body = "print(json.dumps({'usbench': 'fault', 'text': 'MIST made no mask of t1'}))\nsys.exit('x')\n"
+    body = "print(json.dumps({'usbench': 'fault', 'text': 'no mask of t1 was made'}))\nsys.exit('x')\n"
     python = stand_in(tmp_path, body)
-    with pytest.raises(UsbenchError, match=r"^MIST made no mask of t1.*log\.txt$"):
+    with pytest.raises(UsbenchError, match=r"^MIST: no mask of t1 was made.*log\.txt$"):
         train_and_predict(made(tmp_path), {**SETTINGS, "python": python}, "cpu", Told())
 
 

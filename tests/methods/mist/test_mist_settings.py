@@ -59,18 +59,23 @@ def test_a_setting_that_cannot_work_is_named(changes: dict[str, object], words: 
 
 
 def test_an_interpreter_with_the_right_version_passes(tmp_path: Path) -> None:
-    check({**SETTINGS, "python": fake_python(tmp_path, "mist-medical 2.3.0")})
+    check({**SETTINGS, "python": fake_python(tmp_path, '{"mist-medical": "2.3.0"}')})
 
 
 def test_another_version_is_named_with_the_command(tmp_path: Path) -> None:
-    python = fake_python(tmp_path, "mist-medical 1.0.1")
-    with pytest.raises(UsbenchError, match=r"has mist-medical 1\.0\.1.*needs 2\.3\.0.*pip install"):
+    python = fake_python(tmp_path, '{"mist-medical": "1.0.1"}')
+    with pytest.raises(
+        UsbenchError,
+        match=r"mist-medical 1\.0\.1, and it needs mist-medical 2\.3\.0; install it: .* -m pip install",
+    ):
         check({**SETTINGS, "python": python})
 
 
 def test_where_it_is_not_installed_the_command_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsbenchError, match=r"has no mist-medical.*pip install mist-medical==2\.3\.0"):
-        check({**SETTINGS, "python": fake_python(tmp_path, "")})
+    with pytest.raises(
+        UsbenchError, match=r"mist-medical is not installed.*pip install mist-medical==2\.3\.0"
+    ):
+        check({**SETTINGS, "python": fake_python(tmp_path, '{"mist-medical": null}')})
 
 
 def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:

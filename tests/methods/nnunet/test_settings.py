@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import stat
-import sys
 from pathlib import Path
 
 import pytest
-from kit.nnunet_folder import told
 
 from usbench.errors import UsbenchError
-from usbench.methods.nnunet.install import check_installed
-from usbench.methods.nnunet.pipeline import Listener, check
+from usbench.methods.nnunet.pipeline import check
 from usbench.methods.nnunet.settings import PRESETS, SETTINGS, check_settings, label
 from usbench.methods.registry import get_method
 
@@ -103,34 +100,14 @@ def test_another_version_of_nnunet(tmp_path: Path) -> None:
 
 
 def test_the_interpreter_of_usbench_gets_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usbench.methods.nnunet.install.VERSIONS", {"no-such-package": "1.0"})
+    monkeypatch.setattr("usbench.methods.nnunet.pipeline.VERSIONS", {"no-such-package": "1.0"})
     with pytest.raises(UsbenchError, match=r"-m pip install 'usbench\[nnunet\]'$"):
-        check_installed(sys.executable, own=True)
+        check(SETTINGS)
 
 
 def test_the_right_versions_pass(tmp_path: Path) -> None:
     answer = '{"nnunetv2": "2.7.0", "dynamic-network-architectures": "0.4.2"}'
     check(set_to(python=fake_python(tmp_path, answer)))
-
-
-def test_what_the_program_says_is_handed_on() -> None:
-    watcher = told()
-    listener = Listener(watcher)
-    for line in (
-        "Epoch 0",
-        '{"usbench": "stage", "text": "nnU-Net plans"}',
-        '{"usbench": "case", "text": "prepares", "number": 1, "total": 2}',
-        '{"usbench": "case", "text": "prepares", "number": 2, "total": 2}',
-        '{"usbench": "alive"}',
-        '{"usbench": "train", "epochs": 5, "done": 2}',
-        '{"usbench": "epoch", "epoch": 3, "loss": 0.5, "lr": 0.01, "seconds": 2.0}',
-    ):
-        listener(line)
-    assert watcher.lines == ["nnU-Net plans", "prepares, 2 of 2", "nnU-Net goes on after epoch 2 of 5"]
-    assert watcher.total == 5
-    assert watcher.epochs == [{"epoch": 3, "loss": 0.5, "lr": 0.01, "seconds": 2.0}]
-    with pytest.raises(UsbenchError, match=r"^nnU-Net: no training case"):
-        listener('{"usbench": "fault", "text": "no training case has a foreground voxel"}')
 
 
 def test_the_method_is_found_by_its_name() -> None:

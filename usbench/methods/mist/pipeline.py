@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
+from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher
 from usbench.methods.mist.mist_program import main as program
 from usbench.methods.mist.settings import check_settings, label
-from usbench.tools import interpreter, run_program
+from usbench.tools import PipelineWords, interpreter, require_packages, run_program
 
 VERSION = "2.3.0"
 """The version of mist-medical that the program was written for."""
-_ASK = "import importlib.metadata as m; print('mist-medical', m.version('mist-medical'))"
-_SECONDS = 120
 
 
 def check(settings: Mapping[str, Any]) -> None:
     """Raises `UsbenchError` where a setting cannot work or MIST is not installed."""
     check_settings(settings)
-    python = interpreter(settings)
-    try:
-        done = subprocess.run(
-            [python, "-c", _ASK], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        raise UsbenchError(
-            f"method.python={python}: does not answer as a Python interpreter; give the path of one"
-        ) from None
-    words = done.stdout.split()
-    found = words[1] if done.returncode == 0 and words[:1] == ["mist-medical"] else ""
-    if found != VERSION:
-        there = f"has mist-medical {found}" if found else "has no mist-medical"
-        raise UsbenchError(
-            f"method mist: {python} {there}, and it needs {VERSION}; "
-            f"install it: {shlex.quote(python)} -m pip install mist-medical=={VERSION}"
-        )
+    require_packages("mist", interpreter(settings), {"mist-medical": VERSION})
 
 
 def job_of(folder: PipelineFolder, settings: Mapping[str, Any], device: str) -> dict[str, Any]:
@@ -67,31 +47,6 @@ def job_of(folder: PipelineFolder, settings: Mapping[str, Any], device: str) -> 
     }
 
 
-class Listener:
-    """Hands on what the program says of itself."""
-
-    def __init__(self, watcher: PipelineWatcher) -> None:
-        self.watcher = watcher
-        self.fault = ""
-
-    def __call__(self, line: str) -> None:
-        """A line of its output; those of MIST itself are for the log alone."""
-        if not line.startswith('{"usbench"'):
-            return
-        facts = json.loads(line)
-        kind = facts.pop("usbench")
-        if kind == "train":
-            self.watcher.on_start(facts["epochs"])
-            if facts["done"]:
-                self.watcher.say(f"MIST goes on after epoch {facts['done']} of {facts['epochs']}")
-        elif kind == "epoch":
-            self.watcher.on_epoch(facts)
-        elif kind == "stage":
-            self.watcher.say(facts["text"])
-        elif kind == "fault":
-            self.fault = facts["text"]
-
-
 def train_and_predict(
     folder: PipelineFolder, settings: Mapping[str, Any], device: str, watcher: PipelineWatcher
 ) -> PipelineMasks:
@@ -110,16 +65,13 @@ def train_and_predict(
     folder.masks.mkdir(parents=True, exist_ok=True)
     job = (folder.work / "job.json").resolve()
     job.write_text(json.dumps(job_of(folder, settings, device), indent=1))
-    listener = Listener(watcher)
-    command = [interpreter(settings), str(Path(program.__file__).resolve()), str(job)]
-    try:
-        run_program(
-            command, folder.log, listener, folder=folder.work, silent_minutes=settings["silent_minutes"]
-        )
-    except UsbenchError as error:
-        if listener.fault:
-            raise UsbenchError(f"{listener.fault}; the output of MIST is in {folder.log}") from error
-        raise
+    run_program(
+        [interpreter(settings), str(Path(program.__file__).resolve()), str(job)],
+        folder.log,
+        PipelineWords("MIST", watcher, folder.log),
+        folder=folder.work,
+        silent_minutes=settings["silent_minutes"],
+    )
     outcome = json.loads((folder.work / "outcome.json").read_text())
     keys = ("parameters", "trainable", "epochs", "train_seconds", "predict_seconds", "peak_memory_mb")
     return PipelineMasks(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from usbench import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher, UsbenchError
-from usbench.methods.nnunet.install import check_installed
 from usbench.methods.nnunet.nnunet_program import main as program
 from usbench.methods.nnunet.settings import check_settings, label
-from usbench.tools import interpreter, read_json, run_program
+from usbench.tools import PipelineWords, interpreter, read_json, require_packages, run_program
 
 ARGUMENTS = (
     "-c",
@@ -22,14 +20,16 @@ ARGUMENTS = (
 )
 """Of the interpreter that runs the program; the file of the job comes last."""
 
-_COUNT_SECONDS = 60
+VERSIONS = {"nnunetv2": "2.7.0", "dynamic-network-architectures": "0.4.2"}
+"""Those that the program was written for."""
 
 
 def check(settings: Mapping[str, Any]) -> None:
     """Raises `UsbenchError` where a setting cannot work or nnU-Net is not installed."""
     check_settings(settings)
     python = interpreter(settings)
-    check_installed(python, own=not settings["python"])
+    # The interpreter that runs usbench gets them by its extra.
+    require_packages("nnunet", python, VERSIONS, "" if settings["python"] else "'usbench[nnunet]'")
 
 
 def job_of(folder: PipelineFolder, settings: Mapping[str, Any], device: str) -> dict[str, Any]:
@@ -47,36 +47,6 @@ def job_of(folder: PipelineFolder, settings: Mapping[str, Any], device: str) -> 
         **{key: value for key, value in settings.items() if key not in ("python", "silent_minutes")},
         "mirror": mirror,
     }
-
-
-class Listener:
-    """Hands on what the program says of itself; raises `UsbenchError` for what a user can mend."""
-
-    def __init__(self, watcher: PipelineWatcher) -> None:
-        self.watcher = watcher
-        self.counted = time.monotonic()
-
-    def __call__(self, line: str) -> None:
-        """A line of its output; those of nnU-Net itself are for the log alone."""
-        if not line.startswith('{"usbench"'):
-            return
-        facts = json.loads(line)
-        kind = facts.pop("usbench")
-        if kind == "train":
-            self.watcher.on_start(facts["epochs"])
-            if facts["done"]:
-                self.watcher.say(f"nnU-Net goes on after epoch {facts['done']} of {facts['epochs']}")
-        elif kind == "epoch":
-            self.watcher.on_epoch(facts)
-        elif kind == "stage":
-            self.watcher.say(facts["text"])
-        elif kind == "case":
-            # Of hundreds of cases not every one is worth a line.
-            if facts["number"] == facts["total"] or time.monotonic() - self.counted > _COUNT_SECONDS:
-                self.counted = time.monotonic()
-                self.watcher.say(f"{facts['text']}, {facts['number']} of {facts['total']}")
-        elif kind == "fault":
-            raise UsbenchError(f"nnU-Net: {facts['text']}")
 
 
 def train_and_predict(
@@ -100,7 +70,7 @@ def train_and_predict(
     run_program(
         [interpreter(settings), *ARGUMENTS, job.resolve()],
         log=folder.log,
-        on_line=Listener(watcher),
+        on_line=PipelineWords("nnU-Net", watcher),
         folder=folder.work,
         silent_minutes=settings["silent_minutes"],
     )

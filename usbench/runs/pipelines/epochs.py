@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from usbench.contracts.pipeline import PipelineWatcher
 from usbench.contracts.watcher import Watcher
 from usbench.results.io import history_csv
 from usbench.runtime.console import say
-from usbench.storage.files import write_json, write_text
+from usbench.storage.files import read_json, write_json, write_text
 
 Row = dict[str, float]
 
@@ -75,5 +74,5 @@ def _shown(row: Row) -> Row:
 def _read(kept: Path) -> list[Row]:
     if not kept.exists():
         return []
-    rows = json.loads(kept.read_text(encoding="utf-8"))
+    rows = read_json(kept, "the epochs of an earlier start", "remove it; their rows are lost, no training is")
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
