@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from kit import planted_pipelines
+from kit.places import TINY
 
 import usbench
 from usbench.errors import UsbenchError
@@ -55,3 +58,19 @@ def test_all_methods_are_those_whose_program_is_there(plugin: Path, small_prosta
     left_out = {one.method: one.reason for one in matrix.not_applicable}
     assert left_out["absent"] == "method absent: its program is not there; install it"
     assert "absent" not in {cell.plan.method.name for cell in matrix.cells}
+
+
+@pytest.mark.slow
+def test_a_track_passes_over_a_pipeline_and_tests_the_networks(
+    small_prostate: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted = Path(shutil.copy(Path(planted_pipelines.__file__), tmp_path / "planted.py"))
+    outcome = usbench.matrix(
+        methods="band,tiny", fusions="early", tasks="msd-prostate", data_dir=small_prostate,
+        plugins=[planted, TINY], preset="smoke", folds="0", settings={"data.size": 32},
+        tracks=("robustness",), runs_dir=tmp_path / "runs", device="cpu", yes=True, workers=1,
+    )  # fmt: skip
+    assert (outcome.computed, len(outcome.failed)) == (2, 0)
+    assert "band early, fold 0, seed 0: an outside pipeline has no network" in capsys.readouterr().err
+    tracks = {file.parents[2].parent.name for file in (tmp_path / "runs").rglob("track.json")}
+    assert tracks == {"tiny-early"}
