@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.contracts.settings import DataSettings, TrainSettings
+from usbench.contracts.settings import DataSettings, TrainSettings, VolumeSettings
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.texts import load_yaml
 
@@ -26,6 +26,7 @@ class Config:
         train: How the network is trained.
         fusion: The settings of the fusion of the run.
         method: The settings of the method of the run.
+        volume: What a network of volumes sees; None for a method of slices.
     """
 
     preset: str
@@ -33,10 +34,15 @@ class Config:
     train: TrainSettings = field(default_factory=TrainSettings)
     fusion: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
+    volume: VolumeSettings | None = None
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """The settings by section ("data", "train", "fusion", "method"), as a result stores them."""
-        sections = {name: dataclasses.asdict(getattr(self, name)) for name in ("data", "train")}
+        """The settings by section ("data", "train", "fusion", "method"), as a result stores them.
+
+        A method of volumes has "volume" too.
+        """
+        names = ("data", "train") if self.volume is None else ("data", "train", "volume")
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in names}
         return {**sections, "fusion": dict(self.fusion), "method": dict(self.method)}
 
 

@@ -82,3 +82,35 @@ class TrainSettings:
     views: int = 4
     clip: float = 0.0
     modality_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class VolumeSettings:
+    """What a network of volumes sees of a patient; only methods with `dims` 3 have these.
+
+    A volume is the stack of prepared slices, [M, D, S, S], where D counts slices.
+
+    Attributes:
+        mode: "whole": the volume is resized to `shape`. "patch": the network is trained on patches of it, and
+            its prediction is put together from overlapping ones (a sliding window with Gaussian weights).
+        shape: With "whole", (D, H, W) of what the network sees.
+        patch: With "patch", likewise.
+        spacing: With "patch", the distance of slices in mm that volumes are brought to; 0 leaves it.
+        overlap: With "patch", the share of its side by which neighbouring patches of a prediction overlap.
+        foreground: With "patch", the share of training patches whose centre is foreground, of a class drawn
+            evenly among those that the patient has; the others lie anywhere.
+        patches: With "patch", how many patches of each volume an epoch takes.
+    """
+
+    mode: Literal["whole", "patch"] = "patch"
+    shape: tuple[int, int, int] = (128, 128, 128)
+    patch: tuple[int, int, int] = (32, 96, 96)
+    spacing: float = 0.0
+    overlap: float = 0.5
+    foreground: float = 0.5
+    patches: int = 4
+
+    @property
+    def network_shape(self) -> tuple[int, int, int]:
+        """(D, H, W) of what the network sees in training."""
+        return self.shape if self.mode == "whole" else self.patch
