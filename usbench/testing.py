@@ -67,7 +67,8 @@ class MethodTests:
         overrides = {"fusion.merge": merge, **self.settings}
         the_fusion = declared(fusion)
         own = settings_of(the_fusion, overrides)
-        config = make_config("smoke", self.method.settings, self.method.presets, own, the_fusion)
+        of = self.method
+        config = make_config("smoke", of.settings, of.presets, own, the_fusion, of.dims)
         assert config.fusion.get("merge", merge) == merge
         return build_model(self.method, mock_task(modalities, classes), the_fusion, config)
 

@@ -87,7 +87,8 @@ class Subject:
         """
         fusion = declared(self.fusion)
         own = settings_of(fusion, self.settings)
-        return make_config(self.preset, self.method.settings, self.method.presets, own, fusion)
+        of = self.method
+        return make_config(self.preset, of.settings, of.presets, own, fusion, of.dims)
 
     @property
     def shares_halves_with(self) -> str:
