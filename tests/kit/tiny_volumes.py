@@ -58,7 +58,12 @@ def build_shown(task, fusion: str) -> nn.Module:
 METHODS = [
     Method("tiny3d", "no paper", build_network=build, dims=3, size_multiple=(1, 2, 2)),
     Method(
-        "shown3d", "no paper", build_segmenter=build_shown, fusions=("early",), dims=3, size_multiple=1,
+        "shown3d",
+        "no paper",
+        build_segmenter=build_shown,
+        fusions=("early",),
+        dims=3,
+        size_multiple=1,
         presets={"smoke": {"volume.mode": "whole", "train.lr": 0.01}},
     ),
 ]

@@ -7,13 +7,14 @@ are slices [Z, M, S, S] of one patient and logits [Z, K, S, S], whatever the net
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from usbench.contracts.settings import TrainSettings
 from usbench.datasets.batches import Slices, View
 from usbench.datasets.stacks import Stack, resize_all, shape_of
 from usbench.datasets.volumes import Volumes
@@ -84,6 +85,9 @@ class Way(Protocol):
     ) -> Example:
         """What the network sees first of a case."""
 
+    def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
+        """A few images with foreground of a case of one class, and their target, as float32 on the CPU."""
+
     def nominal(self, modalities: int, size: int) -> Example:
         """The same of nobody, on the device that is torch's default: zeros of that many modalities.
 
@@ -125,6 +129,12 @@ class BySlices:
         """The first slice."""
         slices = Slices([case], 1, device, extras, fresh, targets=False)
         return Example(*next(iter(slices.images([np.arange(1)]))), 1.0)
+
+    def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
+        """Eight slices with the most foreground: [8, M, S, S] and [8, 1, S, S]."""
+        chosen = np.asarray(case.mask, dtype=bool).sum(axis=(1, 2)).argsort()[-8:]
+        images = torch.from_numpy(case.images[chosen].astype("float32"))
+        return images, torch.from_numpy(case.mask[chosen][:, None].astype("float32"))
 
     def nominal(self, modalities: int, size: int) -> Example:
         """One slice."""
@@ -202,6 +212,14 @@ class ByVolumes:
             return Example(resize_all(images, shape)[None].to(device), {}, 1 / len(case.images))
         self._slide(lambda some: tiles.append(some) or some, resize_all(images, shape)[None])
         return Example(tiles[0][:1].to(device), {}, sum(map(len, tiles)) / len(case.images))
+
+    def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
+        """The volume as a whole, or two patches about foreground."""
+        settings = replace(self.settings, foreground=1.0, patches=2)
+        volumes = Volumes([case], 1, torch.device("cpu"), settings)
+        (group,) = volumes.epoch(TrainSettings(batch=2), seed=0, epoch=0, world=1)
+        images, target, _ = next(iter(volumes.batches([group])))
+        return images, target
 
     def nominal(self, modalities: int, size: int) -> Example:
         """What the network sees at once, of a patient with as many slices."""

@@ -46,8 +46,8 @@ class Table:
         few: What part of the training patients its rows were trained on, None for all.
         trained_on: The fewest and the most patients that one of its runs was trained on.
         of_all_patients: The protocol of the same table of all training patients; its own where it is that.
-        config: The settings of data and training that all rows share, but for networks of volumes, which share
-            no training.
+        config: The settings of data and training that all rows share, but for networks of volumes, which
+            share no training.
         rows: The ranked ones first, in order of rank.
         tests: How the rows were tested against the best one.
         fusion_effects: Differences between the fusions of a method.
