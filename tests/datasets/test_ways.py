@@ -1,4 +1,4 @@
-"""From what a network sees back to the prepared slices: MONAI's window, one tile, and a ball in millimetres."""
+"""From what a network sees back to the prepared slices: MONAI's window, one tile, a ball in millimetres."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_volumes_thinner_than_what_the_network_sees(count: int, mode: str) -> No
     ids=["whole, finer slices", "whole, as it is", "patch", "patch, spacing 2 mm"],
 )
 def test_a_ball_comes_back_where_it_lies(settings: VolumeSettings) -> None:
-    """Tilted axes, slices of 7.7 mm: the mask is that of the native grid but for half a voxel at its surface."""
+    """Tilted axes, slices of 7.7 mm: the mask is that of the native grid to half a voxel at its surface."""
     patient, depth = ball()
 
     class Shown(nn.Module):

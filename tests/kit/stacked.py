@@ -48,7 +48,7 @@ def stacked(
 
 
 def tilted(spacing: tuple[float, float, float] = (1.1, 0.9, 7.7)) -> np.ndarray:
-    """An affine [4, 4] of voxels of that size, turned by 12 degrees about x and 9 about z, one axis mirrored."""
+    """An affine [4, 4] of voxels of that size, turned by 12 degrees about x and 9 about z, x mirrored."""
     a, b = np.radians([12.0, 9.0])
     turn_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     turn_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])

@@ -121,7 +121,7 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     # Masks of other programs stand beside all that they share the frame with, else in a table of their own.
     for run in others:
         for key in frames.get(frame_key(run.data)) or [table_key(run.data)]:
-            groups[key].append(run)
+            groups.setdefault(key, []).append(run)
     found = list(groups.values())
     titles = titles_of([group[0].data for group in found])
     tables = [_make_table(*title, group) for title, group in zip(titles, found, strict=True)]
