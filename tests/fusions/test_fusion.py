@@ -8,10 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from usbench.checks.subject import mock_task
+from usbench.config import Config
+from usbench.contracts.method import EncoderDecoder, Method
+from usbench.contracts.settings import VolumeSettings
 from usbench.errors import UsbenchError
-from usbench.fusions.build import Padded
+from usbench.fusions.build import Padded, build_model
 from usbench.fusions.merge import merge_logits
 from usbench.fusions.networks import Late
+from usbench.fusions.registry import declared
 from usbench.fusions.segmenter import Merged
 from usbench.methods.registry import get_method
 
@@ -85,9 +90,9 @@ def test_padding_is_centred_and_cropped_back() -> None:
             return images * 2
 
     images = torch.randn(2, 3, 33, 50, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Padded(Look(), 32)(images), images * 2)
+    assert torch.equal(Padded(Look(), (32, 32))(images), images * 2)
     assert seen == [(2, 3, 64, 64)]
-    Padded(Look(), 32)(images[..., :32, :32])
+    Padded(Look(), (32, 32))(images[..., :32, :32])
     assert seen[-1] == (2, 3, 32, 32)
 
 
@@ -159,11 +164,71 @@ def test_padding_and_merging_hand_on_what_is_present() -> None:
 
     images = torch.ones(1, 2, 5, 5)
     present = torch.tensor([[True, False]])
-    whole = Padded(Merged(Wants(), 2, 1, "mean-logits"), 4)
+    whole = Padded(Merged(Wants(), 2, 1, "mean-logits"), (4, 4))
     assert whole.takes_present
     assert torch.equal(whole(images, present=present), torch.ones(1, 1, 5, 5))
     # With "zero" the segmenter is told all the same, and its mask of zeros counts.
     assert torch.equal(
         Merged(Wants(), 2, 1, "mean-logits", "zero")(images, present), torch.full((1, 1, 5, 5), 0.5)
     )
-    assert not Padded(nn.Identity(), 4).takes_present
+    assert not Padded(nn.Identity(), (4, 4)).takes_present
+
+
+def _three_d(in_channels: int, classes: int, shape: tuple[int, int, int]) -> EncoderDecoder:
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv3d(in_channels, 3, 3, padding=1)
+
+        def forward(self, volumes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            assert tuple(volumes.shape[2:]) == shape
+            return (self.conv(volumes),)
+
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv3d(3, classes, 1)
+
+        def forward(self, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+            out: torch.Tensor = self.conv(maps[0])
+            return out
+
+    return EncoderDecoder(Encoder(), Decoder(), (3,))
+
+
+@pytest.mark.parametrize("fusion", ["early", "hybrid", "late"])
+def test_a_method_of_volumes_runs_under_every_fusion(fusion: str) -> None:
+    method = Method(
+        "deep", "nobody", build_network=_three_d, dims=3, takes_shape=True, size_multiple=(2, 8, 8)
+    )
+    config = Config("smoke", volume=VolumeSettings(mode="whole", shape=(3, 20, 24)))
+    network = build_model(method, mock_task(2, 3), declared(fusion), config)
+    volumes = torch.randn(2, 2, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    assert network(volumes).shape == (2, 3, 3, 20, 24)
+
+
+def test_padding_of_a_volume_repeats_its_edge_and_is_cropped_off() -> None:
+    volumes = torch.randn(1, 2, 3, 10, 7, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    class Look(nn.Module):
+        def forward(self, padded: torch.Tensor) -> torch.Tensor:
+            seen.append(padded)
+            return padded * 2
+
+    assert torch.equal(Padded(Look(), (2, 4, 4))(volumes), volumes * 2)
+    assert seen[0].shape == (1, 2, 4, 12, 8)
+    assert torch.equal(seen[0][:, :, 3, 1:11, :7], volumes[:, :, 2])  # The last slice once more.
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"dims": 4}, "dims=4"),
+        ({"takes_shape": True}, "takes_shape"),
+        ({"size_multiple": (1, 2)}, "size_multiple"),
+    ],
+)
+def test_what_is_wrong_with_dims_is_named(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(UsbenchError, match=named):
+        Method("deep", "nobody", build_network=_three_d, **wrong)  # type: ignore[arg-type]

@@ -2,7 +2,8 @@
 
 A method is described by a `Method`, made once at import and cheap to make: networks are built by
 its `build` only when a run needs them. Their output is always logits [B, K, H, W], one sigmoid for each
-foreground class, at the size of the input. A pipeline (`usbench.contracts.pipeline`) has no network here.
+foreground class, at the size of the input; networks of volumes (`Method.dims` 3) take [B, C, D, H, W] and
+give [B, K, D, H, W], where D counts slices. A pipeline (`usbench.contracts.pipeline`) has no network here.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class EncoderDecoder(nn.Module):
     """A network in two halves, which is what lets every fusion protocol follow for free.
 
     Args:
-        encoder: Images [B, C, H, W] -> tuple of feature maps, finest first.
-        decoder: Such a tuple -> logits [B, K, H, W].
+        encoder: Images [B, C, H, W] -> tuple of feature maps, finest first; volumes [B, C, D, H, W] where the
+            method's `dims` is 3.
+        decoder: Such a tuple -> logits [B, K, H, W], or [B, K, D, H, W].
         channels: The number of channels of each feature map.
     """
 
@@ -44,7 +46,7 @@ class EncoderDecoder(nn.Module):
         self.channels = tuple(channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] -> logits [B, K, H, W]."""
+        """Images [B, C, H, W] -> logits [B, K, H, W], or with D before H in both."""
         logits: Tensor = self.decoder(self.encoder(images))
         return logits
 
@@ -118,10 +120,16 @@ class Method:
             fusions of plugins (`Fusion`), under which an encoder and a decoder always run.
         settings: Names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
             arguments of the builder.
-        presets: Other defaults, by preset.
+        presets: Other defaults, by preset: of its own settings by their names, of others as "section.key",
+            such as "train.lr" or "volume.mode".
         weights: The words for what the network starts from, given the settings ("none", "imagenet").
         licence: The licence of those weights, given the settings; "none" where it starts from nothing.
-        size_multiple: Inputs are padded to a multiple of this and the logits cropped back.
+        dims: What its network sees: 2 for slices, 3 for volumes. Of a pipeline it says nothing.
+        takes_shape: With `dims` 3: whether the builder wants `shape=(D, H, W)`, the size of the volumes that
+            the network will see, all of them the same (`volume.shape` or `volume.patch`, padded to
+            `size_multiple`), as networks with learned positions do.
+        size_multiple: Inputs are padded to a multiple of this and the logits cropped back; with `dims` 3 it
+            may be three numbers, for D, H and W.
         widens: Whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M of
             them concatenated; `fusion.hybrid=concat` needs that.
         features: For frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
@@ -143,7 +151,9 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
     licence: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
-    size_multiple: int = 32
+    dims: int = 2
+    takes_shape: bool = False
+    size_multiple: int | tuple[int, int, int] = 32
     widens: bool = False
     features: Callable[..., Sequence[Feature]] | None = None
     frozen_parameters: Callable[[Mapping[str, Any]], int] = lambda settings: 0
@@ -156,6 +166,20 @@ class Method:
             raise UsbenchError(
                 f"method '{self.name}' must give build_network, build_segmenter or pipeline, one of the "
                 "three; see usbench.contracts.method.Method"
+            )
+        if self.dims not in (2, 3):
+            raise UsbenchError(f"method '{self.name}' has dims={self.dims}; choose 2 (slices) or 3 (volumes)")
+        if self.takes_shape and self.dims == 2:
+            raise UsbenchError(f"method '{self.name}': takes_shape is for volumes; add dims=3")
+        if self.features is not None and self.dims == 3:
+            raise UsbenchError(
+                f"method '{self.name}': features are computed slice by slice, which a method of volumes "
+                "(dims=3) cannot use; run the frozen part within the network"
+            )
+        if isinstance(self.size_multiple, tuple) and (self.dims == 2 or len(self.size_multiple) != 3):
+            raise UsbenchError(
+                f"method '{self.name}' has size_multiple={self.size_multiple}; give one number, or with "
+                "dims=3 three, for D, H and W"
             )
         if self.pipeline is not None:
             if not isinstance(self.pipeline, Pipeline):

@@ -52,7 +52,7 @@ class TrainSettings:
 
     Attributes:
         epochs: At most so many passes.
-        batch: Slices a step, over all devices together.
+        batch: Slices a step, over all devices together; of a method of volumes, volumes or patches of them.
         lr: Learning rate of Adam at the start.
         weight_decay: Of Adam.
         poly_power: The learning rate of epoch e is lr * (1 - e / epochs) ** poly_power.
@@ -82,3 +82,39 @@ class TrainSettings:
     views: int = 4
     clip: float = 0.0
     modality_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class VolumeSettings:
+    """What a network of volumes sees of a patient; only methods with `dims` 3 have these.
+
+    A volume is the stack of prepared slices, [M, D, S, S], where D counts slices.
+
+    Attributes:
+        mode: "whole": the volume is resized to `shape`. "patch": the network is trained on patches of it, and
+            its prediction is put together from overlapping ones (a sliding window with Gaussian weights).
+        shape: With "whole", (D, H, W) of what the network sees.
+        patch: With "patch", likewise.
+        spacing: With "patch", the distance of slices in mm that volumes are brought to; 0 leaves it.
+        overlap: With "patch", the share of its side by which neighbouring patches of a prediction overlap.
+        foreground: With "patch", the share of training patches whose centre is foreground, of a class drawn
+            evenly among those that the patient has; the others lie anywhere.
+        patches: With "patch", how many patches of each volume an epoch takes.
+    """
+
+    mode: Literal["whole", "patch"] = "patch"
+    shape: tuple[int, int, int] = (128, 128, 128)
+    patch: tuple[int, int, int] = (32, 96, 96)
+    spacing: float = 0.0
+    overlap: float = 0.5
+    foreground: float = 0.5
+    patches: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "patch"):  # JSON has lists.
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def network_shape(self) -> tuple[int, int, int]:
+        """(D, H, W) of what the network sees in training."""
+        return self.shape if self.mode == "whole" else self.patch

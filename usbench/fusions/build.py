@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,25 +22,37 @@ class Padded(nn.Module):
     """Any network as one that takes any size: inputs padded to a multiple, logits cropped back.
 
     The padding repeats the edge, half of it on each side. `takes_present` is that of the network.
+
+    Args:
+        network: Images [B, M, H, W] or volumes [B, M, D, H, W], of sizes that are such multiples -> logits.
+        multiple: A number for each of the axes at the end that may be padded: H and W, or D, H and W.
     """
 
-    def __init__(self, network: nn.Module, multiple: int) -> None:
+    def __init__(self, network: nn.Module, multiple: tuple[int, ...]) -> None:
         super().__init__()
         self.network = network
         self.takes_present = takes_present(network)
         self.multiple = multiple
 
     def forward(self, images: Tensor, **extras: Tensor) -> Tensor:
-        """images [B, M, H, W] of any size -> logits [B, K, H, W]."""
-        height, width = images.shape[-2:]
-        down, right = (-height) % self.multiple, (-width) % self.multiple
-        if not (down or right):
+        """images [B, M, H, W] or [B, M, D, H, W] of any size -> logits [B, K, H, W] or [B, K, D, H, W]."""
+        sizes = images.shape[-len(self.multiple) :]
+        short = [-size % multiple for size, multiple in zip(sizes, self.multiple, strict=True)]
+        if not any(short):
             logits: Tensor = self.network(images, **extras)
             return logits
-        top, left = down // 2, right // 2
-        padded = functional.pad(images, (left, right - left, top, down - top), mode="replicate")
-        logits = self.network(padded, **extras)
-        return logits[..., top : top + height, left : left + width]
+        # `pad` counts the axes from the last one on, each with its two sides.
+        sides = [side for lack in reversed(short) for side in (lack // 2, lack - lack // 2)]
+        logits = self.network(functional.pad(images, sides, mode="replicate"), **extras)
+        inner = [slice(lack // 2, lack // 2 + size) for lack, size in zip(short, sizes, strict=True)]
+        cropped: Tensor = logits[(slice(None), slice(None), *inner)]
+        return cropped
+
+
+def multiples(method: Method) -> tuple[int, ...]:
+    """Of which numbers the network's H and W, or D, H and W, must be multiples."""
+    whole = method.size_multiple
+    return whole if isinstance(whole, tuple) else (whole,) * method.dims
 
 
 def applies(method: Method, fusion: Fusion) -> bool:
@@ -68,6 +80,15 @@ def require_network(method: Method, remedy: str = "its masks come with its runs"
         raise UsbenchError(f"method '{method.name}' is an outside pipeline and has no network here; {remedy}")
 
 
+def builder_settings(method: Method, config: Config) -> dict[str, Any]:
+    """What a method's builder is called with beside channels and classes: its settings, perhaps `shape`."""
+    if not method.takes_shape:
+        return dict(config.method)
+    assert config.volume is not None, "made for a method of slices"
+    sizes = zip(config.volume.network_shape, multiples(method), strict=True)
+    return {**config.method, "shape": tuple(size + -size % multiple for size, multiple in sizes)}
+
+
 def build_model(method: Method, task: Task, fusion: Fusion, config: Config) -> nn.Module:
     """The network of a run.
 
@@ -79,7 +100,8 @@ def build_model(method: Method, task: Task, fusion: Fusion, config: Config) -> n
             fusion does not say has its default.
 
     Returns:
-        A network from images [B, M, H, W] to logits [B, K, H, W], for any H and W.
+        A network from images [B, M, H, W] to logits [B, K, H, W], for any H and W; of a method of volumes
+        from [B, M, D, H, W] to [B, K, D, H, W].
 
     Raises:
         UsbenchError: Where the method does not support the fusion or has no network, or a plugin's fusion
@@ -88,15 +110,16 @@ def build_model(method: Method, task: Task, fusion: Fusion, config: Config) -> n
     require_fusion(method, fusion)
     require_network(method)
     own = {**fusion.settings, **config.fusion}
+    settings = builder_settings(method, config)
     if method.build_segmenter is not None:
-        network = method.build_segmenter(task, fusion.name, **config.method)
+        network = method.build_segmenter(task, fusion.name, **settings)
         if fusion.around_segmenter is not None:
             network = fusion.around_segmenter(network, task, own)
     elif fusion.name in PROTOCOLS:
-        network = fusion.network(method, task, config.method, own)
+        network = fusion.network(method, task, settings, own)
     else:
-        network = _foreign(fusion, method, task, config.method, own)
-    return Padded(network, method.size_multiple)
+        network = _foreign(fusion, method, task, settings, own)
+    return Padded(network, multiples(method))
 
 
 def _foreign(

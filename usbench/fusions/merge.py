@@ -19,7 +19,7 @@ def merge_logits(
     """Merge the masks of M networks.
 
     Args:
-        logits: [B, M, K, H, W].
+        logits: [B, M, K, H, W], or [B, M, K, D, H, W] of volumes.
         merge: "mean-logits": the mean, the default: with the mean of probabilities one network that says no
             everywhere keeps the mask empty for ever. "mean-probs": the logit of the mean probability,
             computed from log-probabilities so that it stays exact, and its gradient alive, where a
@@ -31,10 +31,10 @@ def merge_logits(
             above then holds for those that count, as if there were no others.
 
     Returns:
-        float32 [B, K, H, W], logits.
+        float32 [B, K, H, W] or [B, K, D, H, W], logits.
     """
     logits = logits.float()
-    there = None if present is None else present[:, :, None, None, None].to(logits.device)
+    there = None if present is None else _as_wide(present, logits).to(logits.device)
     if merge == "mean-logits":
         return _mean(logits, there)
     if merge == "mean-probs":
@@ -57,15 +57,20 @@ def merge_logits(
             raise UsbenchError(
                 "merge 'learned' needs its weights; build it through usbench.fusions.networks.Late"
             )
-        share = weight.float()[None, :, :, None, None]
+        share = _as_wide(weight.float()[None], logits)
         if there is not None:
             share = share.masked_fill(~there, -math.inf)
         return (logits * torch.softmax(share, dim=1)).sum(dim=1)
     raise UsbenchError(f"unknown merge '{merge}'; choose {MERGES}")
 
 
+def _as_wide(tensor: Tensor, logits: Tensor) -> Tensor:
+    """A tensor with axes of length 1 at its end, as many as `logits` have more than it."""
+    return tensor.reshape(*tensor.shape, *[1] * (logits.ndim - tensor.ndim))
+
+
 def _mean(logits: Tensor, there: Tensor | None) -> Tensor:
-    """The mean over M of logits [B, M, K, H, W], of those that are `there`, bool [B, M, 1, 1, 1]."""
+    """The mean over M of logits [B, M, K, H, W], of those that are `there`, bool [B, M, 1, ...]."""
     if there is None:
         return logits.mean(dim=1)
     return logits.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1)

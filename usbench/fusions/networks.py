@@ -1,4 +1,7 @@
-"""The networks that early, hybrid and late fusion make of an encoder and a decoder."""
+"""The networks that early, hybrid and late fusion make of an encoder and a decoder.
+
+Where shapes are said for slices, [B, M, H, W], volumes have D before H: [B, M, D, H, W].
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ class Hybrid(nn.Module):
             self.merges = nn.ModuleList([*(_Mean(modalities) for _ in channels[:-1]), nn.Identity()])
         else:
             self.decoder = networks[0].decoder
-            self.merges = nn.ModuleList(nn.Conv2d(modalities * c, c, kernel_size=1) for c in channels)
+            convolution = nn.Conv3d if method.dims == 3 else nn.Conv2d
+            self.merges = nn.ModuleList(convolution(modalities * c, c, kernel_size=1) for c in channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """images [B, M, H, W] -> logits [B, K, H, W]."""

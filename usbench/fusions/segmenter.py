@@ -32,7 +32,8 @@ class Merged(nn.Module):
         words = {**extras, "present": present} if self.passes_on and present is not None else extras
         logits: Tensor = self.network(images, **words)
         used = present if self.skips else None
-        return merge_logits(logits, self.merge, self.weight, used) if logits.ndim == 5 else logits
+        by_modality = logits.ndim > images.ndim
+        return merge_logits(logits, self.merge, self.weight, used) if by_modality else logits
 
 
 def takes_present(network: nn.Module) -> bool:
