@@ -71,8 +71,10 @@ class _Decoder(nn.Module):
         return logits
 
 
-def build(in_channels: int, classes: int, shape: tuple[int, int, int], width: int = 48) -> EncoderDecoder:
-    """Swin UNETR: four stages of two blocks, windows of 7x7x7, 3 to 24 heads, no dropout.
+def build(
+    in_channels: int, classes: int, shape: tuple[int, int, int], width: int = 48, window: int = 7
+) -> EncoderDecoder:
+    """Swin UNETR: four stages of two blocks, 3 to 24 heads, no dropout.
 
     Args:
         in_channels: C of the volumes [B, C, D, H, W]; D, H and W are multiples of 32.
@@ -80,16 +82,19 @@ def build(in_channels: int, classes: int, shape: tuple[int, int, int], width: in
         shape: (D, H, W) of the volumes. No weight depends on it; it is looked at so that a size at which
             training cannot work is named at once.
         width: Channels of the finest map, 48 in the paper.
+        window: Tokens along each side of a window of attention, 7 in the paper.
 
     Returns:
         The network in two halves.
 
     Raises:
-        UsbenchError: For a width that is no multiple of 12, or a volume whose coarsest map is one voxel, over
+        UsbenchError: For a width that is no multiple of 12, a window under 2, or a volume whose coarsest map is one voxel, over
             which instance normalisation has no variance.
     """
     if width < 12 or width % 12:
         raise UsbenchError(f"method.width {width} is no multiple of 12; use 12, 24, 36 or 48")
+    if window < 2:
+        raise UsbenchError(f"method.window {window} leaves a token alone; use 2 or more")
     if max(shape) <= COARSEST:
         raise UsbenchError(
             f"swin-unetr makes a single voxel of a volume of {'x'.join(map(str, shape))} at its coarsest scale, "
@@ -103,7 +108,7 @@ def build(in_channels: int, classes: int, shape: tuple[int, int, int], width: in
         feature_size=width,
         depths=(2, 2, 2, 2),
         num_heads=(3, 6, 12, 24),
-        window_size=7,
+        window_size=window,
         drop_rate=0.0,
         attn_drop_rate=0.0,
         dropout_path_rate=0.0,
@@ -117,8 +122,8 @@ METHOD = Method(
     paper="Hatamizadeh, Nath, Tang, Yang, Roth, Xu: Swin UNETR: Swin Transformers for Semantic Segmentation of "
     "Brain Tumors in MRI Images. BrainLes at MICCAI 2021, LNCS 12962, 2022.",
     build_network=build,
-    settings={"width": 48},
-    presets={"quick": {"width": 12}, "smoke": {"width": 12}},
+    settings={"width": 48, "window": 7},
+    presets={"quick": {"width": 12, "window": 4}, "smoke": {"width": 12, "window": 4}},
     dims=3,
     takes_shape=True,
     size_multiple=COARSEST,
