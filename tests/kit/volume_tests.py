@@ -23,7 +23,8 @@ Shape = tuple[int, int, int]
 
 def volume_config(method: Method, shape: Shape, fusion: dict[str, Any] | None = None) -> Config:
     """The configuration of preset "smoke" for volumes of one shape (D, H, W)."""
-    settings = {**method.settings, **method.presets["smoke"]}
+    own = {key: value for key, value in method.presets["smoke"].items() if "." not in key}
+    settings = {**method.settings, **own}
     return Config(
         "smoke", fusion=fusion or {}, method=settings, volume=VolumeSettings(mode="whole", shape=shape)
     )
@@ -77,7 +78,9 @@ class VolumeTests:
         assert self.method.fusions == ("early", "hybrid", "late")
         assert len(self.method.paper) > 60
         assert set(self.method.presets) == {"quick", "smoke"}
-        assert all(set(preset) <= set(self.method.settings) for preset in self.method.presets.values())
+        named = {key for preset in self.method.presets.values() for key in preset}
+        assert {key for key in named if "." not in key} <= set(self.method.settings)
+        assert {key for key in named if "." in key} <= {"volume.shape", "volume.patch"}
 
     @pytest.mark.parametrize("modalities", [2, 3, 4])
     @pytest.mark.parametrize("fusion", ["early", "hybrid", "late"])

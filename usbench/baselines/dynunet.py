@@ -117,14 +117,14 @@ def build(
         raise UsbenchError(f"method.width {width} is not a number of channels; use 1 or more")
     if not (math.isfinite(anisotropy) and anisotropy > 0):
         raise UsbenchError(
-            f"method.anisotropy {anisotropy} is not a ratio of lengths; use the distance of slices divided by "
-            "the size of a pixel, such as 3.5"
+            f"method.anisotropy {anisotropy} is not a ratio of lengths; use the distance of slices divided "
+            "by the size of a pixel, such as 3.5"
         )
     kernels, strides = plan(shape, anisotropy)
     if len(strides) < 3:
         raise UsbenchError(
-            f"dynunet can halve a volume of {'x'.join(map(str, shape))} voxels {len(strides) - 1} times, and "
-            "needs two; make volume.patch (or volume.shape) at least 16 along two axes"
+            f"dynunet can halve a volume of {'x'.join(map(str, shape))} voxels {len(strides) - 1} times, "
+            "and needs two; make volume.patch (or volume.shape) at least 16 along two axes"
         )
     from monai.networks.nets import DynUNet
 

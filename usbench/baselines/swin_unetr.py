@@ -88,8 +88,8 @@ def build(
         The network in two halves.
 
     Raises:
-        UsbenchError: For a width that is no multiple of 12, a window under 2, or a volume whose coarsest map is one voxel, over
-            which instance normalisation has no variance.
+        UsbenchError: For a width that is no multiple of 12, a window under 2, or a volume whose coarsest map
+            is one voxel, over which instance normalisation has no variance.
     """
     if width < 12 or width % 12:
         raise UsbenchError(f"method.width {width} is no multiple of 12; use 12, 24, 36 or 48")
@@ -97,8 +97,8 @@ def build(
         raise UsbenchError(f"method.window {window} leaves a token alone; use 2 or more")
     if max(shape) <= COARSEST:
         raise UsbenchError(
-            f"swin-unetr makes a single voxel of a volume of {'x'.join(map(str, shape))} at its coarsest scale, "
-            "and cannot normalise it; make volume.patch (or volume.shape) larger than 32 along an axis"
+            f"swin-unetr makes a single voxel of a volume of {'x'.join(map(str, shape))} at its coarsest "
+            "scale, and cannot normalise it; make volume.patch (or volume.shape) larger than 32 along an axis"
         )
     from monai.networks.nets import SwinUNETR
 
@@ -119,11 +119,15 @@ def build(
 
 METHOD = Method(
     name="swin-unetr",
-    paper="Hatamizadeh, Nath, Tang, Yang, Roth, Xu: Swin UNETR: Swin Transformers for Semantic Segmentation of "
-    "Brain Tumors in MRI Images. BrainLes at MICCAI 2021, LNCS 12962, 2022.",
+    paper="Hatamizadeh, Nath, Tang, Yang, Roth, Xu: Swin UNETR: Swin Transformers for Semantic "
+    "Segmentation of Brain Tumors in MRI Images. BrainLes at MICCAI 2021, LNCS 12962, 2022.",
     build_network=build,
     settings={"width": 48, "window": 7},
-    presets={"quick": {"width": 12, "window": 4}, "smoke": {"width": 12, "window": 4}},
+    presets={
+        "quick": {"width": 12, "window": 4},
+        # The volumes of this preset would be padded to 32x32x32, a single voxel at the coarsest scale.
+        "smoke": {"width": 12, "window": 4, "volume.shape": (8, 32, 64), "volume.patch": (8, 32, 64)},
+    },
     dims=3,
     takes_shape=True,
     size_multiple=COARSEST,

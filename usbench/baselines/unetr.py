@@ -27,7 +27,8 @@ PATCH = 16
 class _Encoder(nn.Module):
     """Volumes [B, C, D, H, W] -> five maps.
 
-    [B, width * 2^i, D / 2^i, H / 2^i, W / 2^i] for i = 0 to 3, and the tokens as [B, hidden, D/16, H/16, W/16].
+    [B, width * 2^i, D / 2^i, H / 2^i, W / 2^i] for i = 0 to 3, and the tokens,
+    [B, hidden, D / 16, H / 16, W / 16].
     """
 
     def __init__(self, network: UNETR, shape: tuple[int, int, int]) -> None:
@@ -42,8 +43,8 @@ class _Encoder(nn.Module):
     def forward(self, volumes: Tensor) -> tuple[Tensor, ...]:
         if tuple(volumes.shape[2:]) != self.shape:
             raise UsbenchError(
-                f"unetr was built for volumes of {_size(self.shape)} voxels and got {_size(volumes.shape[2:])}; "
-                "its position embedding fits one size alone: build it with that shape"
+                f"unetr was built for volumes of {_size(self.shape)} voxels and got "
+                f"{_size(volumes.shape[2:])}; its position embedding fits one size: build it with that shape"
             )
         tokens, hidden = self.vit(volumes)
         return (
