@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.kit.volume_tests import volume_config, volumes
 from usbench.config import make_config
 from usbench.fusions.build import build_model
 from usbench.fusions.registry import get_fusion
@@ -26,10 +27,15 @@ MODALITIES, CLASSES, SIZE = (2, 3, 4), 2, 64
 def outputs(name: str, fusion: str, modalities: int) -> list[float]:
     """Mean, deviation and eight values of the logits, in float32 on the CPU."""
     method, _ = get_method(name)
-    config = make_config("smoke", method.settings, method.presets, {})
+    if method.dims == 3:
+        shape = method.presets["smoke"].get("volume.shape", (8, 32, 32))
+        config = volume_config(method, shape)
+        images = volumes(modalities, shape)
+    else:
+        config = make_config("smoke", method.settings, method.presets, {})
+        images = torch.randn(1, modalities, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
     network = build_model(method, mock_task(modalities, CLASSES), get_fusion(fusion).fusion, config).eval()
-    images = torch.randn(1, modalities, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits = network(images)
     places = logits.flatten()[:: logits.numel() // 8][:8]
