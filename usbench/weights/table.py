@@ -56,7 +56,7 @@ class Weight:
         sha256: Of the same; None likewise.
         licence: Of the weights.
         what: In words.
-        set: "bundled" (ships inside packages on the Python index) or "paper".
+        set: "bundled" (ships inside packages on the Python index), "paper" (what a paper used), or "more".
         source: Where they come from.
         key: "" for a file; for a folder, the file in it that must be there.
     """
@@ -250,8 +250,8 @@ WEIGHTS: tuple[Weight, ...] = (
         set="paper",
         source=Manual(
             f"{_HUB}/meta-llama/Llama-3.1-8B",
-            "accept its licence there, make a folder of config.json, model.safetensors.index.json and the shards "
-            "that the index names for model.layers.31 and model.norm (model-00003-of-00004.safetensors and "
+            "accept its licence there, put config.json, model.safetensors.index.json and the files it "
+            "names for model.layers.31 and model.norm in a folder (model-00003-of-00004.safetensors and "
             "model-00004-of-00004.safetensors), for example with hf download meta-llama/Llama-3.1-8B FILE "
             "--local-dir FOLDER after hf auth login",
         ),
@@ -264,7 +264,7 @@ WEIGHTS: tuple[Weight, ...] = (
         sha256=None,
         licence="Llama 3.2 Community License",
         what="Llama-3.2-1B, a smaller language model of the same kind",
-        set="paper",
+        set="more",
         source=Manual(
             f"{_HUB}/meta-llama/Llama-3.2-1B",
             "accept its licence there, make a folder of config.json and model.safetensors, for example with "
@@ -279,7 +279,7 @@ WEIGHTS: tuple[Weight, ...] = (
         sha256=None,
         licence="Apache-2.0",
         what="TinyLlama-1.1B-Chat v1.0, a language model of the Llama kind that needs no sign-in",
-        set="paper",
+        set="more",
         source=HuggingFace("TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
         key="config.json",
     ),
