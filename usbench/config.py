@@ -42,8 +42,13 @@ class Config:
         A method of volumes has "volume" too.
         """
         names = ("data", "train") if self.volume is None else ("data", "train", "volume")
-        sections = {name: dataclasses.asdict(getattr(self, name)) for name in names}
+        sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in names}
         return {**sections, "fusion": dict(self.fusion), "method": dict(self.method)}
+
+
+def _plain(section: dict[str, Any]) -> dict[str, Any]:
+    """A section with lists for tuples, as JSON gives it back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -68,6 +73,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "train": {"epochs": 2, "batch": 8, "weight_decay": 1e-5, "empty": 0.0},
     },
 }
+
+OF_VOLUMES: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {"train": {"batch": 2}},
+    "quick": {"train": {"batch": 2}, "volume": {"shape": (32, 64, 64), "patch": (16, 64, 64)}},
+    "smoke": {"train": {"batch": 2}, "volume": {"shape": (8, 32, 32), "patch": (8, 32, 32), "patches": 2}},
+}
+"""What the presets are besides for a method of volumes, whose batches count volumes or patches."""
 
 DEFAULT_FOLDS = {"paper": "all", "quick": "0", "smoke": "0"}
 
@@ -142,15 +154,18 @@ def make_config(
     method_presets: Mapping[str, Mapping[str, Any]],
     overrides: Mapping[str, Any],
     fusion: Fusion | None = None,
+    dims: int = 2,
 ) -> Config:
     """The effective configuration: preset, then the method's and the fusion's own defaults, then `overrides`.
 
     Args:
         preset: Its name.
         method_settings: Names and defaults of the method's settings.
-        method_presets: Other defaults of the method, by preset.
+        method_presets: Other defaults of the method, by preset: of its own settings by their names, of others
+            as "section.key".
         overrides: Values by "section.key".
         fusion: Whose settings the section "fusion" has; without one it has none.
+        dims: `Method.dims`. Only a method of volumes, 3, has the section "volume".
 
     Returns:
         The configuration.
@@ -160,14 +175,25 @@ def make_config(
     """
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
+    of_method = method_presets.get(preset, {})
     sections: dict[str, dict[str, Any]] = {
         "data": {**dataclasses.asdict(DataSettings()), **PRESETS[preset]["data"]},
         "train": {**dataclasses.asdict(TrainSettings()), **PRESETS[preset]["train"]},
         "fusion": {} if fusion is None else dict(fusion.settings),
-        "method": {**method_settings, **method_presets.get(preset, {})},
+        "method": {**method_settings, **{key: v for key, v in of_method.items() if "." not in key}},
     }
+    if dims == 3:
+        sections["volume"] = dataclasses.asdict(VolumeSettings())
+        for name, section in OF_VOLUMES[preset].items():
+            sections[name] |= section
     known = [f"{name}.{key}" for name, section in sections.items() for key in section]
-    for key, value in overrides.items():
+    elsewhere = {key: value for key, value in of_method.items() if "." in key}
+    for key, value in [*elsewhere.items(), *overrides.items()]:
+        if key.startswith("volume.") and dims != 3:
+            raise UsbenchError(
+                f"setting {key}: a network of slices has no such setting, only one of volumes has (dims=3); "
+                "leave it out"
+            )
         if key not in known:
             word = f"setting of fusion {fusion.name}" if fusion and key.startswith("fusion.") else "setting"
             raise unknown(word, key, known)
@@ -180,6 +206,7 @@ def make_config(
         train=TrainSettings(**sections["train"]),
         fusion=sections["fusion"],
         method=sections["method"],
+        volume=VolumeSettings(**sections["volume"]) if dims == 3 else None,
     )
 
 
@@ -194,10 +221,19 @@ def _like(key: str, value: Any, default: Any) -> Any:
     elif isinstance(default, float):
         value = _number(value)
         fits = isinstance(value, float)
+    elif isinstance(default, tuple):
+        value = _three(value)
+        fits = isinstance(value, tuple)
     else:
         fits = isinstance(value, type(default))
     if not fits:
-        kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
+        kind = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "str": "a word",
+            "tuple": "three whole numbers such as 32,64,64",
+        }
         wanted = kind.get(type(default).__name__, type(default).__name__)
         raise UsbenchError(f"setting {key}: '{value}' is not {wanted}; its default is {default}")
     return value
@@ -213,6 +249,19 @@ def _number(value: Any) -> Any:
         return value
 
 
+def _three(value: Any) -> Any:
+    """Three whole numbers as a tuple, from a list or from a text such as "32,64,64"; else `value`."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or len(parts) != 3:
+        return value
+    try:
+        if any(isinstance(part, bool | float) for part in parts):
+            return value
+        return tuple(int(part) for part in parts)
+    except (TypeError, ValueError):
+        return value
+
+
 def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence[str]]) -> None:
     data, train, fusion = sections["data"], sections["train"], sections["fusion"]
     choices = {
@@ -222,6 +271,9 @@ def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence
         "train.augment": (train["augment"], ("none", "light")),
         **{f"fusion.{key}": (fusion[key], tuple(allowed)) for key, allowed in of_fusion.items()},
     }
+    volume = sections.get("volume")
+    if volume is not None:
+        choices["volume.mode"] = (volume["mode"], ("whole", "patch"))
     for key, (value, allowed) in choices.items():
         if value not in allowed:
             raise unknown(f"value of {key}", str(value), allowed)
@@ -239,6 +291,15 @@ def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence
         "train.clip": (train["clip"], 0, 1e6),
         "train.modality_dropout": (train["modality_dropout"], 0, 0.99),
     }
+    if volume is not None:
+        limits |= {
+            "volume.spacing": (volume["spacing"] or 0.1, 0.1, 100),
+            "volume.overlap": (volume["overlap"], 0, 0.9),
+            "volume.foreground": (volume["foreground"], 0, 1),
+            "volume.patches": (volume["patches"], 1, 100_000),
+        }
+        for key in ("shape", "patch"):
+            limits |= {f"volume.{key} {volume[key]}": (n, 1, 1024) for n in volume[key] if not 1 <= n <= 1024}
     for key, (number, low, high) in limits.items():
         if not low <= number <= high:
             raise UsbenchError(f"setting {key}: {number} is out of range; choose from {low} to {high}")

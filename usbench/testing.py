@@ -45,7 +45,8 @@ class MethodTests:
         method: The method.
         settings: Overrides such as {"method.encoder": "resnet18"} that make it small.
         modalities: The numbers of modalities tried.
-        sizes: Height and width of slices, odd ones among them.
+        sizes: Height and width of slices, odd ones among them; of a method of volumes depth, height and width,
+            by default what it sees under preset smoke and an odd size.
         overfit_size: Side of the slices on which `test_overfits_eight_slices` trains.
         overfit_steps: Its steps.
         overfit_lr: Its learning rate.
@@ -54,7 +55,7 @@ class MethodTests:
     method: Method
     settings: dict[str, Any] = {}  # noqa: RUF012
     modalities: tuple[int, ...] = (2, 3, 4)
-    sizes: tuple[tuple[int, int], ...] = ((64, 64), (50, 75))
+    sizes: tuple[tuple[int, ...], ...] = ((64, 64), (50, 75))
     overfit_size: int = 64
     overfit_steps: int = 300
     overfit_lr: float = 1e-3
@@ -67,12 +68,13 @@ class MethodTests:
         overrides = {"fusion.merge": merge, **self.settings}
         the_fusion = declared(fusion)
         own = settings_of(the_fusion, overrides)
-        config = make_config("smoke", self.method.settings, self.method.presets, own, the_fusion)
+        of = self.method
+        config = make_config("smoke", of.settings, of.presets, own, the_fusion, of.dims)
         assert config.fusion.get("merge", merge) == merge
         return build_model(self.method, mock_task(modalities, classes), the_fusion, config)
 
-    def images(self, modalities: int = 2, size: tuple[int, int] = (64, 64), batch: int = 2) -> Tensor:
-        """A batch [B, M, H, W], always the same."""
+    def images(self, modalities: int = 2, size: tuple[int, ...] = (64, 64), batch: int = 2) -> Tensor:
+        """A batch [B, M, H, W] or, with a depth in `size`, [B, M, D, H, W], always the same."""
         return torch.randn(batch, modalities, *size, generator=torch.Generator().manual_seed(1))
 
     def call(self, network: nn.Module, images: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from usbench.contracts.settings import TrainSettings
+from usbench.datasets.augment import light
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
-from usbench.features.augment import light
 from usbench.runs.train import History, dice_bce, draw_epoch, draw_present, fit, learning_rate
 from usbench.runtime.devices import make_fabric
 

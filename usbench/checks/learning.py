@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from usbench.checks.outcome import Outcome, failed, not_applicable, passed
 from usbench.checks.subject import PAIR, Subject, adam, listed, trainable
+from usbench.datasets.ways import BySlices, way_of
 from usbench.runs.train import dice_bce
 
 STEPS = 3
@@ -21,8 +21,8 @@ def gradients(subject: Subject) -> Outcome:
     for modalities in subject.modalities:
         silent: set[str] | None = None
         # On small slices an attention may have a single place to look at, which leaves nothing to learn.
-        for side in dict.fromkeys((subject.small, subject.side, 2 * subject.side)):
-            unreached, now = _silent(subject, modalities, side)
+        for size in subject.trained:
+            unreached, now = _silent(subject, modalities, size)
             if unreached:
                 return failed(f"M={modalities}: no gradient for {listed(unreached)}")
             silent = now if silent is None else silent & now
@@ -30,14 +30,14 @@ def gradients(subject: Subject) -> Outcome:
                 break
         if silent:
             words = f"the gradient of {listed(sorted(silent))} is exactly zero, {STEPS} steps long"
-            return failed(f"M={modalities}: {words}, on slices of {side}x{side} and smaller")
+            return failed(f"M={modalities}: {words}, on {subject.words(size)} and smaller")
     return passed(f"all parameters, M = {', '.join(map(str, subject.modalities))}")
 
 
-def _silent(subject: Subject, modalities: int, side: int) -> tuple[list[str], set[str]]:
+def _silent(subject: Subject, modalities: int, size: tuple[int, ...]) -> tuple[list[str], set[str]]:
     """Names of the trainable parameters without a gradient, and of those with none but zeros, in steps."""
     network = subject.network(modalities).train()
-    images = subject.small_images(modalities, side=side)
+    images = subject.images(modalities, size)
     optimizer = adam(network)
     silent = {name for name, p in network.named_parameters() if p.requires_grad}
     for _ in range(STEPS):
@@ -112,22 +112,22 @@ def _frozen_buffers(network: nn.Module) -> dict[str, Tensor]:
 
 
 def overfits(subject: Subject) -> Outcome:
-    """Trained on eight slices of a phantom, the network segments them: a Dice over 0.9."""
+    """Trained on eight slices or two volumes of a phantom, the network segments them: a Dice over 0.9."""
     if first := subject.shares_halves_with:
         return not_applicable(f"the same encoder and decoder are trained under {first} fusion")
     seen = []
     # Coarse networks cannot draw the outline on small slices.
     for size in dict.fromkeys((subject.overfit_size, max(subject.overfit_size, subject.side))):
-        dice, steps = _overfit(subject, size)
-        seen.append(f"Dice {dice:.2f} after {steps} steps on slices of {size}x{size}")
+        images, target = way_of(subject.config).few(prepared_case(subject.folder, size))
+        dice, steps = _overfit(subject, images, target)
+        seen.append(f"Dice {dice:.2f} after {steps} steps on {subject.words(tuple(images.shape[2:]))}")
         if dice > 0.9:
             return passed(seen[-1])
     return failed(f"{', '.join(seen)}; 0.9 is wanted")
 
 
-def _overfit(subject: Subject, size: int) -> tuple[float, int]:
-    """Train on eight slices of a phantom until their Dice passes 0.93: the Dice, and the steps taken."""
-    images, target = eight_slices(subject.folder, size)
+def _overfit(subject: Subject, images: Tensor, target: Tensor) -> tuple[float, int]:
+    """Train on a few images until their Dice passes 0.93: the Dice, and the steps taken."""
     network = subject.build(images.shape[1], 1).train()
     optimizer = torch.optim.Adam(trainable(network), lr=subject.overfit_lr)
     dice, step = 0.0, 0
@@ -153,11 +153,9 @@ def eight_slices(folder: Path, size: int) -> tuple[Tensor, Tensor]:
     Returns:
         Images [8, 2, S, S] and target [8, 1, S, S].
     """
-    case = prepared_case(folder, size)
-    chosen = np.asarray(case.mask, dtype=bool).sum(axis=(1, 2)).argsort()[-8:]
-    images = torch.from_numpy(case.images[chosen].astype("float32"))
+    images, target = BySlices().few(prepared_case(folder, size))
     assert images.shape[1] == PAIR
-    return images, torch.from_numpy(case.mask[chosen][:, None].astype("float32"))
+    return images, target
 
 
 def prepared_case(folder: Path, size: int):  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from usbench.checks.outcome import Outcome, failed, not_applicable, passed
 from usbench.checks.subject import CLASSES, PAIR, Subject, adam, listed, mock_task, plain, trainable
 from usbench.contracts.method import FUSIONS
+from usbench.datasets.ways import way_of
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
 from usbench.fusions.registry import declared
@@ -45,7 +46,7 @@ def fusions(subject: Subject) -> Outcome:
 
 
 def builds(subject: Subject) -> Outcome:
-    """For each number of modalities and classes it builds, and gives logits [B, K, H, W]."""
+    """For each number of modalities and classes it builds, and gives logits of the size of the images."""
     for modalities, classes in itertools.product(subject.modalities, subject.classes):
         where = f"M={modalities}, K={classes}"
         try:
@@ -54,14 +55,14 @@ def builds(subject: Subject) -> Outcome:
             raise
         except (Exception, SystemExit) as error:
             return failed(f"{where}: {type(error).__name__}: {error}")
-        wanted = [1, classes, subject.side, subject.side]
+        wanted = [1, classes, *subject.full]
         if not isinstance(found, Tensor) or list(found.shape) != wanted:
             return failed(f"{where}: gives {plain(found)}, not {wanted}")
     network = subject.network()
     for mode in ("evaluation", "training"):
         with torch.no_grad():
             found = subject.call(network.train(mode == "training"), subject.images())
-        wanted = [2, CLASSES, subject.side, subject.side]
+        wanted = [2, CLASSES, *subject.full]
         if not isinstance(found, Tensor) or list(found.shape) != wanted:
             return failed(f"M={PAIR}, K={CLASSES}, in {mode}: gives {plain(found)}, not {wanted}")
     if not trainable(network):
@@ -70,8 +71,8 @@ def builds(subject: Subject) -> Outcome:
 
 
 def _output(subject: Subject, modalities: int, classes: int) -> object:
-    """The logits of one slice, without values where the network can do that: most of them can, fast."""
-    size = (subject.side, subject.side)
+    """The logits of one image, without values where the network can do that: most of them can, fast."""
+    size = subject.full
     if subject.method.features is None and subject.caller is None:
         try:
             with torch.device("meta"):
@@ -93,11 +94,13 @@ def shape(subject: Subject) -> Outcome:
     for modalities in subject.modalities:
         network = subject.network(modalities).eval()
         every = subject.thorough or modalities == PAIR
-        for size in subject.sizes if every else subject.sizes[-1:]:
+        for size in subject.tried if every else subject.tried[-1:]:
+            if subject.method.takes_shape:
+                network = subject.build(modalities, size=size).eval()
             images = subject.images(modalities, size, batch=1)
             with torch.no_grad():
                 logits = subject.call(network, images)
-            where, wanted = f"M={modalities}, slices of {size[0]}x{size[1]}", [1, CLASSES, *size]
+            where, wanted = f"M={modalities}, {subject.words(size)}", [1, CLASSES, *size]
             if list(logits.shape) != wanted:
                 return failed(
                     f"{where}: gives {plain(logits)}, not {wanted}",
@@ -107,7 +110,8 @@ def shape(subject: Subject) -> Outcome:
             if not torch.isfinite(logits).all():
                 bad = int((~torch.isfinite(logits)).sum())
                 return failed(f"{where}: {bad} of {logits.numel()} logits are not finite")
-    return passed(f"{', '.join(f'{h}x{w}' for h, w in subject.sizes)}, M = {_words(subject.modalities)}")
+    sizes = ", ".join("x".join(map(str, size)) for size in subject.tried)
+    return passed(f"{sizes}, M = {_words(subject.modalities)}")
 
 
 def dtype(subject: Subject) -> Outcome:
@@ -137,7 +141,7 @@ def logits(subject: Subject) -> Outcome:
                 return failed("outputs become infinite when they are trained towards one side")
             low, high = min(low, float(out.min())), max(high, float(out.max()))
             summed &= classes > 1 and bool(((out.sum(1) - 1).abs() < 1e-3).all())
-            ends.append(float((sign * out.detach()).amax((0, 2, 3)).min()))
+            ends.append(float((sign * out.detach()).amax((0, *range(2, out.ndim))).min()))
             if ends[-1] > REACH:
                 break
             optimizer.zero_grad()
@@ -181,8 +185,8 @@ def cost(subject: Subject) -> Outcome:
 
     network = subject.network()
     count, trained = count_parameters(network)
-    side = subject.config.data.size
-    images = subject.images(size=(side, side), batch=1)
+    images = way_of(subject.config).nominal(PAIR, subject.config.data.size).images
+    images = subject.images(size=tuple(images.shape[2:]), batch=1)
     flops = None
     if subject.caller is None:
         flops = measure_gflops(network, images, subject.rows(images))
@@ -191,7 +195,8 @@ def cost(subject: Subject) -> Outcome:
     kept = 4 * (count + 3 * trained)  # Weights, gradients and the two moments of Adam.
     memory = "memory n/a" if saved is None else f"{(kept + saved) / 2**20:.0f} MB to train on"
     return passed(
-        f"{count:,} parameters, {trained:,} trained; {operations} and {memory} a slice of {side}x{side}"
+        f"{count:,} parameters, {trained:,} trained; {operations} and {memory}, "
+        f"{subject.words(tuple(images.shape[2:]))}"
     )
 
 
@@ -206,7 +211,7 @@ def _activation_bytes(subject: Subject, network: nn.Module, images: Tensor) -> i
             seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    pair = images.repeat(2, 1, 1, 1)
+    pair = torch.cat([images, images])
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             out = subject.call(network.train(), pair)
@@ -217,13 +222,19 @@ def _activation_bytes(subject: Subject, network: nn.Module, images: Tensor) -> i
 
 
 def large_sizes(subject: Subject) -> Outcome:
-    """Up to 1024 pixels a side, square or not: finite logits at the size of the image."""
+    """Up to 1024 pixels a side, square or not; of volumes one slice, and twice the size: finite logits."""
+    if subject.method.takes_shape:
+        return not_applicable("it is built for volumes of one size")
     network = subject.network().eval()
-    for size in ((1024, 1024), (1024, 64), (480, 736)):
+    sizes: list[tuple[int, ...]] = [(1024, 1024), (1024, 64), (480, 736)]
+    if len(subject.full) == 3:
+        depth, height, width = subject.full
+        sizes = [(1, height, width), (2 * depth, height, 2 * width)]
+    for size in sizes:
         with torch.no_grad():
             out = subject.call(network, subject.images(size=size, batch=1))
         if list(out.shape) != [1, CLASSES, *size] or not torch.isfinite(out).all():
-            return failed(f"slices of {size[0]}x{size[1]}: {plain(out)}, or not finite")
+            return failed(f"{subject.words(size)}: {plain(out)}, or not finite")
     return passed()
 
 

@@ -139,22 +139,23 @@ def _moved(mask: np.ndarray) -> np.ndarray:
 
 
 def _run(subject: Subject, train: Path, test: Path, opened: list[str]) -> Tensor:
-    """Train with a learning rate of zero with one reference, predict with another: logits [Z, K, S, S]."""
+    """Train with a learning rate of zero with one reference, predict with another: all logits [N, K, ...]."""
     from lightning_fabric import Fabric
 
     from usbench.contracts.settings import TrainSettings
-    from usbench.datasets.batches import Slices
+    from usbench.datasets.ways import way_of
     from usbench.runs.predict import predict
     from usbench.runs.train import fit
 
     fabric = Fabric(accelerator="cpu", devices=1)
     case = prepared_case(subject.folder, SIZE)
     settings = TrainSettings(epochs=1, batch=8, lr=0.0, weight_decay=0.0)
-    network = _Recorded(subject, opened)
+    network, way = _Recorded(subject, opened), way_of(subject.config)
     with _cache(subject, train):
-        fit(network, Slices([_with(case, train)], 1, CPU), settings, fabric, seed=0)
+        slices = way.training([_with(case, train)], 1, CPU, False)
+        fit(network, slices, settings, fabric, seed=0)
     with _cache(subject, test), torch.no_grad():
-        predict(network, _with(case, test), 1, CPU)
+        predict(network, _with(case, test), 1, CPU, way=way)
     return torch.cat(network.seen)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,9 @@ class Subject:
         settings: As for a run.
         modalities: The numbers of modalities that are tried.
         classes: The numbers of classes that are tried.
-        sizes: Height and width of the slices that are tried, odd ones among them.
-        side: Side of a square slice.
+        sizes: Height and width of the slices that are tried, odd ones among them; of a method of volumes,
+            depth, height and width, and where there are none such, what it sees and an odd size.
+        side: Side of a square slice; a method of volumes is tried on what its settings say that it sees.
         caller: How to call a network, `(network, images [B, M, H, W]) -> logits [B, K, H, W]`, where a test
             makes the rows of the method's features; else they are made as in a run.
         thorough: Every size for every number of modalities, and `logits` and `overfits` also where protocols
@@ -67,7 +68,7 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=dict)
     modalities: Sequence[int] = (1, 2, 3, 4)
     classes: Sequence[int] = (1, 4)
-    sizes: Sequence[tuple[int, int]] = ((64, 64), (50, 75))
+    sizes: Sequence[tuple[int, ...]] = ((64, 64), (50, 75))
     side: int = 64
     overfit_size: int = 32
     overfit_steps: int = 300
@@ -87,7 +88,32 @@ class Subject:
         """
         fusion = declared(self.fusion)
         own = settings_of(fusion, self.settings)
-        return make_config(self.preset, self.method.settings, self.method.presets, own, fusion)
+        of = self.method
+        return make_config(self.preset, of.settings, of.presets, own, fusion, of.dims)
+
+    @cached_property
+    def full(self) -> tuple[int, ...]:
+        """The size of an image: (side, side), or (D, H, W) of what a network of volumes sees."""
+        return (self.side, self.side) if self.config.volume is None else self.config.volume.network_shape
+
+    @cached_property
+    def tried(self) -> list[tuple[int, ...]]:
+        """The sizes that are tried."""
+        fitting = [size for size in self.sizes if len(size) == len(self.full)]
+        odd = tuple(max(1, size - less) for size, less in zip(self.full, (3, 3, 11), strict=False))
+        return fitting or [self.full, odd]
+
+    @cached_property
+    def trained(self) -> list[tuple[int, ...]]:
+        """The sizes of images on which steps of training are taken, the smallest first."""
+        if self.method.takes_shape:
+            return [self.full]
+        doubled = tuple(2 * size for size in self.full)
+        return list(dict.fromkeys((self.small, self.full, doubled)))
+
+    def words(self, size: tuple[int, ...]) -> str:
+        """What images of a size are: "slices of 64x64" or "volumes of 8x32x32"."""
+        return f"{'slices' if len(size) == 2 else 'volumes'} of {'x'.join(map(str, size))}"
 
     @property
     def shares_halves_with(self) -> str:
@@ -96,10 +122,19 @@ class Subject:
         shares = self.method.build_network is not None and not self.thorough
         return first if shares and self.fusion != first else ""
 
-    def build(self, modalities: int = PAIR, classes: int = CLASSES, seed: int = 0) -> nn.Module:
-        """A network built anew from a seed, as a run builds it."""
+    def build(
+        self,
+        modalities: int = PAIR,
+        classes: int = CLASSES,
+        seed: int = 0,
+        size: tuple[int, ...] | None = None,
+    ) -> nn.Module:
+        """A network built anew from a seed, as a run builds it; for images of a size, if it asks for that."""
         torch.manual_seed(seed)
-        return build_model(self.method, mock_task(modalities, classes), declared(self.fusion), self.config)
+        config = self.config
+        if size is not None and config.volume is not None and self.method.takes_shape:
+            config = replace(config, volume=replace(config.volume, shape=size, patch=size))
+        return build_model(self.method, mock_task(modalities, classes), declared(self.fusion), config)
 
     def network(self, modalities: int = PAIR, classes: int = CLASSES) -> nn.Module:
         """A network that nobody has touched yet: a copy of one that was built from seed 0."""
@@ -112,11 +147,11 @@ class Subject:
             return self.build(modalities, classes)
 
     def images(
-        self, modalities: int = PAIR, size: tuple[int, int] | None = None, batch: int = 2, seed: int = 1
+        self, modalities: int = PAIR, size: tuple[int, ...] | None = None, batch: int = 2, seed: int = 1
     ) -> Tensor:
-        """A batch [B, M, H, W] of noise with deviation 1, the same for the same seed."""
+        """A batch [B, M, H, W] or [B, M, D, H, W] of noise with deviation 1, the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(batch, modalities, *(size or (self.side, self.side)), generator=generator)
+        return torch.randn(batch, modalities, *(size or self.full), generator=generator)
 
     def target(self, images: Tensor, classes: int = CLASSES) -> Tensor:
         """A mask [B, K, H, W] for the images: where the first modality is bright, shifted by class."""
@@ -179,20 +214,22 @@ class Subject:
         return dice + bce
 
     @cached_property
-    def small(self) -> int:
-        """Side of the slices where steps of training are taken: 32, or `side` where that is too small."""
-        if self.side <= 32:
-            return self.side
-        try:
-            self.call(self.network().train(), self.small_images(side=32))
-        except Exception:
-            return self.side
-        return 32
+    def small(self) -> tuple[int, ...]:
+        """The size of images where steps of training are taken.
 
-    def small_images(self, modalities: int = PAIR, batch: int = 2, side: int | None = None) -> Tensor:
-        """A batch [B, M, S, S] for steps of training."""
-        side = side or self.small
-        return self.images(modalities, (side, side), batch)
+        Slices of a side of 32, or of `side` where that is too small; volumes as the network sees them.
+        """
+        if len(self.full) == 3 or self.side <= 32:
+            return self.full
+        try:
+            self.call(self.network().train(), self.images(size=(32, 32)))
+        except Exception:
+            return self.full
+        return 32, 32
+
+    def small_images(self, modalities: int = PAIR, batch: int = 2) -> Tensor:
+        """A batch [B, M, S, S] or [B, M, D, H, W] for steps of training."""
+        return self.images(modalities, self.small, batch)
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:

@@ -20,12 +20,12 @@ def present(subject: Subject) -> Outcome:
         return not_applicable("it is called in a way of its own")
     images = subject.images()
     there = torch.eye(PAIR, dtype=torch.bool)[:2]
-    lacking = images * there[:, :, None, None]
+    lacking = images * there.reshape(*there.shape, *[1] * len(subject.full))
     with torch.no_grad():
         untold, whole = subject.call(network, images), _told(subject, network, images, torch.ones_like(there))
         fewer = _told(subject, network, lacking, there)
         alone = _told(subject, network, lacking[:1], there[:1])
-    wanted = [2, CLASSES, subject.side, subject.side]
+    wanted = [2, CLASSES, *subject.full]
     if differs(untold, whole, ROUNDING):
         return failed(f"told that all are there, its logits differ by {shift(untold, whole):.2g} from untold")
     if not isinstance(fewer, Tensor) or list(fewer.shape) != wanted:

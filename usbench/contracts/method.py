@@ -120,7 +120,8 @@ class Method:
             fusions of plugins (`Fusion`), under which an encoder and a decoder always run.
         settings: Names and defaults of what `--set method.KEY=VALUE` may change, all of them keyword
             arguments of the builder.
-        presets: Other defaults, by preset.
+        presets: Other defaults, by preset: of its own settings by their names, of others as "section.key",
+            such as "train.lr" or "volume.mode".
         weights: The words for what the network starts from, given the settings ("none", "imagenet").
         licence: The licence of those weights, given the settings; "none" where it starts from nothing.
         dims: What its network sees: 2 for slices, 3 for volumes. Of a pipeline it says nothing.
@@ -170,6 +171,11 @@ class Method:
             raise UsbenchError(f"method '{self.name}' has dims={self.dims}; choose 2 (slices) or 3 (volumes)")
         if self.takes_shape and self.dims == 2:
             raise UsbenchError(f"method '{self.name}': takes_shape is for volumes; add dims=3")
+        if self.features is not None and self.dims == 3:
+            raise UsbenchError(
+                f"method '{self.name}': features are computed slice by slice, which a method of volumes "
+                "(dims=3) cannot use; run the frozen part within the network"
+            )
         if isinstance(self.size_multiple, tuple) and (self.dims == 2 or len(self.size_multiple) != 3):
             raise UsbenchError(
                 f"method '{self.name}' has size_multiple={self.size_multiple}; give one number, or with "

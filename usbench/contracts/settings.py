@@ -52,7 +52,7 @@ class TrainSettings:
 
     Attributes:
         epochs: At most so many passes.
-        batch: Slices a step, over all devices together.
+        batch: Slices a step, over all devices together; of a method of volumes, volumes or patches of them.
         lr: Learning rate of Adam at the start.
         weight_decay: Of Adam.
         poly_power: The learning rate of epoch e is lr * (1 - e / epochs) ** poly_power.
@@ -109,6 +109,10 @@ class VolumeSettings:
     overlap: float = 0.5
     foreground: float = 0.5
     patches: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "patch"):  # JSON has lists.
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def network_shape(self) -> tuple[int, int, int]:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from usbench.contracts.classes import is_class
+from usbench.datasets.draws import draw_epoch
 from usbench.datasets.workers import usable_cores
 from usbench.storage.slices import SliceArray
 
 if TYPE_CHECKING:
+    from usbench.contracts.settings import TrainSettings
     from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import PreparedCase
 
@@ -92,6 +94,8 @@ class Slices:
             a mask is read.
     """
 
+    left_right = -1  # the axis of images that is mirrored
+
     def __init__(
         self,
         cases: Sequence[PreparedCase | PatientCase],
@@ -141,6 +145,21 @@ class Slices:
     def has_features(self) -> bool:
         """Whether batches come with rows of frozen parts."""
         return bool(self._extras)
+
+    def epoch(self, settings: TrainSettings, seed: int, epoch: int, world: int) -> list[np.ndarray]:
+        """The numbers of the slices of each batch of an epoch, int [B]; where there are views, of those too.
+
+        Args:
+            settings: As for `draw_epoch`.
+            seed: Of the run.
+            epoch: From 0.
+            world: Number of processes that train together.
+        """
+        groups = draw_epoch(self.foreground, settings, seed, epoch, world)
+        if not self.views:
+            return groups
+        random = np.random.default_rng([seed, epoch, 1])
+        return [self.variant(group, random.integers(self.views + 1, size=len(group))) for group in groups]
 
     def variant(self, numbers: np.ndarray, view: np.ndarray) -> np.ndarray:
         """The numbers of slices or of their views, which is what `batches` takes.

@@ -1,7 +1,7 @@
 """Augmented views of training cases, for methods whose frozen parts see every slice only once.
 
 A network that is fed stored features cannot be shown a new rotation in every epoch: its encoder would have
-to run again. Instead every slice with foreground gets a few fixed views (`usbench.features.augment.light`),
+to run again. Instead every slice with foreground gets a few fixed views (`usbench.datasets.augment.light`),
 whose features are stored like those of the slice itself, and training draws among them. A view depends on the
 case and its number alone, so that folds, seeds and fusions share it.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from usbench.datasets.augment import light
 from usbench.datasets.batches import View
-from usbench.features.augment import light
 from usbench.storage.arrays import load_arrays, save_arrays
 from usbench.storage.files import cache_dir, digest_of, locked
 

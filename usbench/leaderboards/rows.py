@@ -131,11 +131,15 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
     """Name each row by method and weights, and by the settings in which it differs from its namesakes."""
     namesakes: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     named = []
+    trainings = [_training(row) for row in rows if "volume.mode" in row.settings]
     for row in rows:
         called = row.program or row.method
         label = called if row.weights in ("none", "not known") else f"{called} [{row.weights}]"
         if dropout := row.settings.get("train.modality_dropout"):
             label += f", modality dropout {dropout:g}"
+        if "volume.mode" in row.settings:
+            # Such rows share no training, so each says in what its own is another one.
+            label += _seen(row) + differences(_training(row), trainings)
         if row.outside:
             label += f" ({OUTSIDE_WORDS[row.outside]})"
         if row.entry is not None:
@@ -143,9 +147,28 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
         named.append(replace(row, label=label))
         namesakes[label, row.fusion].append(row.settings)
     return [
-        replace(row, label=row.label + differences(row.settings, namesakes[row.label, row.fusion]))
+        replace(row, label=row.label + differences(_unsaid(row), namesakes[row.label, row.fusion]))
         for row in named
     ]
+
+
+def _seen(row: Row) -> str:
+    """What a network of volumes sees, as text to append to a name."""
+    whole = row.settings["volume.mode"] == "whole"
+    sizes = row.settings["volume.shape" if whole else "volume.patch"]
+    return f", {'whole volumes' if whole else 'patches'} {'x'.join(map(str, sizes))}"
+
+
+def _training(row: Row) -> dict[str, Any]:
+    """The settings of training of a row of a network of volumes, but for what its label says anyway."""
+    dropout = "train.modality_dropout"
+    return {k: v for k, v in row.settings.items() if k.startswith("train.") and k != dropout}
+
+
+def _unsaid(row: Row) -> dict[str, Any]:
+    """The settings of a row that its label does not say yet."""
+    said = _training(row) if "volume.mode" in row.settings else {}
+    return {key: value for key, value in row.settings.items() if key not in said}
 
 
 def _make_row(runs: Sequence[Run]) -> Row:

@@ -12,13 +12,15 @@ from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.leaderboards.compare import FusionEffect, Tests, compare
 from usbench.leaderboards.rows import Row, differences, make_rows
 from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
-from usbench.results.usable import Run, frame_key, table_key
+from usbench.results.usable import Run, frame_key, table_key, volumes_key
 
 __all__ = ["Row", "Table", "make_tables"]
 
 
 _OF_OTHERS = {
     "pipeline": "outside pipelines have the folds and the scores of the others, and a recipe of their own",
+    "volumes": "networks of volumes have the data, the folds and the scores of the others, and a training of "
+    "their own",
     "masks": "of masks from elsewhere, on whom their program was trained is its author's claim",
 }
 
@@ -44,7 +46,8 @@ class Table:
         few: What part of the training patients its rows were trained on, None for all.
         trained_on: The fewest and the most patients that one of its runs was trained on.
         of_all_patients: The protocol of the same table of all training patients; its own where it is that.
-        config: The settings of data and training that all rows share.
+        config: The settings of data and training that all rows share, but for networks of volumes, which
+            share no training.
         rows: The ranked ones first, in order of rank.
         tests: How the rows were tested against the best one.
         fusion_effects: Differences between the fusions of a method.
@@ -88,8 +91,9 @@ class Table:
 
     @property
     def _of_others(self) -> str:
-        """What a reader must know of rows whose masks other programs made."""
+        """What a reader must know of rows that do not share all with the others."""
         marked = {row.outside for row in self.rows}
+        marked |= {"volumes" for row in self.rows if "volume.mode" in row.settings}
         said = [sentence for kind, sentence in _OF_OTHERS.items() if kind in marked]
         return "".join(f"; {sentence}" for sentence in said)
 
@@ -104,9 +108,18 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     frames: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
     others = [run for run in runs if "outside" in run.data]
-    for run in runs:
-        if "outside" not in run.data:
+    ours = [run for run in runs if "outside" not in run.data]
+    for run in ours:
+        if not _of_volumes(run.data):
             groups[table_key(run.data)].append(run)
+    # Networks of volumes stand beside all slices that they share the data with, else among themselves.
+    beside: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for key, members in groups.items():
+        beside[volumes_key(members[0].data)].append(key)
+    for run in ours:
+        if _of_volumes(run.data):
+            for key in beside.get(volumes_key(run.data)) or [table_key(run.data)]:
+                groups[key].append(run)
     for key, members in groups.items():
         if others:
             frames[frame_key(members[0].data)].append(key)
@@ -118,6 +131,17 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     titles = titles_of([group[0].data for group in found])
     tables = [_make_table(*title, group) for title, group in zip(titles, found, strict=True)]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
+
+
+def _of_volumes(data: Mapping[str, Any]) -> bool:
+    """Whether a result is of a network of volumes."""
+    return "volume" in data["config"]
+
+
+def _shared_config(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of data and training that a result shares with the others of its table."""
+    config = {part: dict(data["config"][part]) for part in ("data", "train")}
+    return {**config, "train": {}} if _of_volumes(data) else config
 
 
 def _make_table(title: str, base_title: str, runs: Sequence[Run]) -> Table:
@@ -142,7 +166,7 @@ def _make_table(title: str, base_title: str, runs: Sequence[Run]) -> Table:
         few=few,
         trained_on=(min(trained), max(trained)),
         of_all_patients=str(data["protocol"]) if few is None else protocol_of_result(data, all_patients=True),
-        config={part: dict(data["config"][part]) for part in ("data", "train")},
+        config=_shared_config(data),
         rows=compared.rows,
         tests=compared.tests,
         fusion_effects=compared.fusion_effects,
@@ -163,7 +187,7 @@ def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         if data["data"]["limit"] is not None:
             name += f", limit {data['data']['limit']}"
         names.append(name)
-        config = without_later(data["config"], data["cell"]["fusion"])
+        config = without_later(_shared_config(data), data["cell"]["fusion"])
         shared = {f"{part}.{key}": v for part in ("data", "train") for key, v in config[part].items()}
         flat = {name: value for name, value in shared.items() if name not in OF_ROWS}
         flat["protocol version"] = str(data.get("protocol_version", 2))

@@ -250,11 +250,15 @@ def _methods(request: MatrixRequest, matrix: PlannedMatrix) -> list[_Ready]:
         # Beside networks such a setting is of them; here it is of nobody.
         for one in ready:
             require_pipeline_request(one.method, request.shared, request.shared.settings)
-    own = {key for key in request.shared.settings if key.startswith("method.")}
+    own = {key for key in request.shared.settings if key.startswith(("method.", "volume."))}
     for key in sorted(own):
         takers = [one.method.name for one in ready if key in one.settings]
         if not takers:
             choices = {f"method.{inner}" for one in ready for inner in one.method.settings}
+            if key.startswith("volume."):
+                raise UsbenchError(
+                    f"setting {key}: none of the methods is one of volumes (dims=3); leave it out"
+                )
             raise unknown("setting of the methods", key, choices)
         if len(takers) < len(ready):
             matrix.remarks.append(f"{key} is a setting of {', '.join(takers)}; the other methods have none")
@@ -272,7 +276,8 @@ def _ready(request: MatrixRequest, found: Found) -> _Ready:
 
 def _config(request: MatrixRequest, one: _Ready) -> Config:
     own = {key: value for key, value in one.settings.items() if not key.startswith("fusion.")}
-    return make_config(request.shared.preset or "quick", one.method.settings, one.method.presets, own)
+    of, preset = one.method, request.shared.preset or "quick"
+    return make_config(preset, of.settings, of.presets, own, dims=of.dims)
 
 
 def _lacks_its_program(request: MatrixRequest, one: _Ready) -> str:

@@ -121,10 +121,13 @@ class MatrixRequest(Options):
         return self.tasks == ALL or (self.tasks is None and not self.task_dirs)
 
     def settings_for(self, method: Method) -> dict[str, Any]:
-        """The settings that a method takes: all but the "method.KEY" of other methods."""
+        """The settings that a method takes: all but "method.KEY" of others and "volume.KEY" of volumes."""
         theirs = {f"method.{key}" for key in method.settings}
+        if method.dims == 3:
+            theirs |= {key for key in self.shared.settings if key.startswith("volume.")}
         given = self.shared.settings
-        return {key: v for key, v in given.items() if not key.startswith("method.") or key in theirs}
+        some = ("method.", "volume.")
+        return {key: v for key, v in given.items() if not key.startswith(some) or key in theirs}
 
 
 def matrix_options() -> dict[str, Option]:

@@ -85,7 +85,7 @@ def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, FoundF
     """What the catalogue says of a method beside where it is from."""
     from usbench.config import make_config
 
-    config = make_config(preset, method.settings, method.presets, {})
+    config = make_config(preset, method.settings, method.presets, {}, dims=method.dims)
     return {
         "kind": method.kind,
         "paper": method.paper,
@@ -136,8 +136,9 @@ def cost(method: Method, task: Task, fusion: Fusion, config: Config) -> dict[str
     import torch
     from torch import nn
 
+    from usbench.datasets.ways import way_of
     from usbench.fusions.build import build_model
-    from usbench.methods.cost import count_parameters, measure_gflops
+    from usbench.methods.cost import count_parameters, gflops_of_slice
 
     if method.pipeline is not None:
         return {"parameters": None, "trainable": None, "gflops_per_slice": None}
@@ -149,8 +150,8 @@ def cost(method: Method, task: Task, fusion: Fusion, config: Config) -> dict[str
     def counted(device: str) -> tuple[nn.Module, float | None]:
         with torch.device(device):
             network = build_model(method, task, fusion, bare)
-            images = torch.zeros(1, len(task.modalities), config.data.size, config.data.size)
-            return network, None if method.features else measure_gflops(network, images)
+            example = way_of(config).nominal(len(task.modalities), config.data.size)
+            return network, None if method.features else gflops_of_slice(network, *example)
 
     try:
         network, gflops = counted("meta")

@@ -33,7 +33,13 @@ def count_parameters(network: nn.Module) -> ParameterCount:
 def measure_gflops(
     network: nn.Module, images: Tensor, extras: dict[str, Tensor] | None = None
 ) -> float | None:
-    """Forward GFLOPs of one slice (2 x multiply-adds), images [1, M, S, S]; None if it cannot be counted."""
+    """Forward GFLOPs (2 x multiply-adds) of one input of a network; None if they cannot be counted.
+
+    Args:
+        network: in any mode.
+        images: [1, M, S, S], or a volume [1, M, D, H, W].
+        extras: what else it takes, by name.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     was_training = network.training
@@ -46,3 +52,18 @@ def measure_gflops(
         return None
     finally:
         network.train(was_training)
+
+
+def gflops_of_slice(
+    network: nn.Module, images: Tensor, extras: dict[str, Tensor], per_slice: float
+) -> float | None:
+    """Forward GFLOPs of one slice of a patient; None if they cannot be counted.
+
+    Args:
+        network: in any mode.
+        images: one input of it, as for `measure_gflops`.
+        extras: what else it takes, by name.
+        per_slice: how many such inputs a slice takes: 1 for a network of slices, less for one of volumes.
+    """
+    whole = measure_gflops(network, images, extras)
+    return None if whole is None else whole * per_slice

@@ -31,6 +31,15 @@ DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
             "clip": 0.0,
             "modality_dropout": 0.0,
         },
+        "volume": {
+            "mode": "patch",
+            "shape": [128, 128, 128],
+            "patch": [32, 96, 96],
+            "spacing": 0.0,
+            "overlap": 0.5,
+            "foreground": 0.5,
+            "patches": 4,
+        },
         "fusion.early": {},
         "fusion.hybrid": {"hybrid": "conv1x1"},
         "fusion.late": {"merge": "mean-logits", "absent": "skip"},
@@ -50,7 +59,7 @@ OF_ROWS: frozenset[str] = frozenset({"train.modality_dropout"})
 """Settings of the data or of training that two rows of a table need not share.
 
 They are what a table compares, as the settings of a method are: part of a cell's key and of a row's name, and
-not of the protocol.
+not of the protocol. Of a network of volumes all settings of training are such, and those of its volumes.
 """
 
 
@@ -83,7 +92,7 @@ def differing(settings: Mapping[str, Any], section: str, version: int) -> dict[s
 
     Args:
         settings: All of the section, as in result.json; older results may lack newer settings.
-        section: "data", "train", or "fusion.NAME" for one of the built-in fusions.
+        section: "data", "train", "volume", or "fusion.NAME" for one of the built-in fusions.
         version: Of the protocol, 3 or later.
 
     Returns:
@@ -117,8 +126,12 @@ def protocol_of(
     definition: str | None = None,
     few: Mapping[str, float | int] | None = None,
     outside: bool = False,
+    volumes: bool = False,
 ) -> str:
     """Digest of all that two rows must share to be compared.
+
+    Networks of volumes share the data with each other, and not the training: their batches, epochs and
+    learning rates count other things than those of slices, and of volumes of another size.
 
     Args:
         task: Its name.
@@ -136,6 +149,7 @@ def protocol_of(
             others.
         outside: Whether it is of masks that another program made, which has no settings of data and training
             of usbench, and no precision.
+        volumes: Give what a cell shares with networks of volumes, of whichever kind its own is.
 
     Returns:
         Twelve hexadecimal digits.
@@ -152,7 +166,10 @@ def protocol_of(
         shared["outside"] = True
     else:
         shared["data"] = _digested(config, "data", version)
-        shared["train"] = _shared(_digested(config, "train", version), "train")
+        if volumes or "volume" in config:
+            shared["volumes"] = True
+        else:
+            shared["train"] = _shared(_digested(config, "train", version), "train")
         shared["precision"] = precision
     if nsd_tolerance_mm is not None:
         shared["nsd_tolerance_mm"] = nsd_tolerance_mm
@@ -176,13 +193,28 @@ def frame_of_result(data: Mapping[str, Any]) -> str:
     return protocol_of_result(data, frame=True)
 
 
-def protocol_of_result(data: Mapping[str, Any], all_patients: bool = False, frame: bool = False) -> str:
+def volumes_of_result(data: Mapping[str, Any]) -> str:
+    """Digest of what a result shares with those of networks of volumes that stand in its table.
+
+    Args:
+        data: A result.json of a network.
+
+    Returns:
+        Twelve hexadecimal digits: the protocol that a network of volumes on the same data would state.
+    """
+    return protocol_of_result(data, volumes=True)
+
+
+def protocol_of_result(
+    data: Mapping[str, Any], all_patients: bool = False, frame: bool = False, volumes: bool = False
+) -> str:
     """The protocol that a result should state, from what else it states.
 
     Args:
         data: A result.json.
         all_patients: Give that of the same cells trained on all training patients.
         frame: Leave out the settings of data and training and the precision, see `frame_of_result`.
+        volumes: Leave out the settings of training, see `volumes_of_result`.
 
     Returns:
         Twelve hexadecimal digits.
@@ -204,6 +236,7 @@ def protocol_of_result(data: Mapping[str, Any], all_patients: bool = False, fram
         task.get("definition"),
         None if few is None else few.facts,
         frame or "outside" in data,
+        volumes,
     )
 
 
@@ -241,7 +274,8 @@ def key_of(
     """
     settings = config
     if version >= 3:
-        settings = {name: _digested(config, name, version) for name in ("data", "train")}
+        names = [name for name in ("data", "train", "volume") if name in config]
+        settings = {name: _digested(config, name, version) for name in names}
         own, section = config["fusion"], f"fusion.{fusion}"
         settings["fusion"] = differing(own, section, version) if section in DEFAULTS[version] else own
         settings["method"] = config["method"]

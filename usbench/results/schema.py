@@ -135,6 +135,9 @@ class ConfigBlock(Block):
     train: dict[str, Any] = Field(description="settings of training")
     fusion: dict[str, Any] = Field(description="settings of the fusion")
     method: dict[str, Any] = Field(description="settings of the method")
+    volume: dict[str, Any] = _later(
+        description="what a network of volumes sees; absent for networks of slices"
+    )
 
 
 class MethodBlock(Block):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from usbench.errors import UsbenchError
-from usbench.results.digests import OF_ROWS, frame_of_result, without_later
+from usbench.results.digests import OF_ROWS, frame_of_result, volumes_of_result, without_later
 from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
 from usbench.results.tracks import FOLDER
@@ -90,6 +90,8 @@ def settings(data: dict[str, Any]) -> dict[str, Any]:
     config = without_later(data["config"], data["cell"]["fusion"])
     flat = {f"{part}.{name}": v for part in ("method", "fusion") for name, v in config[part].items()}
     flat |= {f"train.{name}": v for name, v in config["train"].items() if f"train.{name}" in OF_ROWS}
+    if "volume" in config:
+        flat |= {f"{part}.{name}": v for part in ("train", "volume") for name, v in config[part].items()}
     # Built-in code changes with its own hash; the version of usbench around it does not count.
     flat["version"] = "" if method["origin"] == "built in" else str(method["version"])
     flat["code"] = str(method["source_hash"])[:10]
@@ -121,6 +123,11 @@ def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
 def frame_key(data: dict[str, Any]) -> tuple[Any, ...]:
     """What a result must share with masks of other programs to stand in one table with them."""
     return (*table_key(data)[:3], frame_of_result(data), *table_key(data)[4:])
+
+
+def volumes_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """What a network of volumes must share with another one to stand in one table with it."""
+    return (*table_key(data)[:3], volumes_of_result(data), *table_key(data)[4:])
 
 
 def row_key(data: dict[str, Any]) -> tuple[Any, ...]:

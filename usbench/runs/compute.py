@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from usbench.contracts.watcher import CellFacts, Watcher
-from usbench.datasets.batches import Slices
+from usbench.datasets.ways import way_of
 from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
 from usbench.results.io import history_csv, load_result
@@ -149,14 +149,9 @@ def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tu
         say(f"{cell.folder}: {why}")
     train_ids = cell.train_ids
     cases = [cell.store.case(i) for i in train_ids]
-    slices = Slices(
-        cases,
-        len(cell.task.classes),
-        fabric.device,
-        frozen.rows(train_ids),
-        frozen.fresh,
-        views=frozen.views,
-        regions=cell.task.regions,
+    classes, regions = len(cell.task.classes), cell.task.regions
+    slices = way_of(cell.config).training(
+        cases, classes, fabric.device, regions, frozen.rows(train_ids), frozen.fresh, frozen.views
     )
     if not slices.foreground.any():
         raise UsbenchError(
@@ -202,6 +197,7 @@ def _evaluate(
         fabric,
         cell.folder / "predictions",
         cell.task.thresholds,
+        way_of(cell.config),
     )
 
     def on_case(case_id: str, scores: list[ClassScore]) -> None:

@@ -72,7 +72,8 @@ def bytes_of_plans(plans: Iterable[Plan]) -> tuple[dict[int, int], dict[str, str
             continue  # It keeps none.
         settings = plan.config.as_dict()
         shape = [plan.method.name, plan.fusion, plan.task.modality_names, plan.task.class_names]
-        key = digest_of([*shape, settings["method"], settings["fusion"], settings["data"], plan.task.name])
+        parts = [settings.get(name) for name in ("method", "fusion", "data", "volume")]
+        key = digest_of([*shape, *parts, plan.task.name])
         if key not in known and plan.method.name not in unknown:
             try:
                 known[key] = bytes_of_plan(plan)

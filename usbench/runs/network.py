@@ -16,6 +16,7 @@ from usbench.contracts.data import Task
 from usbench.contracts.request import CACHE_GB
 from usbench.datasets.patients.case import Patient, PatientCase, prepare_patient
 from usbench.datasets.patients.given import Given, name_of, read_given
+from usbench.datasets.ways import way_of
 from usbench.errors import UsbenchError
 from usbench.fusions.segmenter import takes_present
 from usbench.results.io import load_result
@@ -65,8 +66,9 @@ class TrainedNetwork:
     """A trained network, as it was when its run ended, and what the run knew.
 
     Attributes:
-        network: Images [B, M, H, W] -> logits [B, K, H, W], in evaluation mode on `device`; a method with
-            frozen parts also takes its features by name, which `predict` gives it.
+        network: Images [B, M, H, W] -> logits [B, K, H, W], of a method of volumes [B, M, D, H, W] ->
+            [B, K, D, H, W], in evaluation mode on `device`; a method with frozen parts also takes its
+            features by name, which `predict` gives it.
         task: The task with the modalities (M) and the classes (K) of the run.
         config: The effective configuration.
         method: The method.
@@ -152,6 +154,7 @@ class TrainedNetwork:
             thresholds=self.task.thresholds,
             probabilities=probabilities,
             present=case.present if told and not all(case.present) else None,
+            way=way_of(self.config),
         )
 
     def predict_cases(
@@ -187,6 +190,7 @@ class TrainedNetwork:
             self.fabric,
             folder,
             task.thresholds,
+            way_of(self.config),
         )
 
 

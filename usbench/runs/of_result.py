@@ -9,7 +9,7 @@ from typing import Any
 
 from usbench.config import Config
 from usbench.contracts.data import Modality, Structure, Task
-from usbench.contracts.settings import DataSettings, TrainSettings
+from usbench.contracts.settings import DataSettings, TrainSettings, VolumeSettings
 from usbench.errors import UsbenchError
 from usbench.results.digests import DEFAULTS
 from usbench.results.io import PROTOCOL_VERSION
@@ -113,6 +113,7 @@ def config_of(result: Result) -> Config:
             train=TrainSettings(**{**usual["train"], **said["train"]}),
             fusion=dict(said["fusion"]),
             method=dict(said["method"]),
+            volume=VolumeSettings(**said["volume"]) if "volume" in said else None,
         )
     except TypeError as error:
         raise UsbenchError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from usbench.contracts.names import OutsideKind
 from usbench.datasets.outside_masks import read_outside_mask, usual_values
@@ -25,6 +24,7 @@ from usbench.storage.files import write_text
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.datasets.store import PreparedCase, Store
+    from usbench.datasets.ways import Example
     from usbench.runs.cell import Cell
     from usbench.runs.score import Evaluated
 
@@ -87,8 +87,8 @@ class OutsidePredicted:
     prediction: OutsideMask
     _example: None = field(default=None, repr=False)
 
-    def example(self) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """None, in place of a slice [1, M, S, S]: there is no network to show it to."""
+    def example(self) -> Example | None:
+        """None: there is no network to show anything to."""
         return self._example
 
 

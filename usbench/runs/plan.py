@@ -108,7 +108,7 @@ def make_plan(request: Request) -> Plan:
         settings = {key: value for key, value in settings.items() if key.startswith("method.")}
     preset = request.preset or "quick"
     of_fusion = found_fusion.fusion if method.pipeline is None else None
-    early = make_config(preset, method.settings, method.presets, settings, of_fusion)
+    early = make_config(preset, method.settings, method.presets, settings, of_fusion, method.dims)
     if method.pipeline is not None and method.pipeline.check is not None:
         method.pipeline.check(early.method)
     task_data = find_task_data(task, request)
@@ -200,7 +200,7 @@ def plan_of(
     preset = request.preset or ("quick" if task_data.kind == "phantom" or device == "cpu" else "paper")
     own = {"train.mirror": task.mirrors, **settings}
     fusion = found_fusion.fusion if method.pipeline is None else None
-    effective = make_config(preset, method.settings, method.presets, own, fusion)
+    effective = make_config(preset, method.settings, method.presets, own, fusion, method.dims)
     return Plan(request, method, found, found_fusion, task, task_data, effective, device)
 
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from usbench.datasets.batches import Slices
+from usbench.datasets.stacks import slice_distance
+from usbench.datasets.ways import BATCH, BySlices, Example, Way
 from usbench.runs.labels import enlarged, to_labels
 from usbench.storage.files import atomic_path
 
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase, Store
     from usbench.runs.frozen import Frozen
 
-BATCH = 16
-"""So many slices at a time are predicted."""
+BY_SLICES = BySlices()
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,19 @@ class Prediction:
 class Predicted:
     """A case of the store, opened once, with its predicted mask.
 
-    classes, device, frozen: as the network was asked, for `example`.
+    device, frozen, way: as the network was asked, for `example`.
     """
 
     case: PreparedCase
     prediction: Prediction
-    classes: int
     device: torch.device
     frozen: Frozen
+    way: Way
 
-    def example(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """The first slice as the network gets it: images [1, M, S, S] on the device, features by name."""
+    def example(self) -> Example:
+        """What the network saw first."""
         rows = self.frozen.rows([self.case.case_id])
-        slices = Slices([self.case], self.classes, self.device, rows, self.frozen.fresh, targets=False)
-        return next(iter(slices.images([np.arange(1)])))
+        return self.way.example(self.case, self.device, rows, self.frozen.fresh)
 
 
 def predict_cases(
@@ -78,11 +78,12 @@ def predict_cases(
     fabric: Fabric | None = None,
     folder: Path | None = None,
     thresholds: Mapping[str, float] | None = None,
+    way: Way = BY_SLICES,
 ) -> Iterator[Predicted]:
     """Predict some cases of a store, one whenever the next is asked for.
 
     Args:
-        network: images [B, M, S, S] -> logits [B, K, S, S], on `device`.
+        network: images -> logits, on `device`.
         store: the prepared cases; each is opened once.
         case_ids: which, in this order.
         classes: K.
@@ -91,6 +92,7 @@ def predict_cases(
         fabric: gives the numerical precision; None for single precision.
         folder: where the masks are written as CASE.nii.gz; None for nowhere.
         thresholds: of regions, `Task.thresholds`; None where classes exclude each other.
+        way: what the network sees, slices or volumes.
 
     Yields:
         Each case with its mask.
@@ -106,10 +108,11 @@ def predict_cases(
             fresh=frozen.fresh,
             fabric=fabric,
             thresholds=thresholds,
+            way=way,
         )
         if folder is not None:
             write_mask(prediction.volume, case.affine, folder / f"{case_id}.nii.gz")
-        yield Predicted(case, prediction, classes, device, frozen)
+        yield Predicted(case, prediction, device, frozen, way)
 
 
 def predict(
@@ -124,14 +127,15 @@ def predict(
     thresholds: Mapping[str, float] | None = None,
     probabilities: bool = False,
     present: Sequence[bool] | None = None,
+    way: Way = BY_SLICES,
 ) -> Prediction:
-    """Predict one patient, slice by slice.
+    """Predict one patient.
 
     Logits are enlarged bilinearly to the native in-plane grid before a class is chosen, so that the outline
     is not that of the smaller grid.
 
     Args:
-        network: Images [B, M, S, S] -> logits [B, K, S, S].
+        network: Images [B, M, S, S] -> logits [B, K, S, S], or of volumes, with a D before H.
         case: The prepared case.
         classes: K.
         device: Where the network is.
@@ -148,7 +152,7 @@ def predict(
     """
     slices = Slices([case], classes, device, extras, fresh, targets=False)
     count, size = len(case.images), case.images.shape[-1]
-    groups = groups_of(count, batch)
+    groups = way.groups(count, batch)
     side = case.geometry.side
     native = np.empty((count, side, side), np.uint8)
     small = native if side == size else np.empty((count, size, size), np.uint8)
@@ -163,15 +167,17 @@ def predict(
             there = {} if present is None else {"present": _mask_of(present, images)}
             wait(device)
             start = time.perf_counter()
-            logits = network(images, **rows, **there)
+            logits = way.logits(network, images, slice_distance(case), **rows, **there)
             wait(device)
             times.append((time.perf_counter() - start, len(images)))
-            logits = logits.float().contiguous()
-            if side != size:
-                small[group] = to_labels(logits, thresholds).cpu().numpy()
-            native[group] = to_labels(logits, thresholds, side).cpu().numpy()
-            if kept is not None:
-                kept[:, group] = enlarged(logits, side).sigmoid().transpose(0, 1).cpu().numpy()
+            # What is enlarged at once is bounded, however many slices were predicted together.
+            for some, part in zip(_parts(group, batch), _parts(logits.float(), batch), strict=True):
+                part = part.contiguous()
+                if side != size:
+                    small[some] = to_labels(part, thresholds).cpu().numpy()
+                native[some] = to_labels(part, thresholds, side).cpu().numpy()
+                if kept is not None:
+                    kept[:, some] = enlarged(part, side).sigmoid().transpose(0, 1).cpu().numpy()
     for module in training:
         module.training = True
     counted = times[1:] if len(times) > 1 else times
@@ -186,9 +192,9 @@ def _mask_of(present: Sequence[bool], images: Tensor) -> Tensor:
     return torch.tensor(present, device=images.device).expand(len(images), -1)
 
 
-def groups_of(count: int, batch: int = BATCH) -> list[np.ndarray]:
-    """The slices of a case in groups of at most `batch` that differ by one at most: numbers, int [B]."""
-    return np.array_split(np.arange(count), max(1, -(-count // batch)))
+def _parts(whole: Any, batch: int) -> Iterator[Any]:
+    """An array or a tensor in parts of at most `batch` rows."""
+    return (whole[start : start + batch] for start in range(0, len(whole), batch))
 
 
 def wait(device: torch.device) -> None:

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from usbench import __version__
-from usbench.methods.cost import count_parameters, measure_gflops
+from usbench.methods.cost import count_parameters, gflops_of_slice
 from usbench.results.io import PROTOCOL_VERSION, write_result, write_tables
 from usbench.results.result import Result
 from usbench.results.schema import SCHEMA_VERSION
@@ -22,6 +22,7 @@ from usbench.storage.files import write_json
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from usbench.datasets.ways import Example
     from usbench.runs.cell import Cell
     from usbench.runs.frozen import Frozen
     from usbench.runs.score import Evaluated
@@ -198,8 +199,8 @@ def _few(cell: Cell) -> dict[str, float | int]:
     return {} if cell.few is None else {**cell.few.facts, "of": len(cell.split.train(cell.fold))}
 
 
-def _gflops(network: nn.Module, example: tuple[Tensor, dict[str, Tensor]] | None) -> float | None:
-    return None if example is None else measure_gflops(network, *example)
+def _gflops(network: nn.Module, example: Example | None) -> float | None:
+    return None if example is None else gflops_of_slice(network, *example)
 
 
 def _origin_of_task(cell: Cell) -> dict[str, str]:

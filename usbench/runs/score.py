@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from usbench.datasets.preprocess import resize_masks
 from usbench.pages.figures import PICTURED_CASES, CasePicture, pick_slice
@@ -18,6 +17,7 @@ from usbench.scores.summary import summarise
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
     from usbench.datasets.store import PreparedCase
+    from usbench.datasets.ways import Example
 
 
 class Mask(Protocol):
@@ -47,8 +47,8 @@ class CaseMask(Protocol):
     def prediction(self) -> Mask:
         """Its mask."""
 
-    def example(self) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """The first slice as a network gets it, images [1, M, S, S]; None where there is no network."""
+    def example(self) -> Example | None:
+        """What a network saw first; None where there is no network."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Evaluated:
         milliseconds: Of a slice, for each case of a network; empty for masks of other programs.
         agreement: By case id and class, the Dice of two annotations where there are two.
         pictures: Of the first cases.
-        example: A slice [1, M, S, S] of the first case on the device, with its features by name.
+        example: What the network saw first of the first case.
     """
 
     scores: dict[str, list[ClassScore]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Evaluated:
     milliseconds: list[float] = field(default_factory=list)
     agreement: dict[str, dict[str, float]] = field(default_factory=dict)
     pictures: list[CasePicture] = field(default_factory=list)
-    example: tuple[Tensor, dict[str, Tensor]] | None = None
+    example: Example | None = None
 
     def summary(self) -> dict[str, Any]:
         """The block "scores" of result.json, see `usbench.scores.summary.summarise`."""

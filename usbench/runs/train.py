@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench.datasets.augment import light
+from usbench.datasets.draws import draw_epoch
 from usbench.errors import UsbenchError
-from usbench.features.augment import light
 from usbench.fusions.segmenter import takes_present
 from usbench.storage.files import atomic_path
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from usbench.contracts.settings import TrainSettings
     from usbench.datasets.batches import Slices
+    from usbench.datasets.volumes import Volumes
+
+__all__ = ["History", "dice_bce", "draw_epoch", "draw_present", "fit", "learning_rate"]
 
 SMOOTH = 1.0
 
@@ -63,8 +67,8 @@ def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tu
     are those of the batch over all of them.
 
     Args:
-        logits: Of any float type, [B, K, H, W].
-        target: 0 or 1, float [B, K, H, W].
+        logits: Of any float type, [B, K, H, W] or [B, K, D, H, W].
+        target: 0 or 1, float, of that shape.
         fabric: What joins the devices; None for one alone.
 
     Returns:
@@ -72,7 +76,7 @@ def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tu
     """
     logits = logits.float()
     probability = torch.sigmoid(logits)
-    dims = (0, 2, 3)
+    dims = (0, *range(2, logits.ndim))
     sums = torch.stack([(probability * target).sum(dims), probability.sum(dims), target.sum(dims)])
     bce = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
     count = torch.tensor(float(target.numel()), device=logits.device)
@@ -86,41 +90,6 @@ def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tu
         count = total / fabric.world_size
     dice = (2 * sums[0] + SMOOTH) / (sums[1] + sums[2] + SMOOTH)
     return 1 - dice.mean(), bce / count
-
-
-def draw_epoch(
-    foreground: np.ndarray, settings: TrainSettings, seed: int, epoch: int, world: int
-) -> list[np.ndarray]:
-    """The groups of slice numbers of an epoch, a pure function of seed and epoch.
-
-    Slices without foreground are at most the share `settings.empty` of the epoch. Groups differ in
-    size by one at most, so that no last batch is a single slice; each has at least `world` slices
-    where there are that many. Slices come again only where `settings.min_batches` asks for more.
-
-    Args:
-        foreground: Which slices have any, bool [N].
-        settings: `empty`, `batch` and `min_batches` count.
-        seed: Of the run.
-        epoch: From 0.
-        world: Number of processes that train together.
-
-    Returns:
-        For each batch the numbers of its slices, int [B].
-    """
-    random = np.random.default_rng([seed, epoch])
-    full, empty = np.flatnonzero(foreground), np.flatnonzero(~foreground)
-    most = len(empty)
-    if settings.empty < 1:
-        most = math.ceil(len(full) * settings.empty / (1 - settings.empty))
-
-    def once() -> np.ndarray:
-        return random.permutation(np.concatenate([full, random.permutation(empty)[:most]]))
-
-    order = once()
-    while len(order) < settings.min_batches * settings.batch:
-        order = np.concatenate([order, once()])
-    groups = max(1, min(math.ceil(len(order) / settings.batch), len(order) // max(2, world)))
-    return list(np.array_split(order, groups))
 
 
 def draw_present(random: np.random.Generator, count: int, modalities: int, dropout: float) -> np.ndarray:
@@ -149,7 +118,7 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
 
 def fit(
     network: nn.Module,
-    slices: Slices,
+    slices: Slices | Volumes,
     settings: TrainSettings,
     fabric: Fabric,
     seed: int,
@@ -165,8 +134,8 @@ def fit(
 
     Args:
         network: Takes images [B, M, H, W], and features by name where `slices` have them; gives logits [B, K,
-            H, W].
-        slices: The training slices.
+            H, W]. With volumes there is a D before H.
+        slices: The training slices or volumes.
         settings: How to train.
         fabric: The device or devices and the numerical precision.
         seed: Of every random draw.
@@ -211,7 +180,7 @@ def fit(
     return history
 
 
-def _require_droppable(slices: Slices, network: nn.Module) -> None:
+def _require_droppable(slices: Slices | Volumes, network: nn.Module) -> None:
     """Raise `UsbenchError` where leaving out modalities would change nothing, or not what it should."""
     if slices.modalities < 2:
         raise UsbenchError(
@@ -228,7 +197,7 @@ def _epoch(
     model: Any,
     network: nn.Module,
     optimizer: Any,
-    slices: Slices,
+    slices: Slices | Volumes,
     settings: TrainSettings,
     fabric: Fabric,
     seed: int,
@@ -241,12 +210,7 @@ def _epoch(
     # Dropout and the like draw from the global generators.
     torch.manual_seed(seed * 1_000_003 + epoch * 101 + fabric.global_rank)
     draws = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    groups = draw_epoch(slices.foreground, settings, seed, epoch, fabric.world_size)
-    if slices.views:
-        random = np.random.default_rng([seed, epoch, 1])
-        groups = [
-            slices.variant(group, random.integers(slices.views + 1, size=len(group))) for group in groups
-        ]
+    groups = slices.epoch(settings, seed, epoch, fabric.world_size)
     shares = [np.array_split(group, fabric.world_size) for group in groups]
     absences = np.random.default_rng([seed, epoch, 2])
     model.train()
@@ -257,12 +221,14 @@ def _epoch(
         if settings.augment == "light" and not extras:
             first = sum(len(part) for part in share[: fabric.global_rank])
             total_slices = sum(len(part) for part in share)
-            images, target = light(images, target, draws, first, total_slices, settings.mirror)
+            images, target = light(
+                images, target, draws, first, total_slices, settings.mirror, slices.left_right
+            )
         if settings.modality_dropout:
             first = sum(len(part) for part in share[: fabric.global_rank])
             drawn = draw_present(absences, sum(map(len, share)), images.shape[1], settings.modality_dropout)
             present = torch.from_numpy(drawn[first : first + len(images)]).to(images.device)
-            images = images * present[:, :, None, None]
+            images = images * present.reshape(*present.shape, *[1] * (images.ndim - 2))
             if takes_present(network):
                 extras = {**extras, "present": present}
         optimizer.zero_grad(set_to_none=True)
@@ -270,7 +236,7 @@ def _epoch(
         if logits.shape != target.shape:
             raise UsbenchError(
                 f"the method's logits have shape {tuple(logits.shape)}, "
-                f"not [B, K, H, W] = {tuple(target.shape)}; "
+                f"not {'[B, K, H, W]' if target.ndim == 4 else '[B, K, D, H, W]'} = {tuple(target.shape)}; "
                 "repair its forward"
             )
         dice, bce = dice_bce(logits, target, fabric)

@@ -116,6 +116,8 @@ def _config_problems(data: Mapping[str, Any]) -> Iterator[str]:
     usual = DEFAULTS[PROTOCOL_VERSION]
     # Masks of other programs have none of either, which the schema holds them to.
     sections = {} if "outside" in data else {part: usual[part] for part in ("data", "train")}
+    if "volume" in data["config"]:
+        sections["volume"] = usual["volume"]
     fusion = f"fusion.{data['cell']['fusion']}"
     if data.get("protocol_version", 2) < 3:
         # A result of version 2 states the settings of hybrid and of late fusion, whatever its own.

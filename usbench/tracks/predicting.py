@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usbench.datasets.stacks import slice_distance
+from usbench.datasets.ways import way_of
 from usbench.features.rows import form_of
 from usbench.fusions.segmenter import takes_present
 from usbench.runs.frozen import Frozen, features_of, frozen_features
 from usbench.runs.labels import to_labels
-from usbench.runs.predict import groups_of, wait
+from usbench.runs.predict import wait
 from usbench.scores.robustness import CLEAN
 from usbench.tracks.damage import Scans, variant
 
@@ -50,6 +52,7 @@ class Predictor:
     def __post_init__(self) -> None:
         one = self.trained
         self.told = takes_present(one.network)
+        self.way = way_of(one.config)
         self.frozen = frozen_features(
             one.method,
             one.fusion,
@@ -82,7 +85,7 @@ class Predictor:
             if condition.kind not in ("clean", *(("missing",) if self.told else ())):
                 made.add(condition)
         masks = _Masks(case)
-        for group in groups_of(len(images)):
+        for group in self.way.groups(len(images)):
             made.see(group)
             for condition in conditions:
                 masks.add(condition.name, self._labels(case, scans, made, group, condition))
@@ -106,7 +109,7 @@ class Predictor:
         with torch.inference_mode(), precision:
             wait(one.device)
             start = time.perf_counter()
-            logits = one.network(images, **words)
+            logits = self.way.logits(one.network, images, slice_distance(case), **words)
             wait(one.device)
             self.seconds += time.perf_counter() - start
             return to_labels(logits.float(), one.task.thresholds, case.geometry.side).cpu().numpy()
