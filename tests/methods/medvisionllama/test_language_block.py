@@ -28,7 +28,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 def block(folder: Path, lora_rank: int = 0, precision: str = "32") -> LanguageBlock:
     torch.manual_seed(1)
-    return LanguageBlock(*load_block("llama", str(folder)), lora_rank, precision).eval()
+    return LanguageBlock(*load_block("llama", str(folder), precision), lora_rank, precision).eval()
 
 
 @torch.no_grad()
@@ -141,3 +141,12 @@ def test_a_shuffled_block_has_the_same_numbers_elsewhere(llama: Any) -> None:
         assert torch.equal(tensor.flatten().sort()[0], mixed.layer[name].flatten().sort()[0])
         assert not torch.equal(tensor, mixed.layer[name])
     assert load_block("shuffled", str(llama[0]))[1].digest == mixed.digest != whole.digest
+
+
+def test_several_blocks_hold_their_frozen_weights_once(llama: Any) -> None:
+    first, second = block(llama[0], lora_rank=2), block(llama[0], lora_rank=2)
+    shared = zip(first.frozen_tensors(), second.frozen_tensors(), strict=True)
+    assert all(one.data_ptr() == two.data_ptr() for one, two in shared)
+    assert all(
+        a.data_ptr() != b.data_ptr() for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )

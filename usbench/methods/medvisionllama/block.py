@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from usbench import UsbenchError
-from usbench.methods.medvisionllama.loading import BlockConfig, Frozen
+from usbench.methods.medvisionllama.loading import PRECISIONS, BlockConfig, Frozen
 from usbench.tools import add_lora, freeze, load_errors, make_importable
 
 LORA_TARGETS = ("q_proj", "v_proj")
-PRECISIONS = ("32", "bf16")
 
 
 class LanguageBlock(nn.Module):
@@ -29,7 +28,7 @@ class LanguageBlock(nn.Module):
 
     Args:
         config: The block's sizes.
-        frozen: Its weights; None on the meta device, where it has none.
+        frozen: Its weights, as `load_block` gives them in that precision; None on the meta device.
         lora_rank: Of LoRA on its attention, 0 for none.
         precision: "32" or "bf16", in which the frozen weights are kept and computed.
 
@@ -42,9 +41,9 @@ class LanguageBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.dtype = PRECISIONS[precision]
         # A list, so that the layers are no submodules.
-        self._held: list[nn.Module] = list(_layers(config, frozen, self.dtype))
+        self._held: list[nn.Module] = list(_layers(config, frozen))
         self.lora: nn.ModuleList | None = None
         if lora_rank:
             self.lora = add_lora(self._held[0], lora_rank, LORA_TARGETS, "the language model's block")
@@ -78,7 +77,7 @@ def _hex(digest: Tensor) -> str:
     return bytes(digest.tolist()).hex()
 
 
-def _layers(config: BlockConfig, frozen: Frozen | None, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+def _layers(config: BlockConfig, frozen: Frozen | None) -> tuple[nn.Module, nn.Module]:
     """The decoder layer and the norm after it, of transformers, frozen."""
     make_importable()
     from transformers import LlamaConfig
@@ -91,8 +90,6 @@ def _layers(config: BlockConfig, frozen: Frozen | None, dtype: torch.dtype) -> t
     layer.self_attn.is_causal = False
     if frozen is not None:
         with load_errors(frozen.source, "the block of a language model"):
-            for module, state in ((layer, frozen.layer), (norm, frozen.norm)):
-                module.load_state_dict(
-                    {name: tensor.to(dtype) for name, tensor in state.items()}, assign=True
-                )
+            layer.load_state_dict(frozen.layer, assign=True)
+            norm.load_state_dict(frozen.norm, assign=True)
     return freeze(layer), freeze(norm)

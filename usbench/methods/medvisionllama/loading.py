@@ -25,6 +25,7 @@ SEED = 17
 """Of blocks that are drawn or shuffled: the same in every run, as a pretrained block is."""
 REMEDY = "give the model's folder whole, with config.json and its .safetensors files"
 KINDS = ("llama", "mistral")
+PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,24 @@ def config_of(llm: str, path: str) -> BlockConfig:
     return read_config(folder) if path and folder.is_dir() else LLAMA
 
 
-def load_block(llm: str, path: str) -> tuple[BlockConfig, Frozen]:
+def load_block(llm: str, path: str, precision: str = "32") -> tuple[BlockConfig, Frozen]:
     """The block that settings name, read or drawn. Callers share its tensors and change none.
 
     Args:
         llm: As `config_of`.
         path: Likewise.
+        precision: One of `PRECISIONS`.
 
     Raises:
         UsbenchError: For weights that are absent, damaged or not those of a Llama; it says what to do.
     """
     if llm == "random":
         config = read_config(folder_of(path)) if path else SMOLLM2
-        return config, _drawn(config)
+        return config, _drawn(config, precision)
     folder = folder_of(path) if path or llm == "llama" else converted(weight_path("smollm2"), "32")
     stamp = tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.glob("*.*")))
-    config, frozen = _read(folder, stamp)
-    return (config, _shuffled(frozen)) if llm == "shuffled" else (config, frozen)
+    config, frozen = _read(folder, stamp, precision)
+    return (config, _shuffled(frozen, precision)) if llm == "shuffled" else (config, frozen)
 
 
 def folder_of(path: str) -> Path:
@@ -196,7 +198,7 @@ def names_of_layer(layers: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(folder: Path, stamp: object) -> tuple[BlockConfig, Frozen]:
+def _read(folder: Path, stamp: object, precision: str) -> tuple[BlockConfig, Frozen]:
     """Read the block of a folder; `stamp` differs where the folder was changed since."""
     config = read_config(folder)
     if not any((folder / name).is_file() for name in (WHOLE, INDEX)):
@@ -206,10 +208,11 @@ def _read(folder: Path, stamp: object) -> tuple[BlockConfig, Frozen]:
     layer, norm = below(state, f"layers.{config.layers - 1}."), below(state, "norm.")
     if not layer or not norm:
         raise UsbenchError(f"{folder}: has no tensors of layer {config.layers - 1} or of the norm; {REMEDY}")
-    return config, _frozen(folder, layer, norm)
+    state.clear()
+    return config, _frozen(folder, layer, norm, precision)
 
 
-def _drawn(config: BlockConfig) -> Frozen:
+def _drawn(config: BlockConfig, precision: str) -> Frozen:
     """A block as the model's own start: matrices N(0, std^2), biases 0, norms 1."""
     generator = torch.Generator().manual_seed(SEED)
     queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
@@ -229,10 +232,10 @@ def _drawn(config: BlockConfig) -> Frozen:
             layer[f"{name}.bias"] = torch.zeros(size[0], device="cpu")
     for name in ("input_layernorm", "post_attention_layernorm"):
         layer[f"{name}.weight"] = torch.ones(config.width, device="cpu")
-    return _frozen(Path("random"), layer, {"weight": torch.ones(config.width, device="cpu")})
+    return _frozen(Path("random"), layer, {"weight": torch.ones(config.width, device="cpu")}, precision)
 
 
-def _shuffled(frozen: Frozen) -> Frozen:
+def _shuffled(frozen: Frozen, precision: str) -> Frozen:
     """Every tensor with its own numbers in an order that was drawn: the scale stays, what was learned not."""
     generator = torch.Generator().manual_seed(SEED)
 
@@ -243,12 +246,17 @@ def _shuffled(frozen: Frozen) -> Frozen:
         }
         return {name: state[name].flatten()[order[name]].reshape(state[name].shape) for name in order}
 
-    return _frozen(frozen.source, mixed(frozen.layer), mixed(frozen.norm))
+    return _frozen(frozen.source, mixed(frozen.layer), mixed(frozen.norm), precision)
 
 
-def _frozen(source: Path, layer: Mapping[str, Tensor], norm: Mapping[str, Tensor]) -> Frozen:
+def _frozen(source: Path, layer: dict[str, Tensor], norm: dict[str, Tensor], precision: str) -> Frozen:
+    """The tensors in the precision that is asked for, and their digest as they came."""
     digest = hashlib.sha256()
-    for name, tensor in sorted({**layer, "norm": norm.get("weight", torch.zeros(0))}.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy())
+    for state in (layer, norm):
+        for name in sorted(state):
+            tensor = state[name].contiguous()
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.view(torch.uint8).numpy())
+            # One after the other, so that a model is never held twice.
+            state[name] = tensor.to(PRECISIONS[precision])
     return Frozen(source, layer, norm, digest.digest()[:8])

@@ -46,7 +46,7 @@ class Refined(nn.Module):
         if torch.get_default_device().type == "meta":
             config, frozen = config_of(options.llm, options.llm_path), None
         else:
-            config, frozen = load_block(options.llm, options.llm_path)
+            config, frozen = load_block(options.llm, options.llm_path, options.llm_precision)
         self.residual = options.residual
         self.there = Mapper(options.width, config.width, options.rank, options.mapper_base)
         self.block = LanguageBlock(config, frozen, options.lora_rank, options.llm_precision)
@@ -158,6 +158,19 @@ METHOD = Method(
         "dropout": 0.2,
         "patch": (8, 8, 8),
     },
+    presets={
+        "paper": {
+            "volume.mode": "whole",
+            "volume.shape": (128, 128, 128),
+            "train.lr": 2e-3,
+            "train.batch": 4,
+            "train.epochs": 200,
+            "train.weight_decay": 0.0,
+            "train.poly_power": 0.0,
+        },
+        "quick": {"depth": 4, "patch": (4, 8, 8), "volume.mode": "whole", "train.lr": 2e-3},
+        "smoke": {"depth": 2, "patch": (4, 8, 8), "volume.mode": "whole", "train.lr": 2e-3},
+    },
     weights=weights_words,
     licence=licence_words,
     dims=3,
@@ -166,18 +179,3 @@ METHOD = Method(
     frozen_parameters=frozen_parameters,
     pretraining_overlap="none: the language model was trained on text alone",
 )
-
-# What its presets are, as make_config of volumes will read them.
-PRESETS = {
-    "paper": {
-        "volume.mode": "whole",
-        "volume.shape": (128, 128, 128),
-        "train.lr": 2e-3,
-        "train.batch": 4,
-        "train.epochs": 200,
-        "train.weight_decay": 0.0,
-        "train.poly_power": 0.0,
-    },
-    "quick": {"depth": 4, "patch": (4, 8, 8), "volume.mode": "whole", "volume.shape": (32, 64, 64)},
-    "smoke": {"depth": 2, "patch": (4, 8, 8), "volume.mode": "whole", "volume.shape": (8, 32, 32)},
-}

@@ -3,14 +3,14 @@ controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from usbench import UsbenchError
-from usbench.methods.medvisionllama.block import LORA_TARGETS, PRECISIONS
-from usbench.methods.medvisionllama.loading import LLMS, BlockConfig, config_of
+from usbench.methods.medvisionllama.block import LORA_TARGETS
+from usbench.methods.medvisionllama.loading import LLMS, PRECISIONS, BlockConfig, config_of
 from usbench.methods.medvisionllama.mappers import BASES
 from usbench.methods.medvisionllama.vit import Three, parameters_of
 from usbench.tools import find_weight, unknown
@@ -18,7 +18,7 @@ from usbench.tools import find_weight, unknown
 PLACES = ("after-encoder", "after-embedding")
 RESIDUALS = ("outer", "inner")
 CONTROLS = ("none", "vit-depth", "vit-mlp")
-_CHOICES = {
+_CHOICES: dict[str, Iterable[str]] = {
     "llm": LLMS,
     "llm_precision": PRECISIONS,
     "place": PLACES,
