@@ -45,8 +45,8 @@ class MethodTests:
         method: The method.
         settings: Overrides such as {"method.encoder": "resnet18"} that make it small.
         modalities: The numbers of modalities tried.
-        sizes: Height and width of slices, odd ones among them; of a method of volumes depth, height and width,
-            by default what it sees under preset smoke and an odd size.
+        sizes: Height and width of slices, odd ones among them; of a method of volumes depth, height and
+            width, by default what it sees under preset smoke and an odd size.
         overfit_size: Side of the slices on which `test_overfits_eight_slices` trains.
         overfit_steps: Its steps.
         overfit_lr: Its learning rate.

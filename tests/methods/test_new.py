@@ -27,6 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A file of each kind, by kind, and a package."""
     folder = tmp_path_factory.mktemp("new")
     files = {kind: new(f"my-{kind}", kind, folder=folder)[0] for kind in KINDS}
+    files |= {f"{kind}-3d": new(f"my-{kind}-3d", kind, folder=folder, dims=3)[0] for kind in KINDS}
     new("My-Pack2", "segmenter", pip=True, folder=folder)
     return {**files, "package": folder / "My-Pack2"}
 
@@ -51,15 +52,28 @@ class TestSegmenter(Tests):
     kind = "segmenter"
 
 
+class TestEncoderDecoderOfVolumes(Tests):
+    kind = "encoder-decoder-3d"
+    sizes = ((8, 16, 16), (5, 18, 27))
+
+
+class TestSegmenterOfVolumes(Tests):
+    kind = "segmenter-3d"
+    sizes = ((8, 16, 16), (5, 18, 27))
+
+
 del Tests
+
+EVERY = (*KINDS, *(f"{kind}-3d" for kind in KINDS))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_file_runs_at_once_under_all_that_it_declares(
     made: dict[str, Path], kind: str, small_prostate: Path, tmp_path: Path
 ) -> None:
-    fusions = {"encoder-decoder": {"early", "hybrid", "late"}, "segmenter": {"hybrid", "late"}}[kind]
+    whole = kind.startswith("encoder")
+    fusions = {"early", "hybrid", "late"} if whole else {"hybrid", "late"}
     table = usbench.matrix(
         methods=f"my-{kind}",
         plugins=[made[kind]],
@@ -81,7 +95,7 @@ def test_what_it_writes_is_clean(made: dict[str, Path]) -> None:
         pytest.skip("ruff is not installed")
     ruff = str(Path(sys.executable).with_name("ruff"))
     package = made["package"]
-    files = [str(made[kind]) for kind in KINDS]
+    files = [str(made[kind]) for kind in EVERY]
     for words, folder in (
         (["check", "--isolated", "--select", "F,W,I,B,UP,C4,SIM,RUF", *files], package.parent),
         (["check", "--isolated", *files], package.parent),
@@ -163,6 +177,8 @@ def test_an_installed_name_and_a_wrong_kind(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path / "site")
     with pytest.raises(UsbenchError, match=r"'namesake' is there already \(package pack 1.0\)"):
         new("namesake", folder=tmp_path)
+    with pytest.raises(UsbenchError, match="--dims 4: choose 2"):
+        new("mine", folder=tmp_path, dims=4)
     with pytest.raises(UsbenchError, match="unknown kind of method 'segmentor', did you mean 'segmenter'"):
         new("mine", "segmentor", folder=tmp_path)
 
@@ -218,5 +234,5 @@ def test_a_wheel_of_usbench_has_the_templates(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     folder = ROOT / "usbench" / "methods" / "templates"
     wanted = {f"usbench/methods/templates/{p.relative_to(folder).as_posix()}" for p in folder.rglob("*.txt")}
-    assert len(wanted) == 6
+    assert len(wanted) == 8
     assert wanted <= set(zipfile.ZipFile(wheel).namelist())

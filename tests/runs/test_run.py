@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_written_masks(finished: Any) -> None:
         assert row["tp"] == int((mask & truth).sum())
 
 
-OF_SOME_TASKS = {"regions", "definition", "patterns", "share", "train_cases", "of", "outside"}
+OF_SOME_TASKS = {"volume", "regions", "definition", "patterns", "share", "train_cases", "of", "outside"}
 """Keys that only tasks of regions or of a file have, cells that are trained on few patients, or masks that
 another program made."""
 

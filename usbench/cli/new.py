@@ -17,12 +17,15 @@ from usbench.cli.options import debug_option
     show_default=True,
     help="encoder-decoder: every fusion follows. segmenter: a whole network that declares its fusions.",
 )
+@click.option(
+    "--dims", default=2, show_default=True, type=int, help="What its network sees: 2, slices. 3, volumes."
+)
 @click.option("--pip", is_flag=True, help="An installable package with a test, instead of one file.")
 @click.option(
     "--folder", default=".", show_default=True, type=click.Path(path_type=Path), help="Where to write it."
 )
 @debug_option
-def new(name: str, kind: str, pip: bool, folder: Path) -> None:
+def new(name: str, kind: str, dims: int, pip: bool, folder: Path) -> None:
     """Start a method of your own: a small network that works, in a file or package to be changed.
 
     Nothing that is there is ever overwritten.
@@ -30,7 +33,7 @@ def new(name: str, kind: str, pip: bool, folder: Path) -> None:
     from usbench.methods.scaffold import new as write
     from usbench.methods.scaffold import run_command
 
-    paths = write(name, kind, pip, folder)
+    paths = write(name, kind, pip, folder, dims)
     for path in paths:
         click.echo(f"written: {path}")
     root = folder / name

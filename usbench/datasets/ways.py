@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from usbench.contracts.settings import TrainSettings
 from usbench.datasets.batches import Slices, View
@@ -183,7 +184,10 @@ class ByVolumes:
             found: Tensor = network(stack[None], **words)
         else:
             found = self._slide(lambda tiles: network(tiles, **_for_all(words, len(tiles))), stack[None])
-        return resize_all(found[0].float(), (count, side, side)).transpose(0, 1)
+        if found.shape[2:] != (count, side, side):
+            size = (count, side, side)
+            found = functional.interpolate(found.float(), size, mode="trilinear", align_corners=False)
+        return found[0].float().transpose(0, 1)
 
     def _slide(self, network: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
         """Logits [1, K, D, H, W] of a volume [1, M, D, H, W], put together from those of patches."""

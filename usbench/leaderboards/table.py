@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from usbench.contracts.few import FewPatients, few_of
 from usbench.contracts.names import DATA_KINDS, DataKind
@@ -15,6 +15,9 @@ from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
 from usbench.results.usable import Run, frame_key, table_key, volumes_key
 
 __all__ = ["Row", "Table", "make_tables"]
+
+Key = TypeVar("Key", bound=Hashable)
+Member = TypeVar("Member")
 
 
 _OF_OTHERS = {
@@ -108,32 +111,51 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     frames: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
     others = [run for run in runs if "outside" in run.data]
-    ours = [run for run in runs if "outside" not in run.data]
-    for run in ours:
-        if not _of_volumes(run.data):
+    for run in runs:
+        if "outside" not in run.data:
             groups[table_key(run.data)].append(run)
-    # Networks of volumes stand beside all slices that they share the data with, else among themselves.
-    beside: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
-    for key, members in groups.items():
-        beside[volumes_key(members[0].data)].append(key)
-    for run in ours:
-        if _of_volumes(run.data):
-            for key in beside.get(volumes_key(run.data)) or [table_key(run.data)]:
-                groups[key].append(run)
+    groups = volumes_beside_slices(groups, lambda run: run.data, lambda run: volumes_key(run.data))
     for key, members in groups.items():
         if others:
             frames[frame_key(members[0].data)].append(key)
     # Masks of other programs stand beside all that they share the frame with, else in a table of their own.
     for run in others:
         for key in frames.get(frame_key(run.data)) or [table_key(run.data)]:
-            groups[key].append(run)
+            groups.setdefault(key, []).append(run)
     found = list(groups.values())
     titles = titles_of([group[0].data for group in found])
     tables = [_make_table(*title, group) for title, group in zip(titles, found, strict=True)]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
 
-def _of_volumes(data: Mapping[str, Any]) -> bool:
+def volumes_beside_slices(
+    groups: Mapping[Key, list[Member]],
+    result: Callable[[Member], Mapping[str, Any]],
+    shared: Callable[[Member], Hashable],
+) -> dict[Key, list[Member]]:
+    """Groups in which networks of volumes stand beside all slices that they share the data with.
+
+    Args:
+        groups: By what the members of a group share, members of slices or of volumes.
+        result: The result.json of a member.
+        shared: What a member shares with networks of volumes.
+
+    Returns:
+        The groups of slices, each with the volumes that belong there after its own members, and groups of
+        volumes that belong nowhere.
+    """
+    found = {key: list(some) for key, some in groups.items() if not of_volumes(result(some[0]))}
+    beside: dict[Hashable, list[Key]] = defaultdict(list)
+    for key, some in found.items():
+        beside[shared(some[0])].append(key)
+    for key, some in groups.items():
+        if of_volumes(result(some[0])):
+            for place in beside.get(shared(some[0])) or [key]:
+                found.setdefault(place, []).extend(some)
+    return found
+
+
+def of_volumes(data: Mapping[str, Any]) -> bool:
     """Whether a result is of a network of volumes."""
     return "volume" in data["config"]
 
@@ -141,7 +163,7 @@ def _of_volumes(data: Mapping[str, Any]) -> bool:
 def _shared_config(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings of data and training that a result shares with the others of its table."""
     config = {part: dict(data["config"][part]) for part in ("data", "train")}
-    return {**config, "train": {}} if _of_volumes(data) else config
+    return {**config, "train": {}} if of_volumes(data) else config
 
 
 def _make_table(title: str, base_title: str, runs: Sequence[Run]) -> Table:

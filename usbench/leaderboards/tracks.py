@@ -16,9 +16,19 @@ from usbench.errors import UsbenchError
 from usbench.leaderboards.compare import FusionEffect, Tests, compare
 from usbench.leaderboards.rows import Row, make_rows, per_patient
 from usbench.leaderboards.stats import bootstrap_interval, mean
-from usbench.leaderboards.table import titles_of
+from usbench.leaderboards.table import titles_of, volumes_beside_slices
+from usbench.results.digests import volumes_of_result
 from usbench.results.track_scores import check_rows, condition_scores, names_of, patient_averages
-from usbench.results.tracks import FILE, FOLDER, OVERLAPS, Track, TrackResult, load_track, track_folders
+from usbench.results.tracks import (
+    FILE,
+    FOLDER,
+    OVERLAPS,
+    Track,
+    TrackResult,
+    load_track,
+    track_folders,
+    track_protocol,
+)
 from usbench.results.usable import LeftOut, Run, cell_key, run_folders
 from usbench.scores.registry import all_scores
 from usbench.scores.robustness import AVERAGES, subsets
@@ -179,7 +189,7 @@ def track_tables(tracks: Sequence[TrackRun]) -> tuple[tuple[TrackTable, ...], li
         seen[own] = one.track.path
         groups[key].append(one)
     named: dict[tuple[str, str], list[list[TrackRun]]] = defaultdict(list)
-    for group in groups.values():
+    for group in volumes_beside_slices(groups, lambda one: one.run.data, _of_volumes_key).values():
         named[group[0].track.data["track"], group[0].track.data["data"]["name"]].append(group)
     tables = []
     for (track, data), members in named.items():
@@ -199,6 +209,15 @@ def _table_key(one: TrackRun) -> tuple[Any, ...]:
     name = data["data"]["name"] if data["track"] == "external" else ""
     shared = (tuple(data["modalities"]), tuple(data["classes"]), name)
     return data["track"], data["cell"]["task"], data["data"]["kind"], data["protocol"], *shared
+
+
+def _of_volumes_key(one: TrackRun) -> tuple[Any, ...]:
+    """The key of the table that the track would stand in if its network were one of volumes."""
+    track, run = one.track.data, one.run.data
+    content = run["data"] if track["track"] == "robustness" else track["data"]
+    as_volumes = {**run, "protocol": volumes_of_result(run)}
+    key = _table_key(one)
+    return (*key[:3], track_protocol(as_volumes, track["track"], content["fingerprint"]), *key[4:])
 
 
 def _make_table(title: str, tracks: Sequence[TrackRun]) -> TrackTable:

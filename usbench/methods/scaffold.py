@@ -12,20 +12,31 @@ from pathlib import Path
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import atomic_folder, write_text
 
-_TEMPLATES = {"encoder-decoder": "encoder_decoder.py.txt", "segmenter": "segmenter.py.txt"}
+_TEMPLATES = {"encoder-decoder": "encoder_decoder", "segmenter": "segmenter"}
+DIMS = (2, 3)
 KINDS = tuple(_TEMPLATES)
 
 
-def new(name: str, kind: str = "encoder-decoder", pip: bool = False, folder: Path = Path(".")) -> list[Path]:
+def new(
+    name: str,
+    kind: str = "encoder-decoder",
+    pip: bool = False,
+    folder: Path = Path("."),
+    dims: int = 2,
+) -> list[Path]:
     """Write a method called `name` into `folder` and return the files, the one with the network first.
 
     kind: "encoder-decoder" or "segmenter". pip: an installable package in a folder of that name with an
-    entry point, a test and a README; else the one file NAME.py. Raises `UsbenchError`, one line with the
+    entry point, a test and a README; else the one file NAME.py. dims: 2 for a network that sees slices, 3 for
+    one that sees volumes. Raises `UsbenchError`, one line with the
     remedy, for a name that is not sound or that a method has, for what is there already (nothing is ever
     overwritten), and where nothing can be written.
     """
     if kind not in _TEMPLATES:
         raise unknown("kind of method", kind, _TEMPLATES)
+    if dims not in DIMS:
+        raise UsbenchError(f"--dims {dims}: choose 2 (slices) or 3 (volumes)")
+    network = f"{_TEMPLATES[kind]}{'_3d' if dims == 3 else ''}.py.txt"
     _require_free(name)
     module = name.lower().replace("-", "_")
     target = Path(folder) / (name if pip else f"{name}.py")
@@ -33,11 +44,11 @@ def new(name: str, kind: str = "encoder-decoder", pip: bool = False, folder: Pat
         raise UsbenchError(f"{target} is there already; choose another name, or another --folder")
     if not pip:
         words = f"--plugin {target} --method {name}"
-        write_text(target, _filled(_TEMPLATES[kind], name, module, words, f"usbench check {target}"))
+        write_text(target, _filled(network, name, module, words, f"usbench check {target}"))
         return [target]
     _require_free_module(name, module)
     parts = {
-        f"src/{module}/method.py": _TEMPLATES[kind],
+        f"src/{module}/method.py": network,
         f"src/{module}/__init__.py": "package/init.py.txt",
         f"tests/test_{module}.py": "package/test.py.txt",
         "pyproject.toml": "package/pyproject.toml.txt",
