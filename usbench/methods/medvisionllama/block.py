@@ -1,8 +1,8 @@
 """A frozen block of a language model that reads tokens of an image.
 
 Pang, Xie, Man, Wang: Frozen Transformers in Language Models Are Effective Visual Encoder Layers (ICLR 2024),
-and Krishna Kumar et al., MedVisionLlama, section 3.1: the last block of a Llama with the norm that follows
-it, without rotary positions and without the mask that hides later tokens.
+and Marthi Krishna Kumar et al., MedVisionLlama, section 3.1: the last block of a Llama with the norm that
+follows it, without rotary positions and without the mask that hides later tokens.
 """
 
 from __future__ import annotations

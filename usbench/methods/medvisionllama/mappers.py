@@ -1,8 +1,8 @@
 """The two layers between the width of the vision transformer and that of a language model.
 
-Krishna Kumar et al., MedVisionLlama, section 3.2: LoRA stands "in the dimension mapping layers". LoRA is an
-addition of low rank to a matrix that is not trained (Hu et al., ICLR 2022). Which matrix that is the paper
-leaves open; in the published code it is a random one.
+Marthi Krishna Kumar et al., MedVisionLlama, section 3.2: LoRA stands "in the dimension mapping layers". LoRA
+is an addition of low rank to a matrix that is not trained (Hu et al., ICLR 2022). Which matrix that is the
+paper leaves open; in the published code it is a random one.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """MedVisionLlama: a vision transformer of volumes, and a frozen block of a language model before its decoder.
 
-Krishna Kumar, Chadha, Mendola, Shmuel: MedVisionLlama: Leveraging Pre-Trained Large Language Model Layers to
-Enhance Medical Image Segmentation. The encoder is the patch embedding, the learned positions and the blocks;
-two mappers bring its tokens to the width of a Llama's last block and back; the decoder is one linear layer
-from a token to its voxels. Its controls are settings: `llm=none` is the paper's ViT-Baseline, `control` has
-ViT-Depth and ViT-MLP, and `llm=random` and `llm=shuffled` are the block without what it learned, which the
-paper lacks. Where the paper leaves something open, docs/medvisionllama.md says what is done.
+Marthi Krishna Kumar, Chadha, Mendola, Shmuel: MedVisionLlama: Leveraging Pre-Trained Large Language Model
+Layers to Enhance Medical Image Segmentation. The encoder is the patch embedding, the learned positions and
+the blocks; two mappers bring its tokens to the width of a Llama's last block and back; the decoder is one
+linear layer from a token to its voxels. Its controls are settings: `llm=none` is the paper's ViT-Baseline,
+`control` has ViT-Depth and ViT-MLP, and `llm=random` and `llm=shuffled` are the block without what it
+learned, which the paper lacks. Where the paper leaves something open, docs/medvisionllama.md says what is
+done.
 
 Under hybrid fusion each modality has an encoder, and the block stands behind the merge, in the decoder's
 half, as it stands between encoder and decoder; with `place=after-embedding` each encoder has one.
@@ -139,8 +140,8 @@ def build_network(in_channels: int, classes: int, *, shape: Three, **settings: A
 
 METHOD = Method(
     name="medvisionllama",
-    paper="Krishna Kumar, Chadha, Mendola, Shmuel: MedVisionLlama: Leveraging Pre-Trained Large Language "
-    "Model Layers to Enhance Medical Image Segmentation.",
+    paper="Marthi Krishna Kumar, Chadha, Mendola, Shmuel: MedVisionLlama: Leveraging Pre-Trained Large "
+    "Language Model Layers to Enhance Medical Image Segmentation.",
     build_network=build_network,
     settings={
         "llm": "smollm2",

@@ -1,8 +1,8 @@
 """A vision transformer of volumes: patches to tokens, blocks of attention, tokens back to voxels.
 
 Dosovitskiy et al.: An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale (ICLR 2021), as
-Krishna Kumar et al. use it for MedVisionLlama: norm before attention and before the MLP, none after the last
-block, positions learned, and a head that is one linear layer from a token to its voxels.
+Marthi Krishna Kumar et al. use it for MedVisionLlama: norm before attention and before the MLP, none after
+the last block, positions learned, and a head that is one linear layer from a token to its voxels.
 """
 
 from __future__ import annotations
