@@ -14,23 +14,34 @@ from usbench.runtime.programs import ProgramRun, interpreter, run_program
 from usbench.runtime.torchvision_cpu import make_importable
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, os_errors, read_json, sha256_file
 from usbench.storage.state_dict import read_state
+from usbench.weights.gguf import converted
+from usbench.weights.lora import add_lora
+from usbench.weights.reading import below, freeze, load_errors, quiet, read_weights, seeded
 from usbench.weights.store import find_weight, weight_digest, weight_path
 
 __all__ = [
     "PipelineWords",
     "ProgramRun",
+    "add_lora",
     "atomic_folder",
+    "below",
     "cache_dir",
+    "converted",
     "digest_of",
     "find_weight",
+    "freeze",
     "interpreter",
+    "load_errors",
     "make_importable",
     "os_errors",
+    "quiet",
     "read_json",
     "read_state",
+    "read_weights",
     "require_packages",
     "run_program",
     "say",
+    "seeded",
     "sha256_file",
     "unknown",
     "weight_digest",

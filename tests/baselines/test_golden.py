@@ -50,7 +50,9 @@ def cells() -> list[Any]:
     return [
         pytest.param(name, fusion, modalities, marks=() if name in EVERY_DAY else pytest.mark.slow)
         for name in sorted(BUILT_IN)
-        if get_method(name)[0].features is None and get_method(name)[0].pipeline is None
+        if get_method(name)[0].features is None
+        and get_method(name)[0].pipeline is None
+        and not get_method(name)[0].frozen_parameters(get_method(name)[0].settings)  # Needs weights.
         for fusion in get_method(name)[0].fusions
         for modalities in MODALITIES
     ]

@@ -33,6 +33,7 @@ def byte_tokenizer(begin: str, end: str, closing: bool = False) -> Any:
 
 
 def tiny_llama(positions: int = 256) -> Any:
+    make_importable()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -51,6 +52,17 @@ def tiny_llama(positions: int = 256) -> Any:
         tie_word_embeddings=False,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def llama_folder(folder: Path, shard: str = "40KB") -> Any:
+    """`tiny_llama` with no norm left at 1, saved by transformers in shards, as the hub keeps a Llama."""
+    model = tiny_llama()
+    generator = torch.Generator().manual_seed(4)
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data.uniform_(0.5, 2.0, generator=generator)
+    model.save_pretrained(folder, max_shard_size=shard)
+    return model
 
 
 def shaken(model: Any) -> Any:

@@ -14,6 +14,7 @@ from kit.serving import damaged
 
 from usbench.errors import UsbenchError
 from usbench.weights.store import (
+    SETS,
     check_weights,
     fetch_all,
     fetch_weight,
@@ -226,14 +227,14 @@ def test_folder_follows_the_environment(folder, monkeypatch, cache):
 
 
 def test_table_is_consistent():
-    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 15
+    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 18
     assert [weight.name for weight in WEIGHTS if weight.set == "bundled"] == [
         "litemedsam",
         "smollm2",
         "minilm",
     ]
     for weight in WEIGHTS:
-        assert weight.set in ("bundled", "paper")
+        assert weight.set in SETS
         assert weight.sha256 is None or (len(bytes.fromhex(weight.sha256)) == 32 and weight.bytes)
         assert "/" not in weight.file
 

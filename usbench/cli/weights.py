@@ -25,7 +25,7 @@ def weights_list() -> None:
 
 @weights.command("fetch")
 @click.argument("names", nargs=-1, metavar="NAME...")
-@click.option("--set", "of_set", metavar="SET", help="Fetch a whole set: bundled or paper.")
+@click.option("--set", "of_set", metavar="SET", help="Fetch a whole set: bundled, paper or more.")
 @debug_option
 def weights_fetch(names: tuple[str, ...], of_set: str | None) -> None:
     """Fetch weights: resumes a partial file, verifies it, keeps what is here."""

@@ -25,7 +25,7 @@ from usbench.storage import download as transfer
 from usbench.storage.files import atomic_folder, atomic_path, cache_dir, os_errors, sha256_file, write_json
 from usbench.weights.table import WEIGHTS, HuggingFace, Manual, Package, Url, Weight
 
-SETS = ("bundled", "paper")
+SETS = ("bundled", "paper", "more")
 _LONG_BYTES = 1 << 28  # above, hashing takes long enough for a bar
 _offline: list[bool] = []
 
@@ -59,7 +59,7 @@ def find_weight(name: str) -> Weight:
 
 
 def names_of_set(name: str) -> list[str]:
-    """The names of a set, "bundled" or "paper"; another is a `UsbenchError`."""
+    """The names of a set, one of `SETS`; another is a `UsbenchError`."""
     if name not in SETS:
         raise unknown("set of weights", name, SETS)
     return [weight.name for weight in WEIGHTS if weight.set == name]

@@ -56,7 +56,7 @@ class Weight:
         sha256: Of the same; None likewise.
         licence: Of the weights.
         what: In words.
-        set: "bundled" (ships inside packages on the Python index) or "paper".
+        set: "bundled" (ships inside packages on the Python index), "paper" (what a paper used), or "more".
         source: Where they come from.
         key: "" for a file; for a folder, the file in it that must be there.
     """
@@ -74,6 +74,7 @@ class Weight:
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 _MEDCLIP = "https://storage.googleapis.com/pytrial"
+_HUB = "https://huggingface.co"
 _XRAYGPT = "https://github.com/mbzuai-oryx/XrayGPT"
 
 WEIGHTS: tuple[Weight, ...] = (
@@ -238,5 +239,48 @@ WEIGHTS: tuple[Weight, ...] = (
         what="XrayGPT's trained projection from the Q-Former to Vicuna (optional)",
         set="paper",
         source=Manual(_XRAYGPT, "follow its README to the checkpoint xraygpt_pretrained1.pth"),
+    ),
+    Weight(
+        name="llama-3.1-8b",
+        file="llama-3.1-8b",
+        bytes=None,
+        sha256=None,
+        licence="Llama 3.1 Community License",
+        what="Llama-3.1-8B, a language model, of which MedVisionLlama reads the last block",
+        set="paper",
+        source=Manual(
+            f"{_HUB}/meta-llama/Llama-3.1-8B",
+            "accept its licence there, put config.json, model.safetensors.index.json and the files it "
+            "names for model.layers.31 and model.norm in a folder (model-00003-of-00004.safetensors and "
+            "model-00004-of-00004.safetensors), for example with hf download meta-llama/Llama-3.1-8B FILE "
+            "--local-dir FOLDER after hf auth login",
+        ),
+        key="config.json",
+    ),
+    Weight(
+        name="llama-3.2-1b",
+        file="llama-3.2-1b",
+        bytes=None,
+        sha256=None,
+        licence="Llama 3.2 Community License",
+        what="Llama-3.2-1B, a smaller language model of the same kind",
+        set="more",
+        source=Manual(
+            f"{_HUB}/meta-llama/Llama-3.2-1B",
+            "accept its licence there, make a folder of config.json and model.safetensors, for example with "
+            "hf download meta-llama/Llama-3.2-1B FILE --local-dir FOLDER after hf auth login",
+        ),
+        key="config.json",
+    ),
+    Weight(
+        name="tinyllama",
+        file="tinyllama",
+        bytes=None,
+        sha256=None,
+        licence="Apache-2.0",
+        what="TinyLlama-1.1B-Chat v1.0, a language model of the Llama kind that needs no sign-in",
+        set="more",
+        source=HuggingFace("TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
+        key="config.json",
     ),
 )

@@ -17,9 +17,10 @@ from kit.tiny_models import byte_tokenizer, tiny_llama
 from torch import Tensor
 
 from usbench.errors import UsbenchError
-from usbench.methods.zeus.language_model import LanguageModel, Prompt, converted, load_language_model
+from usbench.methods.zeus.language_model import LanguageModel, Prompt, load_language_model
 from usbench.methods.zeus.prompts import clean_answer, clean_name, prompt_parts, question
 from usbench.runtime.torchvision_cpu import make_importable
+from usbench.tools import converted
 
 make_importable()
 

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench import UsbenchError
-from usbench.methods.zeus.vision_language import (
+from usbench.methods.zeus.vision_language import build_model, check_info
+from usbench.tools import (
     below,
-    build_model,
-    check_info,
     freeze,
     load_errors,
+    make_importable,
     quiet,
+    read_json,
     read_weights,
     seeded,
+    unknown,
 )
-from usbench.tools import make_importable, read_json, unknown
 
 KINDS = ("minilm", "medclip", "clip")
 # The length that MedCLIP was trained with, in tokens.

@@ -7,11 +7,9 @@ al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022), through p
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib.util
 import inspect
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from torch import Tensor, nn
 
 from usbench import UsbenchError
 from usbench.methods.zeus.prompts import STOP
-from usbench.methods.zeus.vision_language import check_info, freeze, load_errors, quiet, seeded
-from usbench.tools import atomic_folder, cache_dir, make_importable, os_errors, unknown
+from usbench.methods.zeus.vision_language import check_info
+from usbench.tools import add_lora, converted, freeze, load_errors, make_importable, quiet, seeded, unknown
 
 # Text before the image, its tokens [T, width] or None, and text after it.
 Prompt = tuple[str, Tensor | None, str]
@@ -137,26 +135,9 @@ class LanguageModel:
             raise UsbenchError(f"LoRA of rank {rank} is nothing; choose 1 or more")
         if self._lora is not None:
             raise UsbenchError(f"language model {self.name} has LoRA already; load it again for another rank")
-        make_importable()
-        from peft import LoraConfig, inject_adapter_in_model
-        from peft.tuners.lora import LoraLayer
-
-        config = LoraConfig(
-            r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=list(LORA_TARGETS), bias="none"
-        )
-        try:
-            with seeded(seed):
-                inject_adapter_in_model(config, self.model)
-        except ValueError as error:
-            raise UsbenchError(
-                f"language model {self.name} has no {' or '.join(LORA_TARGETS)} to put LoRA on; use rank 0"
-            ) from error
+        with seeded(seed):
+            self._lora = add_lora(self.model, rank, LORA_TARGETS, f"language model {self.name}")
         self.model.eval()
-        layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer)]
-        self._lora = nn.ModuleList(
-            nn.ModuleDict({"a": layer.lora_A["default"].float(), "b": layer.lora_B["default"].float()})
-            for layer in layers
-        )
         return self._lora
 
     def to(self, device: torch.device | str) -> LanguageModel:
@@ -324,57 +305,6 @@ def load_language_model(
             model = model.to(device)
     check_info(info, str(path), extra=False)
     return LanguageModel(name, model, tokenizer)
-
-
-def converted(path: Path, precision: str) -> Path:
-    """The folder of transformers that a .gguf file was converted to, made where it is not there yet.
-
-    It lies in the cache under the file's name, size and time, since reading the .gguf takes several times as
-    long as reading this. A second process waits.
-
-    Args:
-        path: The .gguf file.
-        precision: "32" keeps 32 bit, the others 16.
-
-    Raises:
-        UsbenchError: Where the file is missing or damaged, a package is missing, or the folder cannot be
-            written.
-    """
-    if not path.is_file():
-        raise UsbenchError(f"{path}: there is no such file; check the path of the language model")
-    for package in ("gguf", "accelerate"):
-        if importlib.util.find_spec(package) is None:
-            raise UsbenchError(f"{path}: reading a .gguf file needs {package}; pip install gguf accelerate")
-    from filelock import FileLock
-
-    stat, dtype = path.stat(), _dtype(precision)
-    bits = 8 * dtype.itemsize
-    folder = cache_dir() / "converted" / f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns:x}-{bits}"
-    with os_errors(folder, "write the converted language model"):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            if not (folder / "config.json").is_file():
-                _convert(path, folder, dtype)
-    return folder
-
-
-def _convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
-    make_importable()
-    # The reader's progress bar knows no switch.
-    silence = contextlib.redirect_stderr(io.StringIO())
-    with seeded(0), quiet(), silence, load_errors(path, "the language model"):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        where = {"gguf_file": path.name, "local_files_only": True}
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
-        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=dtype, **where)
-    # The weights are plain numbers now, but transformers still takes them for quantised ones.
-    for holder, mark in ((model.config, "quantization_config"), (model, "hf_quantizer")):
-        if hasattr(holder, mark):
-            delattr(holder, mark)
-    with quiet(), atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
 
 
 def _dtype(precision: str) -> torch.dtype:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from usbench import UsbenchError
-from usbench.methods.zeus.vision_language import below, build_model, check_keys, read_weights, seeded
-from usbench.tools import make_importable, unknown
+from usbench.methods.zeus.vision_language import build_model, check_keys
+from usbench.tools import below, make_importable, read_weights, seeded, unknown
 
 KINDS = ("linear", "mlp", "qformer")
 
