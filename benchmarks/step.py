@@ -76,7 +76,7 @@ def main() -> None:
     def our_epoch(epoch: int) -> float:
         wait(device)
         start = time.perf_counter()
-        _epoch(wrapped, adam, slices, settings, fabric, 0, epoch)
+        _epoch(wrapped, ours, adam, slices, settings, fabric, 0, epoch)
         wait(device)
         return time.perf_counter() - start
 
