@@ -174,10 +174,11 @@ class VolumeTests:
         images, masks = two_boxes(2, self.shape)
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.overfit_lr)
         for _ in range(self.overfit_steps):
-            probabilities = network.train()(images).sigmoid()
+            logits = network.train()(images)
+            probabilities = logits.sigmoid()
             overlap = (probabilities * masks).sum((0, 2, 3, 4))
             dice = (2 * overlap + 1) / ((probabilities + masks).sum((0, 2, 3, 4)) + 1)
-            entropy = nn.functional.binary_cross_entropy(probabilities, masks)
+            entropy = nn.functional.binary_cross_entropy_with_logits(logits, masks)
             optimiser.zero_grad()
             (1 - dice.mean() + entropy).backward()
             optimiser.step()
