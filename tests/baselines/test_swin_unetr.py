@@ -17,6 +17,8 @@ class TestSwinUNETR(VolumeTests):
     method = METHOD
     shape = (16, 32, 64)
     odd = ((7, 40, 30),)
+    overfit_fusions = ("early",)
+    overfit_lr = 3e-3
 
 
 @pytest.mark.parametrize(

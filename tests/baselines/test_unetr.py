@@ -16,6 +16,8 @@ from usbench.errors import UsbenchError
 class TestUNETR(VolumeTests):
     method = METHOD
     shape = (16, 32, 32)
+    overfit_fusions = ("early",)
+    overfit_lr = 1e-3
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 48), (32, 16, 16), (48, 48, 32)])
