@@ -85,7 +85,7 @@ class IgnoresSecond(Sound):
 class DeadBranch(Sound):
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
-        self.auxiliary = nn.Conv2d(24, classes, 1)
+        self.auxiliary = self.convolution(24, classes, 1)
 
 
 class Multiplied(Sound):
@@ -93,7 +93,7 @@ class Multiplied(Sound):
 
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
-        self.auxiliary = nn.Conv2d(24, classes, 1)
+        self.auxiliary = self.convolution(24, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(images) + 0 * self.auxiliary(self.features(images))
@@ -215,7 +215,7 @@ def listening(logits: Tensor, target: Tensor, fabric: Any = None) -> Any:
 class OddSizes(Sound):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(images)
-        even = [side + side % 2 for side in images.shape[-2:]]
+        even = [side + side % 2 for side in images.shape[2:]]
         return functional.interpolate(logits, even)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kit.sound_network import Sound
 
@@ -43,13 +42,12 @@ class PoolsThenNormalises(Sound):
 
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
-        self.gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(24, 24, 1, bias=False), nn.BatchNorm2d(24)
-        )
+        self.gate = nn.Sequential(self.convolution(24, 24, 1, bias=False), self.batch_norm(24))
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
-        logits: Tensor = self.head(features * torch.sigmoid(self.gate(features)))
+        pooled = features.mean(tuple(range(2, features.ndim)), keepdim=True)
+        logits: Tensor = self.head(features * torch.sigmoid(self.gate(pooled)))
         return logits
 
 
@@ -68,7 +66,7 @@ class FrozenBatchNorm(Sound):
 
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
-        self.encoder = nn.Sequential(nn.Conv2d(modalities, modalities, 1), nn.BatchNorm2d(modalities))
+        self.encoder = nn.Sequential(self.convolution(modalities, modalities, 1), self.batch_norm(modalities))
         self.encoder.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -81,7 +79,7 @@ class FrozenMoves(Sound):
 
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
-        self.teacher = nn.Conv2d(24, classes, 3, padding=1).requires_grad_(False)
+        self.teacher = self.convolution(24, classes, 3, padding=1).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.training:
@@ -96,7 +94,7 @@ class InAList(Sound):
 
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
-        self.hidden = [nn.Conv2d(24, 24, 1)]
+        self.hidden = [self.convolution(24, 24, 1)]
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.hidden[0](self.features(images)))
@@ -108,7 +106,7 @@ class SeesNoPlace(Sound):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(images)
-        return logits.mean((-2, -1), keepdim=True).expand_as(logits)
+        return logits.mean(tuple(range(2, logits.ndim)), keepdim=True).expand_as(logits)
 
 
 class MixesSamples(Sound):
@@ -120,7 +118,7 @@ class MixesSamples(Sound):
 class DeepSupervision(Sound):
     def forward(self, images: Tensor) -> Any:
         logits = super().forward(images)
-        return [logits, functional.avg_pool2d(logits, 2)] if self.training else logits
+        return [logits, logits[..., ::2, ::2]] if self.training else logits
 
 
 class TwoClasses(Sound):

@@ -16,7 +16,7 @@ class Told(Sound):
     def forward(self, images: Tensor, present: Tensor | None = None) -> Tensor:
         if present is not None:
             share = present.float().mean(dim=1).clamp(min=0.1)
-            images = images / share[:, None, None, None]
+            images = images / share.reshape(-1, *[1] * (images.ndim - 1))
         logits: Tensor = super().forward(images)
         return logits
 
@@ -43,5 +43,6 @@ class NothingOfOne(Told):
     def forward(self, images: Tensor, present: Tensor | None = None) -> Tensor:
         logits = super().forward(images, present)
         if present is not None and not present.all():
-            logits = logits * torch.where(present.all(1), 1.0, torch.nan)[:, None, None, None]
+            nothing = torch.where(present.all(1), 1.0, torch.nan)
+            logits = logits * nothing.reshape(-1, *[1] * (logits.ndim - 1))
         return logits

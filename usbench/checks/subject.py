@@ -100,8 +100,9 @@ class Subject:
     def tried(self) -> list[tuple[int, ...]]:
         """The sizes that are tried."""
         fitting = [size for size in self.sizes if len(size) == len(self.full)]
-        odd = tuple(max(1, size - less) for size, less in zip(self.full, (3, 3, 11), strict=False))
-        return fitting or [self.full, odd]
+        depth, height, width = self.full if len(self.full) == 3 else (1, *self.full)
+        odd = (depth + 1, max(height - 3, height // 2), max(width - 11, width // 2))
+        return fitting or [self.full, odd[-len(self.full) :]]
 
     @cached_property
     def trained(self) -> list[tuple[int, ...]]:
