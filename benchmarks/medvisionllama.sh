@@ -7,7 +7,8 @@
 #     RUNS   folder of the results
 #     TASK   msd-prostate (its phantom), or the folder of a task in MSD layout, whose labels are merged to one
 #
-# FOLDS=all SEEDS="0 1 2" SHARES=0.3,1 ROWS="name ..." in the environment change what is computed. Killed and started
+# FOLDS=0 SEEDS="0 1 2" SHARES=0.3,1 ROWS="name ..." in the environment change what is computed; a table compares rows of
+# which all folds are there, the default. Killed and started
 # again it goes on: a finished cell is not computed again. One core, and no other load, is what its times are for.
 set -eu
 runs=$1
@@ -44,7 +45,7 @@ for task in "$@"; do
             done
             # shellcheck disable=SC2086
             $usbench run --method medvisionllama --fusion early $where --preset quick --device cpu \
-                --folds "${FOLDS:-0}" --train-share "${SHARES:-0.3,1}" --seed "$seed" --no-keep-weights \
+                --folds "${FOLDS:-all}" --train-share "${SHARES:-0.3,1}" --seed "$seed" --no-keep-weights \
                 --runs-dir "$runs" $words
         done
     done
