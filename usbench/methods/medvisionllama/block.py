@@ -84,7 +84,7 @@ def _layers(config: BlockConfig, frozen: Frozen | None) -> tuple[nn.Module, nn.M
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
-    made = LlamaConfig(**config.for_transformers(), attn_implementation="sdpa")
+    made = LlamaConfig(**{**config.for_transformers(), "attn_implementation": "sdpa"})
     with torch.device("meta"):
         layer, norm = LlamaDecoderLayer(made, 0), LlamaRMSNorm(config.width, config.norm_eps)
     # Without a mask transformers would hide later tokens all the same.
