@@ -83,9 +83,8 @@ def resolve(settings: Mapping[str, Any]) -> Options:
         if str(settings[key]) not in allowed:
             raise unknown(f"value of method.{key}", str(settings[key]), allowed)
     values: dict[str, Any] = {key: str(settings[key]) for key in (*_CHOICES, "llm_path")}
-    numbers: dict[str, Any] = {
-        key: int(settings[key]) for key in ("rank", "lora_rank", "width", "depth", "heads")
-    }
+    wholes = ("rank", "lora_rank", "width", "depth", "heads")
+    numbers: dict[str, Any] = {key: int(settings[key]) for key in wholes}
     limits = {
         "rank": (0, 256),
         "lora_rank": (0, 256),
