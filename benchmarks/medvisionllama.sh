@@ -1,14 +1,14 @@
 #!/bin/sh
 # MedVisionLlama's ablation: does a pretrained block help more than the same block with other numbers in it, than none,
-# than as many plain parameters? Each line of CELLS is a row; every row is trained alike, with three seeds, on 0.3 and on
-# all of the training patients of a fold.
+# than as many plain parameters? Every row is trained alike, with three seeds, on 0.3 and on all of
+# the training patients of a fold.
 #
 # Usage: benchmarks/medvisionllama.sh RUNS TASK...
 #     RUNS   folder of the results
 #     TASK   msd-prostate (its phantom), or the folder of a task in MSD layout, whose labels are merged to one
 #
-# FOLDS=all SEEDS="0 1 2" SHARES=0.3,1 ROWS="name ..." in the environment change what is computed. Killed and started
-# again it goes on: a finished cell is not computed again. One core, and no other load, is what its times are for.
+# FOLDS=0 SEEDS="0 1 2" SHARES=0.3,1 ROWS="name ..." in the environment change what is computed; a table compares rows
+# of which all folds are there, the default. Killed and started again it goes on: a finished cell is not computed again.
 set -eu
 runs=$1
 shift
@@ -44,7 +44,7 @@ for task in "$@"; do
             done
             # shellcheck disable=SC2086
             $usbench run --method medvisionllama --fusion early $where --preset quick --device cpu \
-                --folds "${FOLDS:-0}" --train-share "${SHARES:-0.3,1}" --seed "$seed" --no-keep-weights \
+                --folds "${FOLDS:-all}" --train-share "${SHARES:-0.3,1}" --seed "$seed" --no-keep-weights \
                 --runs-dir "$runs" $words
         done
     done

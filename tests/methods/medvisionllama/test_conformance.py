@@ -22,9 +22,11 @@ class TestMedVisionLlama(MethodTests):
 class TestBeforeTheEncoder(MethodTests):
     method = METHOD
     settings: dict[str, Any] = {**SMALL, "method.place": "after-embedding", "method.residual": "inner"}  # noqa: RUF012
+    modalities = (2,)
 
 
 @pytest.mark.slow
 class TestBaseline(MethodTests):
     method = METHOD
     settings: dict[str, Any] = {"method.llm": "none", "method.width": 32, "method.depth": 1}  # noqa: RUF012
+    modalities = (2,)

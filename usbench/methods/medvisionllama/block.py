@@ -51,6 +51,7 @@ class LanguageBlock(nn.Module):
         self.register_buffer("frozen_digest", digest.to(torch.uint8))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, width] -> [B, T, width], of their type and on their device."""
         layer, norm = (held.to(tokens.device) for held in self._held)
         # Turned by an angle of zero: cosine 1 and sine 0 at every position.
         one = torch.ones(1, 1, self.config.head_dim, dtype=self.dtype, device=tokens.device)
@@ -59,7 +60,7 @@ class LanguageBlock(nn.Module):
         return out
 
     def frozen_tensors(self) -> list[Tensor]:
-        """The weights that are not trained."""
+        """The weights that are not trained, vectors [N] and matrices [N, M]."""
         return [p for held in self._held for p in held.parameters() if not p.requires_grad]
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
@@ -83,7 +84,7 @@ def _layers(config: BlockConfig, frozen: Frozen | None) -> tuple[nn.Module, nn.M
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
-    made = LlamaConfig(**config.for_transformers(), attn_implementation="sdpa")
+    made = LlamaConfig(**{**config.for_transformers(), "attn_implementation": "sdpa"})
     with torch.device("meta"):
         layer, norm = LlamaDecoderLayer(made, 0), LlamaRMSNorm(config.width, config.norm_eps)
     # Without a mask transformers would hide later tokens all the same.

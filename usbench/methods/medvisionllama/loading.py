@@ -256,7 +256,8 @@ def _frozen(source: Path, layer: dict[str, Tensor], norm: dict[str, Tensor], pre
         for name in sorted(state):
             tensor = state[name].contiguous()
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.view(torch.uint8).numpy())
+            raw: Any = tensor.view(torch.uint8).numpy()
+            digest.update(raw)
             # One after the other, so that a model is never held twice.
             state[name] = tensor.to(PRECISIONS[precision])
     return Frozen(source, layer, norm, digest.digest()[:8])

@@ -36,5 +36,6 @@ class Mapper(nn.Module):
         weight.requires_grad_(base == "trained")
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, wide_in] -> [B, T, wide_out]."""
         mapped: Tensor = self.matrix(tokens)
         return mapped

@@ -54,6 +54,7 @@ class Refined(nn.Module):
         self.back = Mapper(config.width, options.width, options.rank, options.mapper_base)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, width] -> [B, T, width]."""
         wide = self.there(tokens)
         if self.residual == "inner":
             inner: Tensor = self.back(self.block(wide) + wide)
@@ -70,6 +71,7 @@ class PlainMlp(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, width] -> [B, T, width]."""
         out: Tensor = tokens + self.layers(tokens)
         return out
 
@@ -89,6 +91,7 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads, options.dropout) for _ in range(depth)))
 
     def forward(self, volumes: Tensor) -> tuple[Tensor]:
+        """volumes [B, C, D, H, W] -> one map [B, width, D / d, H / h, W / w]."""
         tokens = self.blocks(self.positions(self.refine(self.patches(volumes))))
         return (tokens.transpose(1, 2).unflatten(2, self.grid).contiguous(),)
 
@@ -102,6 +105,7 @@ class Decoder(nn.Module):
         self.head = Head(width, classes, shape, options.patch)
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """maps: one [B, width, D / d, H / h, W / w] -> logits [B, K, D, H, W]."""
         tokens = maps[0].flatten(2).transpose(1, 2)
         logits: Tensor = self.head(self.refine(tokens))
         return logits

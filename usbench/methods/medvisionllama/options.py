@@ -82,8 +82,9 @@ def resolve(settings: Mapping[str, Any]) -> Options:
     for key, allowed in _CHOICES.items():
         if str(settings[key]) not in allowed:
             raise unknown(f"value of method.{key}", str(settings[key]), allowed)
-    values = {key: str(settings[key]) for key in (*_CHOICES, "llm_path")}
-    numbers = {key: int(settings[key]) for key in ("rank", "lora_rank", "width", "depth", "heads")}
+    values: dict[str, Any] = {key: str(settings[key]) for key in (*_CHOICES, "llm_path")}
+    wholes = ("rank", "lora_rank", "width", "depth", "heads")
+    numbers: dict[str, Any] = {key: int(settings[key]) for key in wholes}
     limits = {
         "rank": (0, 256),
         "lora_rank": (0, 256),

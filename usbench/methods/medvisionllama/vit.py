@@ -40,6 +40,11 @@ class Patches(nn.Module):
         self.embed = nn.Linear(channels * patch[0] * patch[1] * patch[2], width)
 
     def forward(self, volumes: Tensor) -> Tensor:
+        """volumes [B, C, D, H, W] -> tokens [B, T, width].
+
+        Raises:
+            UsbenchError: For volumes of another size than it was built for.
+        """
         if tuple(volumes.shape[2:]) != self.shape:
             seen, own = ("x".join(map(str, sides)) for sides in (volumes.shape[2:], self.shape))
             raise UsbenchError(
@@ -78,6 +83,7 @@ class Block(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, width] -> [B, T, width]."""
         normed = self.norm1(tokens)
         tokens = tokens + self.attention(normed, normed, normed, need_weights=False)[0]
         out: Tensor = tokens + self.mlp(self.norm2(tokens))
@@ -92,6 +98,7 @@ class Positions(nn.Module):
         self.table = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, width] -> [B, T, width]."""
         return tokens + self.table
 
 
@@ -111,6 +118,7 @@ class Head(nn.Module):
         self.out = nn.Linear(width, classes * patch[0] * patch[1] * patch[2])
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T, width] -> logits [B, K, D, H, W]."""
         (d, h, w), (nd, nh, nw) = self.patch, grid_of(self.shape, self.patch)
         voxels = self.out(tokens).reshape(-1, nd, nh, nw, self.classes, d, h, w)
         laid = voxels.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(-1, self.classes, nd * d, nh * h, nw * w)
