@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kit.faulty_methods import FAULTS, Builder, ReadsStore, WalksFrames
+from kit.faulty_methods import FAULTS, Builder, HooksGradient, ReadsStore, WalksFrames
 from kit.sound_network import Sound
 from kit.told_networks import Told
 from usbench import Method
@@ -54,7 +54,10 @@ def method_of_volumes(network: type[nn.Module], **words: Any) -> Method:
     """The network as a method under early fusion, without any padding of its volumes."""
     name = network.__name__.lower()
     of = {"build_segmenter": Builder(network), "fusions": ("early",), "size_multiple": 1, "dims": 3}
-    return Method(name, "nobody", presets=PRESETS, **{**of, **words})
+    presets = AS_A_WHOLE if issubclass(network, HooksGradient) else PRESETS
+    return Method(name, "nobody", presets=presets, **{**of, **words})
 
 
 PRESETS = {"smoke": {"volume.patch": (4, 16, 16)}}
+AS_A_WHOLE = {"smoke": {"volume.mode": "whole", "volume.shape": (4, 16, 16)}}
+"""What a network keeps of a training patch helps it only where it sees the very same when it predicts."""

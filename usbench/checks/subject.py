@@ -134,7 +134,9 @@ class Subject:
         torch.manual_seed(seed)
         config = self.config
         if size is not None and config.volume is not None and self.method.takes_shape:
-            config = replace(config, volume=replace(config.volume, shape=size, patch=size))
+            depth, height, width = size
+            one = (depth, height, width)
+            config = replace(config, volume=replace(config.volume, shape=one, patch=one))
         return build_model(self.method, mock_task(modalities, classes), declared(self.fusion), config)
 
     def network(self, modalities: int = PAIR, classes: int = CLASSES) -> nn.Module:

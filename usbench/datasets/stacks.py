@@ -129,7 +129,8 @@ class Stack:
 
     def __init__(self, case: PreparedCase | PatientCase, settings: VolumeSettings) -> None:
         self._case = case
-        count, self.modalities, self.side, _ = case.images.shape
+        count, modalities, side, _ = case.images.shape
+        self.modalities, self.side = int(modalities), int(side)
         self.shape = shape_of(count, self.side, slice_distance(case), settings)
         self._axis = Axis(count, self.shape[0])
         self._nearest = [

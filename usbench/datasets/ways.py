@@ -87,7 +87,7 @@ class Way(Protocol):
         """What the network sees first of a case."""
 
     def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
-        """A few images with foreground of a case of one class, and their target, as float32 on the CPU."""
+        """A few images with foreground of a case of one class, [N, M, ...], and their target [N, 1, ...]."""
 
     def nominal(self, modalities: int, size: int) -> Example:
         """The same of nobody, on the device that is torch's default: zeros of that many modalities.
@@ -116,11 +116,11 @@ class BySlices:
         return Slices(cases, classes, device, extras, fresh, views=views, regions=regions)
 
     def groups(self, count: int, batch: int = BATCH) -> list[np.ndarray]:
-        """Groups of at most `batch` slices that differ by one at most."""
+        """Groups of at most `batch` slices, int [B] each, that differ by one at most."""
         return np.array_split(np.arange(count), max(1, -(-count // batch)))
 
     def logits(self, network: nn.Module, images: Tensor, distance: float, **words: Tensor) -> Tensor:
-        """See `Way`."""
+        """Images [B, M, S, S] -> logits [B, K, S, S]; see `Way`."""
         logits: Tensor = network(images, **words)
         return logits
 
@@ -166,13 +166,13 @@ class ByVolumes:
         return Volumes(cases, classes, device, self.settings, regions)
 
     def groups(self, count: int, batch: int = BATCH) -> list[np.ndarray]:
-        """All slices together."""
+        """All slices together, int [Z]."""
         import monai.inferers.utils  # noqa: F401  # here, before a clock runs
 
         return [np.arange(count)]
 
     def logits(self, network: nn.Module, images: Tensor, distance: float, **words: Tensor) -> Tensor:
-        """As a whole, or by a sliding window whose tiles overlap and are weighted by a Gaussian."""
+        """[Z, M, S, S] -> [Z, K, S, S], as a whole or by a sliding window with Gaussian weights; see `Way`."""
         count, side = len(images), images.shape[-1]
         shape = shape_of(count, side, distance, self.settings)
         stack = images.transpose(0, 1)
@@ -197,7 +197,8 @@ class ByVolumes:
             volume,
             roi_size=self.settings.patch,
             sw_batch_size=TILES,
-            predictor=network,
+            # It is weighted in place, which logits that share memory with themselves do not take.
+            predictor=lambda tiles: network(tiles).contiguous(),
             overlap=self.settings.overlap,
             mode="gaussian",
             padding_mode="replicate",
@@ -214,11 +215,16 @@ class ByVolumes:
         tiles: list[Tensor] = []
         if self.settings.mode == "whole":
             return Example(resize_all(images, shape)[None].to(device), {}, 1 / len(case.images))
-        self._slide(lambda some: tiles.append(some) or some, resize_all(images, shape)[None])
+
+        def keep(some: Tensor) -> Tensor:
+            tiles.append(some)
+            return some
+
+        self._slide(keep, resize_all(images, shape)[None])
         return Example(tiles[0][:1].to(device), {}, sum(map(len, tiles)) / len(case.images))
 
     def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
-        """The volume as a whole, or two patches about foreground."""
+        """The volume as a whole, or two patches about foreground: [N, M, D, H, W] and [N, 1, D, H, W]."""
         settings = replace(self.settings, foreground=1.0, patches=2)
         volumes = Volumes([case], 1, torch.device("cpu"), settings)
         (group,) = volumes.epoch(TrainSettings(batch=2), seed=0, epoch=0, world=1)

@@ -61,7 +61,7 @@ def gflops_of_slice(
 
     Args:
         network: in any mode.
-        images: one input of it, as for `measure_gflops`.
+        images: one input of it, [1, M, S, S] or [1, M, D, H, W].
         extras: what else it takes, by name.
         per_slice: how many such inputs a slice takes: 1 for a network of slices, less for one of volumes.
     """
