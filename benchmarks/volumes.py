@@ -131,9 +131,8 @@ def step(cases: list[PreparedCase], repeat: int, device: str) -> None:
     pairs = [(our_epoch(number), bare_epoch(number)) for number in range(repeat + 1)][1:]
     count = len(volumes.epoch(settings, 0, 0, 1))
     one, two = (statistics.median(column) / count * 1000 for column in zip(*pairs, strict=True))
-    print(
-        f"step:       usbench {one:.1f} ms, bare loop {two:.1f} ms: ratio {one / two:.3f} (at most 1.05)"
-    )
+    print(f"step:       usbench {one:.1f} ms, bare loop {two:.1f} ms: ", end="")
+    print(f"ratio {one / two:.3f} (target: at most 1.05)")
 
 
 def sampling(cases: list[PreparedCase], repeat: int) -> tuple[float, float]:

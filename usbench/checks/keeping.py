@@ -16,7 +16,8 @@ def saves(subject: Subject) -> Outcome:
     """A network of another seed gives the logits of the one whose state it loads, after a step."""
     network, images = subject.network().train(), subject.images()
     optimizer = adam(network, lr=0.01)
-    subject.loss(network, subject.small_images()).backward()
+    # On other images, so that what a network remembers of them is not taken for what it has learned.
+    subject.loss(network, subject.images(size=subject.small, seed=2)).backward()
     optimizer.step()
     file = subject.folder / "state.pt"
     try:

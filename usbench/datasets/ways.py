@@ -172,7 +172,7 @@ class ByVolumes:
         return [np.arange(count)]
 
     def logits(self, network: nn.Module, images: Tensor, distance: float, **words: Tensor) -> Tensor:
-        """[Z, M, S, S] -> [Z, K, S, S], as a whole or by a window that slides; see `Way`."""
+        """[Z, M, S, S] -> [Z, K, S, S], as a whole or by a sliding window of Gaussian weights; see `Way`."""
         count, side = len(images), images.shape[-1]
         shape = shape_of(count, side, distance, self.settings)
         stack = images.transpose(0, 1)
