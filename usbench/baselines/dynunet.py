@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from usbench import EncoderDecoder, Method, UsbenchError
 
 if TYPE_CHECKING:
-    from monai.networks.nets import DynUNet
+    from monai.networks.nets.dynunet import DynUNet
 
 SMALLEST = 4
 """Voxels along an axis below which it is not halved."""
@@ -126,7 +126,7 @@ def build(
             f"dynunet can halve a volume of {'x'.join(map(str, shape))} voxels {len(strides) - 1} times, "
             "and needs two; make volume.patch (or volume.shape) at least 16 along two axes"
         )
-    from monai.networks.nets import DynUNet
+    from monai.networks.nets.dynunet import DynUNet
 
     channels = [min(width * 2**level, 10 * width) for level in range(len(strides))]
     network = DynUNet(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from usbench import EncoderDecoder, Method, UsbenchError
 
 if TYPE_CHECKING:
-    from monai.networks.nets import SegResNet
+    from monai.networks.nets.segresnet import SegResNet
 
 GROUPS = 8
 """Of the group normalisation; widths are multiples of it."""
@@ -74,7 +74,7 @@ def build(in_channels: int, classes: int, width: int = 32, dropout: float = 0.2)
         raise UsbenchError(f"method.width {width} is no multiple of the {GROUPS} groups; use 8, 16, 24 or 32")
     if not 0 <= dropout < 1:
         raise UsbenchError(f"method.dropout {dropout} is not a share of channels; use 0 to less than 1")
-    from monai.networks.nets import SegResNet
+    from monai.networks.nets.segresnet import SegResNet
 
     network = SegResNet(
         init_filters=width,

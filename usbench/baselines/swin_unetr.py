@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from usbench import EncoderDecoder, Method, UsbenchError
 
 if TYPE_CHECKING:
-    from monai.networks.nets import SwinUNETR
+    from monai.networks.nets.swin_unetr import SwinUNETR
 
 COARSEST = 32
 """Voxels of a side that become one at the coarsest scale."""
@@ -100,7 +100,7 @@ def build(
             f"swin-unetr makes a single voxel of a volume of {'x'.join(map(str, shape))} at its coarsest "
             "scale, and cannot normalise it; make volume.patch (or volume.shape) larger than 32 along an axis"
         )
-    from monai.networks.nets import SwinUNETR
+    from monai.networks.nets.swin_unetr import SwinUNETR
 
     network = SwinUNETR(
         in_channels=in_channels,

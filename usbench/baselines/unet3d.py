@@ -73,7 +73,7 @@ class _Encoder(PoolingEncoder):
 
     def __init__(self, in_channels: int, channels: list[int]) -> None:
         super().__init__(_widening, in_channels, channels)
-        self.pool = nn.MaxPool3d(kernel_size=2)
+        self.pool = nn.MaxPool3d(kernel_size=2)  # type: ignore[assignment]
 
 
 class _Decoder(LadderDecoder):
@@ -81,7 +81,7 @@ class _Decoder(LadderDecoder):
 
     def __init__(self, channels: list[int], classes: int) -> None:
         super().__init__(UpLevel, channels, classes)
-        self.head = nn.Conv3d(channels[0], classes, kernel_size=1)
+        self.head = nn.Conv3d(channels[0], classes, kernel_size=1)  # type: ignore[assignment]
 
 
 def build(in_channels: int, classes: int, width: int = 64) -> EncoderDecoder:

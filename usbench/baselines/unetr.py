@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from usbench import EncoderDecoder, Method, UsbenchError
 
 if TYPE_CHECKING:
-    from monai.networks.nets import UNETR
+    from monai.networks.nets.unetr import UNETR
 
 PATCH = 16
 
@@ -58,7 +58,8 @@ class _Encoder(nn.Module):
     def _as_map(self, tokens: Tensor) -> Tensor:
         """Tokens [B, D/16 * H/16 * W/16, hidden] -> [B, hidden, D/16, H/16, W/16]."""
         grid = [side // PATCH for side in self.shape]
-        return tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        made: Tensor = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        return made
 
 
 class _Decoder(nn.Module):
@@ -120,7 +121,7 @@ def build(
             f"unetr cuts a volume of {_size(shape)} voxels into one patch of 16x16x16, which has nothing to "
             "attend to; make volume.patch (or volume.shape) larger than 16 along an axis"
         )
-    from monai.networks.nets import UNETR
+    from monai.networks.nets.unetr import UNETR
 
     network = UNETR(
         in_channels=in_channels,
@@ -136,7 +137,7 @@ def build(
         # Parts for a second input, which MONAI builds and a vision transformer never uses.
         block.norm_cross_attn = block.cross_attn = nn.Identity()
     channels = [width, 2 * width, 4 * width, 8 * width, hidden]
-    return EncoderDecoder(_Encoder(network, tuple(shape)), _Decoder(network), channels)
+    return EncoderDecoder(_Encoder(network, (shape[0], shape[1], shape[2])), _Decoder(network), channels)
 
 
 METHOD = Method(
