@@ -17,7 +17,8 @@ class TestUNETR(VolumeTests):
     method = METHOD
     shape = (16, 32, 32)
     overfit_fusions = ("early",)
-    overfit_lr = 1e-3
+    overfit_preset = "smoke"
+    overfit_lr = 3e-3
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 48), (32, 16, 16), (48, 48, 32)])

@@ -53,7 +53,8 @@ class VolumeTests:
         method: The method.
         shape: (D, H, W) on which the network is tried.
         odd: Shapes that are no multiples of what the network wants.
-        overfit_fusions: Fusions that are trained on two volumes, with the settings of preset "quick".
+        overfit_fusions: Fusions that are trained on two volumes.
+        overfit_preset: Whose settings the network has then.
         overfit_steps: Steps of it.
         overfit_lr: Its largest learning rate.
     """
@@ -62,6 +63,7 @@ class VolumeTests:
     shape: Shape = (8, 32, 32)
     odd: tuple[Shape, ...] = ((7, 30, 43),)
     overfit_fusions: tuple[str, ...] = ("early", "hybrid", "late")
+    overfit_preset: str = "quick"
     overfit_steps: int = 120
     overfit_lr: float = 5e-3
 
@@ -173,7 +175,7 @@ class VolumeTests:
         """Trained on two volumes, the network segments them: a Dice over 0.9."""
         if fusion not in self.overfit_fusions:
             pytest.skip("too slow on two cores; the same encoder and decoder are trained under early fusion")
-        network = self.build(fusion, preset="quick")
+        network = self.build(fusion, preset=self.overfit_preset)
         images, masks = two_boxes(2, self.shape)
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.overfit_lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
