@@ -16,6 +16,7 @@ from usbench.errors import UsbenchError
 class TestSwinUNETR(VolumeTests):
     method = METHOD
     shape = (16, 32, 64)
+    overfit_steps = 60
     odd = ((7, 40, 30),)
     overfit_fusions = ("early",)
     overfit_lr = 3e-3
