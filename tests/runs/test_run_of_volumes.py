@@ -265,3 +265,14 @@ def test_a_submission_of_volumes_is_verified(small_prostate: Path, tmp_path: Pat
     assert found.runs == 4
     assert found.predictions == 4
     assert found.largest_difference < 1e-9
+
+
+@pytest.mark.parametrize("precision", ["bf16", "16"])
+def test_half_precision_of_volumes_is_refused_on_a_cpu(
+    small_prostate: Path, tmp_path: Path, precision: str
+) -> None:
+    with pytest.raises(
+        UsbenchError, match=f"--precision {precision}: torch's gradients of 3D.*--precision 32"
+    ):
+        run(small_prostate, tmp_path, "early", WAYS["early"], precision=precision)
+    assert not list(tmp_path.rglob("result.json"))
