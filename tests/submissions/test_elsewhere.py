@@ -129,6 +129,13 @@ def test_values_go_by_dataset_json_and_by_labels(data: Path, masks: Path) -> Non
         assert one.rows == other.rows == third.rows or str(one.rows) == str(other.rows) == str(third.rows)
 
 
+def test_a_dataset_json_in_another_encoding_is_read_as_before(data: Path, masks: Path) -> None:
+    labels = {"background": 0, "rim": 1, "core": 2}
+    text = json.dumps({"licence": "Universität", "labels": labels}, ensure_ascii=False)
+    (masks / "dataset.json").write_bytes(text.encode("latin-1"))
+    assert all(row["dsc"] > 0.7 for one in score(data, masks) for row in one.rows)
+
+
 BAD = {
     "another grid": (lambda d: save(d / "a1.nii.gz", guess(), np.eye(4)), "a1.*not on the grid"),
     "another shape": (lambda d: save(d / "a1.nii.gz", guess()[1:]), "a1.*shape 19 x 24 x 3 is not"),

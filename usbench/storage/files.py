@@ -130,10 +130,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str, remedy: str) -> Any:
-    """Read JSON from `path`; errors name the file, `what` it should be, and the `remedy`."""
+def read_json(path: Path, what: str, remedy: str, undecoded: str = "strict") -> Any:
+    """Read JSON from `path`; errors name the file, `what` it should be, and the `remedy`.
+
+    `undecoded` "replace" reads a file of another program whose free text is not UTF-8.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig", errors=undecoded))
     except OSError as error:
         raise UsbenchError(f"{path}: cannot read {what} ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:

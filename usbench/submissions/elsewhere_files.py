@@ -160,7 +160,7 @@ def values_of(task: Task, folder: Path, labels: Mapping[str, str]) -> tuple[dict
 
 
 def _named(file: Path) -> dict[str, tuple[int, ...]]:
-    data = read_json(file, "a description of labels", "mend it, or move it away")
+    data = read_json(file, "a description of labels", "mend it, or move it away", undecoded="replace")
     if not isinstance(data, dict):
         raise UsbenchError(f"{file}: is no description of labels; mend it, or move it away")
     found, _ = classes_of(file, data)
