@@ -89,6 +89,9 @@ class Way(Protocol):
     def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
         """A few images with foreground of a case of one class, [N, M, ...], and their target [N, 1, ...]."""
 
+    def blind(self) -> Way:
+        """The same way, which looks at no mask when it chooses where in a patient a training sample lies."""
+
     def nominal(self, modalities: int, size: int) -> Example:
         """The same of nobody, on the device that is torch's default: zeros of that many modalities.
 
@@ -136,6 +139,10 @@ class BySlices:
         chosen = np.asarray(case.mask, dtype=bool).sum(axis=(1, 2)).argsort()[-8:]
         images = torch.from_numpy(case.images[chosen].astype("float32"))
         return images, torch.from_numpy(case.mask[chosen][:, None].astype("float32"))
+
+    def blind(self) -> Way:
+        """Itself: a sample is a slice as a whole."""
+        return self
 
     def nominal(self, modalities: int, size: int) -> Example:
         """One slice."""
@@ -230,6 +237,10 @@ class ByVolumes:
         (group,) = volumes.epoch(TrainSettings(batch=2), seed=0, epoch=0, world=1)
         images, target, _ = next(iter(volumes.batches([group])))
         return images, target
+
+    def blind(self) -> Way:
+        """Patches lie anywhere."""
+        return ByVolumes(replace(self.settings, foreground=0.0))
 
     def nominal(self, modalities: int, size: int) -> Example:
         """What the network sees at once, of a patient with as many slices."""
