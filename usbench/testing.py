@@ -50,6 +50,8 @@ class MethodTests:
         overfit_size: Side of the slices on which `test_overfits_eight_slices` trains.
         overfit_steps: Its steps.
         overfit_lr: Its learning rate.
+        thorough: Try every size with every number of modalities, and train each fusion towards its outputs
+            and on eight slices, though fusions share an encoder and a decoder.
     """
 
     method: Method
@@ -59,6 +61,7 @@ class MethodTests:
     overfit_size: int = 64
     overfit_steps: int = 300
     overfit_lr: float = 1e-3
+    thorough: bool = False
 
     def build(
         self, fusion: str, modalities: int = 2, classes: int = 2, merge: str = "mean-logits"
@@ -105,7 +108,7 @@ class MethodTests:
                 overfit_steps=self.overfit_steps,
                 overfit_lr=self.overfit_lr,
                 caller=self.call if self._calls_itself else None,
-                thorough=True,
+                thorough=self.thorough,
             )
             found = run_check(get_check(name), subject)
             assert found.state != "fail", f"{fusion}: {name}: {found.reason}; {found.remedy}"

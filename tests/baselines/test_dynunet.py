@@ -6,13 +6,14 @@ import pytest
 import torch
 from monai.networks.nets import DynUNet
 
-from tests.kit.volume_tests import VolumeTests, assert_is_monais, volumes
+from tests.kit.volume_tests import assert_is_monais, volumes
 from usbench.baselines.dynunet import METHOD, build, plan
 from usbench.errors import UsbenchError
+from usbench.testing import MethodTests
 
 
 @pytest.mark.slow
-class TestDynUNet(VolumeTests):
+class TestDynUNet(MethodTests):
     method = METHOD
 
 

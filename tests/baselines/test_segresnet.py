@@ -6,13 +6,14 @@ import pytest
 import torch
 from monai.networks.nets import SegResNet
 
-from tests.kit.volume_tests import VolumeTests, assert_is_monais
+from tests.kit.volume_tests import assert_is_monais
 from usbench.baselines.segresnet import METHOD, build
 from usbench.errors import UsbenchError
+from usbench.testing import MethodTests
 
 
 @pytest.mark.slow
-class TestSegResNet(VolumeTests):
+class TestSegResNet(MethodTests):
     method = METHOD
 
 

@@ -7,19 +7,16 @@ import torch
 from monai.networks.nets import SwinUNETR
 from torch import nn
 
-from tests.kit.volume_tests import VolumeTests, assert_is_monais, volumes
+from tests.kit.volume_tests import assert_is_monais, volumes
 from usbench.baselines.swin_unetr import METHOD, build
 from usbench.errors import UsbenchError
+from usbench.testing import MethodTests
 
 
 @pytest.mark.slow
-class TestSwinUNETR(VolumeTests):
+class TestSwinUNETR(MethodTests):
     method = METHOD
-    shape = (16, 32, 64)
-    overfit_steps = 60
-    odd = ((7, 40, 30),)
-    overfit_fusions = ("early",)
-    overfit_lr = 3e-3
+    modalities = (2,)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestUNet(MethodTests):
     method = METHOD
+    thorough = True
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.kit.volume_tests import VolumeTests, volumes
+from tests.kit.volume_tests import volumes
 from usbench.baselines.unet3d import METHOD, UpLevel, build
 from usbench.errors import UsbenchError
+from usbench.testing import MethodTests
 
 
 @pytest.mark.slow
-class TestUNet3d(VolumeTests):
+class TestUNet3d(MethodTests):
     method = METHOD
 
 

@@ -7,18 +7,15 @@ import torch
 from monai.networks.nets import UNETR
 from torch import nn
 
-from tests.kit.volume_tests import VolumeTests, assert_is_monais, volumes
+from tests.kit.volume_tests import assert_is_monais, volumes
 from usbench.baselines.unetr import METHOD, build
 from usbench.errors import UsbenchError
+from usbench.testing import MethodTests
 
 
 @pytest.mark.slow
-class TestUNETR(VolumeTests):
+class TestUNETR(MethodTests):
     method = METHOD
-    shape = (16, 32, 32)
-    overfit_fusions = ("early",)
-    overfit_preset = "smoke"
-    overfit_lr = 3e-3
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 48), (32, 16, 16), (48, 48, 32)])

@@ -21,6 +21,7 @@ class TestUNeXt(MethodTests):
 
 class TestSmallUNeXt(MethodTests):
     method = SMALL
+    thorough = True
 
 
 def count(module: nn.Module) -> int:

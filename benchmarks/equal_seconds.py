@@ -1,0 +1,88 @@
+"""Networks of slices beside networks of volumes, each trained for about as many seconds.
+
+Usage: python benchmarks/equal_seconds.py RUNS [--seconds 40] [--task msd-prostate] [--folds 0]
+       python benchmarks/equal_seconds.py RUNS --task-dir FOLDER --merge-labels tumour --fusions early
+
+Two epochs of each method and fusion tell how long one takes; then each is trained for the whole number of
+epochs that comes nearest to the seconds. Epochs cannot be compared between the two kinds, and none is cut
+short, so the seconds are equal to within an epoch: the table's column of training says what they were. What
+is finished is not computed again: killed and started again it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from usbench.methods.registry import get_method
+
+METHODS = "unet,unet3d,segresnet,unetr,swin-unetr,dynunet,medvisionllama"
+VOLUMES = {"medvisionllama": ["volume.mode=whole"]}
+"""What each sees, beyond `--volume`: all others are trained on patches."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", type=Path, help="of the results; epochs.json there keeps the epochs")
+    parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--fusions", default="early,hybrid,late")
+    parser.add_argument("--task", default="msd-prostate", help="its phantom")
+    parser.add_argument("--task-dir", type=Path)
+    parser.add_argument("--merge-labels")
+    parser.add_argument("--folds", default="0")
+    parser.add_argument("--set", action="append", default=[], help="for every method")
+    parser.add_argument("--volume", action="append", default=[], help="settings for methods of volumes alone")
+    words = parser.parse_args()
+    for method in words.methods.split(","):
+        for fusion in words.fusions.split(","):
+            settings = list(words.set)
+            if get_method(method)[0].dims == 3:
+                settings += VOLUMES.get(method, []) + words.volume
+            epochs = epochs_of(words, method, fusion, settings)
+            run(words, words.runs, method, fusion, words.folds, epochs, settings)
+
+
+def epochs_of(words: argparse.Namespace, method: str, fusion: str, settings: list[str]) -> int:
+    """The epochs that take nearest to `--seconds`, measured once and kept beside the results."""
+    kept = words.runs / "epochs.json"
+    known: dict[str, int] = json.loads(kept.read_text()) if kept.is_file() else {}
+    key = f"{words.task_dir.name if words.task_dir else words.task} {method} {fusion} {words.seconds:g}"
+    if key not in known:
+        trial = words.runs.with_name(f"{words.runs.name}-trial") / key.replace(" ", "-")
+        run(words, trial, method, fusion, "0", 2, settings)
+        (result,) = trial.rglob("result.json")
+        seconds = json.loads(result.read_text())["cost"]["train_seconds"] / 2
+        known[key] = max(1, round(words.seconds / seconds))
+        words.runs.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(known, indent=1) + "\n")
+        print(f"{key}: {seconds:.1f} s an epoch, so {known[key]} epochs", flush=True)
+    return known[key]
+
+
+def run(
+    words: argparse.Namespace,
+    runs: Path,
+    method: str,
+    fusion: str,
+    folds: str,
+    epochs: int,
+    settings: list[str],
+) -> None:
+    """One row of the table, by the command line."""
+    command = [sys.executable, "-m", "usbench", "run", "--method", method, "--fusion", fusion]
+    command += ["--folds", folds, "--preset", "quick", "--device", "cpu", "--runs-dir", str(runs)]
+    if words.task_dir:
+        command += ["--task-dir", str(words.task_dir), "--merge-labels", words.merge_labels]
+    else:
+        command += ["--task", words.task, "--data", "phantom"]
+    for setting in [*settings, f"train.epochs={epochs}", f"train.patience={epochs}"]:
+        command += ["--set", setting]
+    subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
