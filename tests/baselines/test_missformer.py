@@ -31,6 +31,7 @@ from usbench.testing import MethodTests
 class TestMISSFormer(MethodTests):
     method = METHOD
     sizes = ((50, 75),)
+    modalities = (2, 3)
 
 
 SIZES_AT_224 = [(56, 56), (28, 28), (14, 14), (7, 7)]

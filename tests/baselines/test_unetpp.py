@@ -19,6 +19,7 @@ from usbench.testing import MethodTests, mock_task
 class TestUNetPlusPlus(MethodTests):
     method = METHOD
     sizes = ((50, 75),)
+    modalities = (2, 3)
 
 
 @pytest.mark.parametrize(("encoder", "count"), [("resnet18", 15_970_594), ("resnet34", 26_078_754)])
