@@ -3,9 +3,9 @@
 Usage: python benchmarks/medvisionllama_table.py RUNS
 
 RUNS is the folder that `benchmarks/medvisionllama.sh` filled, with some of its rows, seeds and folds or all.
-A pair is compared over the patients and seeds that both have: DSC is averaged over seeds within a patient, the
-interval is the t interval of the mean paired difference over patients, and the difference of each seed stands
-beside it. The interval is of these trained networks: it does not count the variance over seeds.
+A pair is compared over the patients and seeds that both have: DSC is averaged over seeds within a patient,
+the interval is the t interval of the mean paired difference over patients, and the difference of each seed
+stands beside it. The interval is of these trained networks: it does not count the variance over seeds.
 """
 
 from __future__ import annotations
