@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--task-dir", type=Path)
     parser.add_argument("--merge-labels")
     parser.add_argument("--folds", default="0")
+    parser.add_argument("--preset", default="quick")
     parser.add_argument("--set", action="append", default=[], help="for every method")
     parser.add_argument("--volume", action="append", default=[], help="settings for methods of volumes alone")
     words = parser.parse_args()
@@ -74,7 +75,7 @@ def run(
 ) -> None:
     """One row of the table, by the command line."""
     command = [sys.executable, "-m", "usbench", "run", "--method", method, "--fusion", fusion]
-    command += ["--folds", folds, "--preset", "quick", "--device", "cpu", "--runs-dir", str(runs)]
+    command += ["--folds", folds, "--preset", words.preset, "--device", "cpu", "--runs-dir", str(runs)]
     if words.task_dir:
         command += ["--task-dir", str(words.task_dir), "--merge-labels", words.merge_labels]
     else:

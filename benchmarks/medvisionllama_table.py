@@ -46,10 +46,7 @@ def main() -> None:
         rows[place][name_of(result["config"]["method"])].append({**result, "dsc": dict(scores)})
     for (task, share), of_place in sorted(rows.items()):
         print(f"\n{task}, trained on {share:.0%} of the training patients\n")
-        print(
-            "| row | DSC, mean of seeds (each) | parameters | trained | train s | pretrained less this | by seed |"
-        )
-        print("|---|---|---|---|---|---|---|")
+        print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
         tables = {name: scores_of(runs) for name, runs in of_place.items()}
         for name, runs in sorted(of_place.items()):
             print(line_of(name, runs, tables))
