@@ -15,6 +15,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestDynUNet(MethodTests):
     method = METHOD
+    modalities = (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestResUNet(MethodTests):
     method = METHOD
+    modalities = (2, 3)
 
 
 def randomised(module: nn.Module) -> nn.Module:

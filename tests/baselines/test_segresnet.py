@@ -15,6 +15,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestSegResNet(MethodTests):
     method = METHOD
+    modalities = (2, 3)
 
 
 @pytest.mark.parametrize(("channels", "classes", "dropout"), [(1, 1, 0.0), (4, 3, 0.2)])

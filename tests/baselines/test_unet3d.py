@@ -16,6 +16,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestUNet3d(MethodTests):
     method = METHOD
+    modalities = (2, 3)
 
 
 def test_published_count() -> None:

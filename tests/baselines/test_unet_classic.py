@@ -17,6 +17,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestUNetClassic(MethodTests):
     method = METHOD
+    modalities = (2, 3)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

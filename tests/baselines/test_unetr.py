@@ -16,6 +16,7 @@ from usbench.testing import MethodTests
 @pytest.mark.slow
 class TestUNETR(MethodTests):
     method = METHOD
+    modalities = (2, 3)
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 48), (32, 16, 16), (48, 48, 32)])
