@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.volume_tests import assert_is_monais, volumes
 from monai.networks.nets import DynUNet
 
-from tests.kit.volume_tests import assert_is_monais, volumes
 from usbench.baselines.dynunet import METHOD, build, plan
 from usbench.errors import UsbenchError
 from usbench.testing import MethodTests

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from kit.volume_tests import volume_config, volumes
 
-from tests.kit.volume_tests import volume_config, volumes
 from usbench.config import make_config
 from usbench.contracts.method import Method
 from usbench.fusions.build import build_model

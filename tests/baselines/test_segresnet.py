@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.volume_tests import assert_is_monais
 from monai.networks.nets import SegResNet
 
-from tests.kit.volume_tests import assert_is_monais
 from usbench.baselines.segresnet import METHOD, build
 from usbench.errors import UsbenchError
 from usbench.testing import MethodTests

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.volume_tests import assert_is_monais, volumes
 from monai.networks.nets import SwinUNETR
 from torch import nn
 
-from tests.kit.volume_tests import assert_is_monais, volumes
 from usbench.baselines.swin_unetr import METHOD, build
 from usbench.errors import UsbenchError
 from usbench.testing import MethodTests

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.volume_tests import volumes
 from torch import nn
 from torch.nn import functional
 
-from tests.kit.volume_tests import volumes
 from usbench.baselines.unet3d import METHOD, UpLevel, build
 from usbench.errors import UsbenchError
 from usbench.testing import MethodTests

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.volume_tests import volume_config, volumes
 from torch import nn
 
-from tests.kit.volume_tests import volume_config, volumes
 from usbench.baselines import dynunet, segresnet, swin_unetr, unet3d, unetr
 from usbench.config import Config
 from usbench.contracts.method import EncoderDecoder, Method
