@@ -42,8 +42,9 @@ class Config:
         A method of volumes has "volume" too.
         """
         names = ("data", "train") if self.volume is None else ("data", "train", "volume")
-        sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in names}
-        return {**sections, "fusion": dict(self.fusion), "method": dict(self.method)}
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in names}
+        sections |= {"fusion": self.fusion, "method": self.method}
+        return {name: _plain(section) for name, section in sections.items()}
 
 
 def _plain(section: dict[str, Any]) -> dict[str, Any]:

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.faulty_methods import DECLARES_LATE, FAULTS, LAST, Dropping, method_of
+from kit.faulty_methods import DECLARES_LATE, FAULTS, Dropping, method_of, verdicts
 from kit.sound_network import Sound
 from kit.told_networks import Told
 from torch import nn
 
-from usbench.checks.outcome import Verdict
 from usbench.checks.subject import Subject
-from usbench.checks.suite import CHECKS, Check, check_subject, run_check
-from usbench.contracts.method import Method
+from usbench.checks.suite import CHECKS, Check, run_check
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For all tests: the phantom in it is made once."""
-    return tmp_path_factory.mktemp("check")
-
-
-@pytest.fixture(autouse=True)
-def own_loss() -> Iterator[None]:
-    """A fault replaces the trainer's loss: it is put back."""
-    yield
-    if "loss" in LAST:
-        import usbench.runs.train as training
-
-        training.dice_bce = LAST.pop("loss")
-        LAST.clear()
-
-
-def verdicts(method: Method, folder: Path, fusion: str = "early") -> list[Verdict]:
-    return list(check_subject(Subject(method, fusion, folder, overfit_steps=200, overfit_lr=1e-2)))
+pytestmark = pytest.mark.usefixtures("own_loss")
 
 
 @pytest.mark.parametrize(

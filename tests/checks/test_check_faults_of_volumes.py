@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.faulty_methods import LAST
+from kit.faulty_methods import verdicts
 from kit.faulty_volumes import OF_VOLUMES, SoundOfVolumes, ToldOfVolumes, method_of_volumes
 from torch import Tensor, nn
 
-from usbench.checks.outcome import Verdict
-from usbench.checks.subject import Subject
-from usbench.checks.suite import CHECKS, check_subject
+from usbench.checks.suite import CHECKS
 from usbench.contracts.data import Task
 from usbench.contracts.method import Method
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("check")
-
-
-@pytest.fixture(autouse=True)
-def own_loss() -> Iterator[None]:
-    yield
-    if "loss" in LAST:
-        import usbench.runs.train as training
-
-        training.dice_bce = LAST.pop("loss")
-        LAST.clear()
-
-
-def verdicts(method: Method, folder: Path) -> list[Verdict]:
-    return list(check_subject(Subject(method, "early", folder, overfit_steps=200, overfit_lr=1e-2)))
+pytestmark = pytest.mark.usefixtures("own_loss")
 
 
 @pytest.mark.parametrize(

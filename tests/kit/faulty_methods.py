@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from kit.faulty_training import (
 from kit.sound_network import Sound
 from kit.told_networks import NothingOfOne, OtherWhenTold, SharesPresence
 from usbench import Method
+from usbench.checks.outcome import Verdict
+from usbench.checks.subject import Subject
+from usbench.checks.suite import check_subject
 
 
 class Dropping(Sound):
@@ -301,3 +305,8 @@ def only_early(task: Any, fusion: str) -> nn.Module:
 DECLARES_LATE = Method(
     "declares-late", "nobody", build_segmenter=only_early, fusions=("early", "late"), size_multiple=1
 )
+
+
+def verdicts(method: Method, folder: Path, fusion: str = "early") -> list[Verdict]:
+    """What all checks say of a method; `folder` is for phantoms and states."""
+    return list(check_subject(Subject(method, fusion, folder, overfit_steps=200, overfit_lr=1e-2)))

@@ -6,19 +6,16 @@ import csv
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kit.killed_runs import undisturbed_and_killed
 from kit.places import ROOT
 
 import usbench
-from usbench.results.io import load_result
 from usbench.results.schema import Block, result_model
 
 SMALL = {"train.epochs": 1, "data.size": 32}
@@ -157,30 +154,7 @@ def test_killed_run_ends_with_the_same_numbers(small_prostate: Path, cache: Path
     ]
     words += ["--data-dir", str(small_prostate), "--device", "cpu", "--set", "train.epochs=3"]
     environment = {**os.environ, "USBENCH_CACHE": str(cache)}
-
-    def start(runs: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*words, "--runs-dir", str(tmp_path / runs)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def rows(runs: str) -> int:
-        files = list((tmp_path / runs).glob("*/*/*/history.csv"))
-        return len(files[0].read_text().splitlines()) - 1 if files else 0
-
-    assert start("whole").wait(timeout=300) == 0
-    victim = start("killed")
-    deadline = time.monotonic() + 120
-    while rows("killed") < 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    assert rows("killed") >= 1
-    assert not list((tmp_path / "killed").glob("*/*/*/result.json")), "killed too late to prove anything"
-    assert start("killed").wait(timeout=300) == 0
-    whole, killed = (load_result(next((tmp_path / r).glob("*/*/*/result.json"))) for r in ("whole", "killed"))
+    whole, killed = undisturbed_and_killed(words, environment, tmp_path)
     assert whole.data["scores"] == killed.data["scores"]
     assert whole.data["paper_style"] == killed.data["paper_style"]
     predictions = [n for n in whole.data["files"] if n.startswith("predictions/")]

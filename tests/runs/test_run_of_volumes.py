@@ -6,15 +6,13 @@ import csv
 import gzip
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kit.killed_runs import undisturbed_and_killed
 from kit.places import ROOT
 from kit.tampering import CARD
 
@@ -204,25 +202,7 @@ def test_killed_run_of_volumes_ends_with_the_same_numbers(
     words += ["--fusion", "early", "--task", "msd-prostate", "--preset", "smoke", "--device", "cpu"]
     words += ["--data-dir", str(small_prostate), "--set", "train.epochs=3", "--set", "train.augment=light"]
     environment = {**os.environ, "USBENCH_CACHE": str(cache), "TINY_SLEEP": "0.2"}
-
-    def start(runs: str) -> subprocess.Popen[bytes]:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([*words, "--runs-dir", str(tmp_path / runs)], env=environment, **quiet)
-
-    def rows(runs: str) -> int:
-        files = list((tmp_path / runs).glob("*/*/*/history.csv"))
-        return len(files[0].read_text().splitlines()) - 1 if files else 0
-
-    assert start("whole").wait(timeout=300) == 0
-    victim = start("killed")
-    deadline = time.monotonic() + 120
-    while rows("killed") < 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    assert not list((tmp_path / "killed").glob("*/*/*/result.json")), "killed too late to prove anything"
-    assert start("killed").wait(timeout=300) == 0
-    whole, killed = (load_result(next((tmp_path / r).glob("*/*/*/result.json"))) for r in ("whole", "killed"))
+    whole, killed = undisturbed_and_killed(words, environment, tmp_path)
     assert whole.data["scores"] == killed.data["scores"]
     for name in whole.data["files"]:
         if name.startswith("predictions/") or name == "cases.csv":

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from usbench.checks.outcome import Outcome, failed, not_applicable, passed
 from usbench.checks.repeating import ROUNDING
 from usbench.checks.subject import CLASSES, PAIR, Subject, differs, plain, shift
+from usbench.fusions.merge import as_wide
 from usbench.fusions.segmenter import takes_present
 
 
@@ -20,7 +21,7 @@ def present(subject: Subject) -> Outcome:
         return not_applicable("it is called in a way of its own")
     images = subject.images()
     there = torch.eye(PAIR, dtype=torch.bool)[:2]
-    lacking = images * there.reshape(*there.shape, *[1] * len(subject.full))
+    lacking = images * as_wide(there, images)
     with torch.no_grad():
         untold, whole = subject.call(network, images), _told(subject, network, images, torch.ones_like(there))
         fewer = _told(subject, network, lacking, there)

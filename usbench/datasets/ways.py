@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from usbench.contracts.settings import TrainSettings
 from usbench.datasets.batches import Slices, View
-from usbench.datasets.stacks import Stack, resize_all, shape_of
+from usbench.datasets.stacks import resize_all, shape_of, slice_distance
 from usbench.datasets.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -218,17 +218,10 @@ class ByVolumes:
     ) -> Example:
         """The volume as a whole, or its first patch."""
         images = torch.from_numpy(np.asarray(case.images, dtype=np.float32)).transpose(0, 1)
-        shape = Stack(case, self.settings).shape
-        tiles: list[Tensor] = []
-        if self.settings.mode == "whole":
-            return Example(resize_all(images, shape)[None].to(device), {}, 1 / len(case.images))
-
-        def keep(some: Tensor) -> Tensor:
-            tiles.append(some)
-            return some
-
-        self._slide(keep, resize_all(images, shape)[None])
-        return Example(tiles[0][:1].to(device), {}, sum(map(len, tiles)) / len(case.images))
+        count, side = images.shape[1], images.shape[-1]
+        shape = shape_of(count, side, slice_distance(case), self.settings)
+        first, inputs = self._inputs(resize_all(images, shape)[None])
+        return Example(first.to(device), {}, inputs / count)
 
     def few(self, case: PreparedCase) -> tuple[Tensor, Tensor]:
         """The volume as a whole, or two patches about foreground: [N, M, D, H, W] and [N, 1, D, H, W]."""
@@ -245,23 +238,26 @@ class ByVolumes:
     def nominal(self, modalities: int, size: int) -> Example:
         """What the network sees at once, of a patient with as many slices."""
         depth, *_ = shape = self.settings.network_shape
-        tiles = self._tiles(shape_of(depth, size, self.settings.spacing, self.settings))
-        return Example(torch.zeros(1, modalities, *shape), {}, tiles / depth)
+        with torch.device("cpu"):
+            stack = torch.zeros(1, 1, *shape_of(depth, size, self.settings.spacing, self.settings))
+            _, inputs = self._inputs(stack)
+        return Example(torch.zeros(1, modalities, *shape), {}, inputs / depth)
 
-    def _tiles(self, shape: tuple[int, int, int]) -> int:
-        """How many inputs of the network a stack of that shape is."""
+    def _inputs(self, volume: Tensor) -> tuple[Tensor, int]:
+        """What the network sees first of a volume [1, M, D, H, W], and how many such inputs the volume is."""
         if self.settings.mode == "whole":
-            return 1
-        seen = 0
+            return volume, 1
+        first, seen = volume, 0
 
-        def count(tiles: Tensor) -> Tensor:
-            nonlocal seen
+        def look(tiles: Tensor) -> Tensor:
+            nonlocal first, seen
+            if not seen:
+                first = tiles[:1]
             seen += len(tiles)
             return tiles
 
-        with torch.device("cpu"):
-            self._slide(count, torch.zeros(1, 1, *shape))
-        return seen
+        self._slide(look, volume)
+        return first, seen
 
 
 def _for_all(words: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

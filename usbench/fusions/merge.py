@@ -34,7 +34,7 @@ def merge_logits(
         float32 [B, K, H, W] or [B, K, D, H, W], logits.
     """
     logits = logits.float()
-    there = None if present is None else _as_wide(present, logits).to(logits.device)
+    there = None if present is None else as_wide(present, logits).to(logits.device)
     if merge == "mean-logits":
         return _mean(logits, there)
     if merge == "mean-probs":
@@ -57,16 +57,16 @@ def merge_logits(
             raise UsbenchError(
                 "merge 'learned' needs its weights; build it through usbench.fusions.networks.Late"
             )
-        share = _as_wide(weight.float()[None], logits)
+        share = as_wide(weight.float()[None], logits)
         if there is not None:
             share = share.masked_fill(~there, -math.inf)
         return (logits * torch.softmax(share, dim=1)).sum(dim=1)
     raise UsbenchError(f"unknown merge '{merge}'; choose {MERGES}")
 
 
-def _as_wide(tensor: Tensor, logits: Tensor) -> Tensor:
-    """A tensor with axes of length 1 at its end, as many as `logits` have more than it."""
-    return tensor.reshape(*tensor.shape, *[1] * (logits.ndim - tensor.ndim))
+def as_wide(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor [B, ...] with axes of length 1 at its end, as many as `like` [B, ...] has more than it."""
+    return tensor.reshape(*tensor.shape, *[1] * (like.ndim - tensor.ndim))
 
 
 def _mean(logits: Tensor, there: Tensor | None) -> Tensor:

@@ -204,11 +204,13 @@ def track_tables(tracks: Sequence[TrackRun]) -> tuple[tuple[TrackTable, ...], li
     return tuple(tables), left_out
 
 
-def _table_key(one: TrackRun) -> tuple[Any, ...]:
+def _table_key(one: TrackRun, protocol: str | None = None) -> tuple[Any, ...]:
+    """What tracks must share to stand in one table; with another protocol than their own, if it is given."""
     data = one.track.data
     name = data["data"]["name"] if data["track"] == "external" else ""
     shared = (tuple(data["modalities"]), tuple(data["classes"]), name)
-    return data["track"], data["cell"]["task"], data["data"]["kind"], data["protocol"], *shared
+    own = data["protocol"] if protocol is None else protocol
+    return data["track"], data["cell"]["task"], data["data"]["kind"], own, *shared
 
 
 def _of_volumes_key(one: TrackRun) -> tuple[Any, ...]:
@@ -216,8 +218,7 @@ def _of_volumes_key(one: TrackRun) -> tuple[Any, ...]:
     track, run = one.track.data, one.run.data
     content = run["data"] if track["track"] == "robustness" else track["data"]
     as_volumes = {**run, "protocol": volumes_of_result(run)}
-    key = _table_key(one)
-    return (*key[:3], track_protocol(as_volumes, track["track"], content["fingerprint"]), *key[4:])
+    return _table_key(one, track_protocol(as_volumes, track["track"], content["fingerprint"]))
 
 
 def _make_table(title: str, tracks: Sequence[TrackRun]) -> TrackTable:

@@ -12,9 +12,8 @@ from pathlib import Path
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import atomic_folder, write_text
 
-_TEMPLATES = {"encoder-decoder": "encoder_decoder", "segmenter": "segmenter"}
+KINDS = ("encoder-decoder", "segmenter")
 DIMS = (2, 3)
-KINDS = tuple(_TEMPLATES)
 
 
 def new(
@@ -28,15 +27,15 @@ def new(
 
     kind: "encoder-decoder" or "segmenter". pip: an installable package in a folder of that name with an
     entry point, a test and a README; else the one file NAME.py. dims: 2 for a network that sees slices, 3 for
-    one that sees volumes. Raises `UsbenchError`, one line with the
-    remedy, for a name that is not sound or that a method has, for what is there already (nothing is ever
-    overwritten), and where nothing can be written.
+    one that sees volumes. Raises `UsbenchError`, one line with the remedy, for a name that is not sound or
+    that a method has, for what is there already (nothing is ever overwritten), and where nothing can be
+    written.
     """
-    if kind not in _TEMPLATES:
-        raise unknown("kind of method", kind, _TEMPLATES)
+    if kind not in KINDS:
+        raise unknown("kind of method", kind, KINDS)
     if dims not in DIMS:
         raise UsbenchError(f"--dims {dims}: choose 2 (slices) or 3 (volumes)")
-    network = f"{_TEMPLATES[kind]}{'_3d' if dims == 3 else ''}.py.txt"
+    network = f"{kind.replace('-', '_')}{'_3d' if dims == 3 else ''}.py.txt"
     _require_free(name)
     module = name.lower().replace("-", "_")
     target = Path(folder) / (name if pip else f"{name}.py")

@@ -108,13 +108,13 @@ def settings_key(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, repr(value)) for name, value in sorted(values.items()))
 
 
-def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
-    """What results must share to stand in one table."""
+def table_key(data: dict[str, Any], protocol: str | None = None) -> tuple[Any, ...]:
+    """What results must share to stand in one table; with another protocol than their own, if it is given."""
     return (
         data["cell"]["task"],
         data["data"]["kind"],
         data["data"]["fingerprint"],
-        data["protocol"],
+        data["protocol"] if protocol is None else protocol,
         tuple(data["task"]["modalities"]),
         tuple(data["task"]["classes"]),
     )
@@ -122,12 +122,12 @@ def table_key(data: dict[str, Any]) -> tuple[Any, ...]:
 
 def frame_key(data: dict[str, Any]) -> tuple[Any, ...]:
     """What a result must share with masks of other programs to stand in one table with them."""
-    return (*table_key(data)[:3], frame_of_result(data), *table_key(data)[4:])
+    return table_key(data, frame_of_result(data))
 
 
 def volumes_key(data: dict[str, Any]) -> tuple[Any, ...]:
     """What a network of volumes must share with another one to stand in one table with it."""
-    return (*table_key(data)[:3], volumes_of_result(data), *table_key(data)[4:])
+    return table_key(data, volumes_of_result(data))
 
 
 def row_key(data: dict[str, Any]) -> tuple[Any, ...]:

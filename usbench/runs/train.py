@@ -18,6 +18,7 @@ from torch.nn import functional
 from usbench.datasets.augment import light
 from usbench.datasets.draws import draw_epoch
 from usbench.errors import UsbenchError
+from usbench.fusions.merge import as_wide
 from usbench.fusions.segmenter import takes_present
 from usbench.storage.files import atomic_path
 
@@ -228,7 +229,7 @@ def _epoch(
             first = sum(len(part) for part in share[: fabric.global_rank])
             drawn = draw_present(absences, sum(map(len, share)), images.shape[1], settings.modality_dropout)
             present = torch.from_numpy(drawn[first : first + len(images)]).to(images.device)
-            images = images * present.reshape(*present.shape, *[1] * (images.ndim - 2))
+            images = images * as_wide(present, images)
             if takes_present(network):
                 extras = {**extras, "present": present}
         optimizer.zero_grad(set_to_none=True)
