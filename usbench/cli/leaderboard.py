@@ -55,6 +55,29 @@ from usbench.errors import UsbenchError
     help="Published figures beside the rows: fitting (of the tasks and methods of the tables), "
     "all (of the tasks), none; auto is fitting, in one line where the leaderboard is small.",
 )
+@click.option(
+    "--baseline",
+    metavar="ROW",
+    help="Hold each row against this one, METHOD-FUSION (unet-early) or its whole name.",
+)
+@click.option(
+    "--pairs", is_flag=True, help="Show the difference of every pair of rows, of tables of up to 60."
+)
+@click.option(
+    "--overall-table",
+    "overall_tables",
+    multiple=True,
+    metavar="TABLE",
+    help="Title or protocol of the table of a task that counts over all tasks, where it has several.",
+)
+@click.option(
+    "--empty",
+    default="truth",
+    show_default=True,
+    metavar="RULE",
+    help="What a class scores that the truth does not have: truth, nothing for any row; brats, 1 where it is "
+    "not predicted either and 0 else.",
+)
 @plugin_option
 @debug_option
 def leaderboard(
@@ -68,11 +91,15 @@ def leaderboard(
     keep_results: bool,
     folders: tuple[Path, ...],
     reported: str,
+    baseline: str | None,
+    pairs: bool,
+    overall_tables: tuple[str, ...],
+    empty: str,
     plugins: tuple[Path, ...],
 ) -> None:
     """Rank the finished runs: one table for each task, data and protocol.
 
-    Each row has an interval, a paired test against the leader and the stability of its rank; below
+    Each row has an interval, a test against the leader and the ranks that it may have; below
     are the effect of fusion, ranks across tasks, and what publications report beside it. What networks do
     without a modality, under noise and on other data (usbench evaluate) has tables of its own below.
     """
@@ -93,6 +120,11 @@ def leaderboard(
             "--reported does not go with --keep-results or --check, whose tables are the same for everybody; "
             "drop one of the two"
         )
+    if (baseline or pairs or overall_tables or empty != "truth") and (folders or keep_results):
+        raise UsbenchError(
+            "--baseline, --pairs, --overall-table and --empty do not go with --keep-results or --check, "
+            "whose tables are the same for everybody; drop one of the two"
+        )
     for folder in folders:
         check(folder, plugins)
         click.echo(f"{folder}: every number follows from its results")
@@ -100,7 +132,9 @@ def leaderboard(
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
-    board = build(runs_dir, task, submissions, plugins, track, reported)
+    board = build(
+        runs_dir, task, submissions, plugins, track, reported, baseline, pairs, overall_tables, empty
+    )
     click.echo(render(board, form))
     if out is not None:
         pictures = not no_pictures

@@ -83,6 +83,7 @@ class Score:
         mean: Name and label of its mean over classes, where those are others.
         in_leaderboard: Whether tables of leaderboards show it; their CSV and JSON hold every score.
         in_summary: Whether the table that `usbench run` prints shows it.
+        of_empty_truth: Whether it is of classes that the truth does not have, which no other score counts.
         added: Version of usbench that brought it, "" for those that every result has. A result without it
             is read as NaN.
     """
@@ -99,6 +100,7 @@ class Score:
     mean: tuple[str, str] | None = None
     in_leaderboard: bool = True
     in_summary: bool = False
+    of_empty_truth: bool = False
     added: str = ""
 
     def of(self, measured: MeasuredClass) -> float:

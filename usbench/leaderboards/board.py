@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.errors import UsbenchError, unknown
+from usbench.leaderboards.compare import check_baseline
 from usbench.leaderboards.flat import frame, html_of
 from usbench.leaderboards.learning import Learning, learning_curves
 from usbench.leaderboards.overall import Overall, across_tasks
 from usbench.leaderboards.reported import AUTO, CHOICES, Reported, beside_reported, is_small
 from usbench.leaderboards.table import Table, make_tables
-from usbench.leaderboards.tracks import TrackTable, collect_tracks, track_tables
+from usbench.leaderboards.tracks import TrackTable, by_truth, collect_tracks, track_tables
 from usbench.results.tracks import FOLDER
-from usbench.results.usable import LeftOut, collect
+from usbench.results.usable import EMPTY, TRUTH, LeftOut, collect
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,6 +38,9 @@ class Leaderboard:
         tracks: Tables of what networks do where modalities are missing or noisy, and on other data; never
             mixed with the others.
         curves: Learning curves, where there are tables of few training patients.
+        with_pairs: Whether every pair of rows is printed and written.
+        empty: Who decides what a class scores that the truth does not have, one of
+            `usbench.results.usable.EMPTY`.
     """
 
     tables: tuple[Table, ...]
@@ -47,6 +51,8 @@ class Leaderboard:
     claims: tuple[Claim, ...] | None = None
     tracks: tuple[TrackTable, ...] = ()
     curves: tuple[Learning, ...] = ()
+    with_pairs: bool = False
+    empty: str = TRUTH
 
     def to_frame(self) -> DataFrame:
         """Every row of every table as a data frame.
@@ -78,6 +84,10 @@ def build(
     plugins: Sequence[str | Path] = (),
     track: str | None = None,
     reported: str = AUTO,
+    baseline: str | None = None,
+    pairs: bool = False,
+    overall_tables: Sequence[str] = (),
+    empty: str = TRUTH,
 ) -> Leaderboard:
     """Read every finished run in a folder and rank them, one table for each comparable group.
 
@@ -94,25 +104,33 @@ def build(
         reported: Which published figures stand beside the rows: "fitting", those of the tasks and methods of
             the tables; "all", those of the tasks, whatever the method; "none"; "auto" as "fitting", but in
             formats of text a small leaderboard says in one line that there are any.
+        baseline: A row that each other one of its table is held against, as METHOD-FUSION or by its whole
+            name.
+        pairs: Whether every pair of rows of tables of up to 60 is printed and written.
+        overall_tables: Titles or protocols of tables that count over all tasks where a task has several.
+        empty: What a class scores that the truth does not have: "truth", nothing, for any row; "brats", 1
+            where it is not predicted either and 0 else.
 
     Raises:
         UsbenchError: Where no result is left, for a task or track without a run, for a folder of
-            submissions that is not there, and for another choice of `reported`.
+            submissions or a baseline that is not there, and for another choice of `reported` or `empty`.
     """
     runs_dir = Path(runs_dir)
+    if empty not in EMPTY:
+        raise unknown("rule for empty masks", empty, EMPTY)
     if track not in (None, *TRACKS):
         raise unknown("track", str(track), TRACKS)
     if reported not in CHOICES:
         raise unknown("choice of reported figures", str(reported), CHOICES)
     command = f"usbench run --method unet --fusion late --task {task or 'chaos'} --runs-dir {runs_dir}"
     remedy = f"make one with: {command}"
-    runs, problems = collect(runs_dir)
+    runs, problems = collect(runs_dir, empty)
     tracks, left_out = collect_tracks(runs, runs_dir)
     claims: tuple[Claim, ...] | None = None
     if submissions is not None:
         from usbench.leaderboards.submitted import collect_submissions
 
-        verified, submitted, found = collect_submissions(Path(submissions))
+        verified, submitted, found = collect_submissions(Path(submissions), empty)
         runs, tracks = [*runs, *verified], [*tracks, *submitted]
         claims = tuple(claim for claim in found if task in (None, claim.task, ""))
     if not runs and not claims:
@@ -123,18 +141,24 @@ def build(
     names = {run.data["cell"]["task"] for run in runs}
     if task is not None and task not in names and not any(claim.task == task for claim in claims or ()):
         raise unknown("task of the runs", task, names, f"{runs_dir} has {', '.join(sorted(names))}; {remedy}")
-    tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])])
-    tested, twice = track_tables([one for one in tracks if task in (None, one.run.data["cell"]["task"])])
+    tables = make_tables([run for run in runs if task in (None, run.data["cell"]["task"])], baseline)
+    counted = [one for one in tracks if task in (None, one.run.data["cell"]["task"])]
+    tested, twice = track_tables(by_truth(counted, empty), baseline)
+    ranked = [row for table in tables for row in table.ranked]
+    ranked += [row.standing for table in tested for row in table.rows if row.standing.rank is not None]
+    check_baseline([name for row in ranked for name in (row.short_name, row.name)], baseline)
     beside = () if reported == "none" else beside_reported(tables, plugins, reported == "all")
     board = Leaderboard(
         tables,
         [*problems, *left_out, *twice],
-        across_tasks(tables),
+        across_tasks(tables, overall_tables),
         beside,
         bool(beside) and reported == AUTO and is_small(tables, beside),
         claims,
         tested,
         learning_curves(tables),
+        pairs,
+        empty,
     )
     return board if track is None else _only(board, track, runs_dir)
 

@@ -1,4 +1,4 @@
-"""What may be said of the differences within a table: paired tests, tiers, stable ranks, fusions."""
+"""What may be said of the differences within a table: who leads, who is separated, the effect of fusion."""
 
 from __future__ import annotations
 
@@ -11,51 +11,60 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.names import PROTOCOLS
+from usbench.errors import unknown
 from usbench.leaderboards.rows import Row, entry_key
-from usbench.leaderboards.stats import (
-    ALPHA,
-    SignedRank,
-    bootstrap_interval,
-    holm,
-    mean,
-    rank_intervals,
-    signed_rank,
-    smallest_p,
-    split_half_tau,
+from usbench.leaderboards.standing import (
+    FUSION_CORRECTION,
+    Tests,
+    standing_word,
+    words_of_tests,
 )
+from usbench.leaderboards.stats import (
+    MANY,
+    Noise,
+    Schemes,
+    Separation,
+    difference_interval,
+    rank_sets,
+    ranking_schemes,
+    ruled_out,
+    separate,
+    separate_many,
+    smallest_p,
+    split_half,
+)
+from usbench.leaderboards.stats.trainings import together
 from usbench.results.usable import settings_key
 
-TEST = (
-    "two-sided Wilcoxon signed-rank test on per-patient {} (scipy.stats.wilcoxon), over the patients that "
-    'both rows have, zero differences dropped (zero_method="wilcox")'
-)
-CORRECTION = (
-    "Holm (1979), over the k(k-1)/2 pairs of k ranked rows, since the leader is picked by the same scores"
-)
-FUSION_CORRECTION = "Holm (1979), over the pairs of fusions of one method"
+__all__ = ["FUSION_CORRECTION", "Comparison", "Difference", "FusionEffect", "SplitHalf", "Tests", "compare"]
 
 _OF_FUSION = ("fusion-code", "fusion-version")
 
+PAIRED_ROWS = 60
+"""A table of more rows has no entry for each pair of them: there would be more numbers than page."""
+
 
 @dataclass(frozen=True)
-class Tests:
-    """How the ranked rows of a table were tested against its leader; every text is one sentence or two.
+class Difference:
+    """One row less another, paired over the patients that both have.
 
     Attributes:
-        leader: Name of the best row, None if none is ranked.
-        test: The test, in words.
-        correction: The correction for several comparisons, in words.
-        comparisons: Tests made.
-        family: The number of tests that p was corrected for.
-        note: What is exact, and whether so few patients can separate anything.
+        a: Name of the first row.
+        b: Name of the second.
+        difference: Mean of what the table ranks by, the first less the second; None without a patient.
+        low: Lower end of its 95 % interval; None without one.
+        high: Upper end.
+        n: The patients.
+        p: Corrected over the family that it is of.
     """
 
-    leader: str | None
-    test: str
-    correction: str
-    comparisons: int
-    family: int
-    note: str
+    a: str
+    b: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    n: int
+    p: float
 
 
 @dataclass(frozen=True)
@@ -67,11 +76,10 @@ class FusionEffect:
         a: The first fusion.
         b: The second fusion.
         difference: Mean paired difference of what the table ranks by, over the patients that both have.
-        low: Lower end of its 95 % bootstrap interval over patients; None below two patients.
+        low: Lower end of its 95 % interval; None without one.
         high: Upper end.
         n: The patients.
-        p_raw: Of the signed-rank test.
-        p: `p_raw`, corrected over the pairs of fusions of the method.
+        p: Corrected over all pairs of fusions of the table.
     """
 
     method: str
@@ -81,124 +89,177 @@ class FusionEffect:
     low: float | None
     high: float | None
     n: int
-    p_raw: float
     p: float
 
 
 @dataclass(frozen=True)
+class SplitHalf:
+    """Whether other patients would give the same order, see `usbench.leaderboards.stats.split_half`.
+
+    Attributes:
+        agreement: 1: the same order, 0: none in common.
+        low: Lower end of the range (95 %) that it has where all rows are equal; None where it was not
+            computed.
+        high: Upper end.
+    """
+
+    agreement: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """All of it for one table; `rows` are those given, with tier, p and ranks filled in."""
+    """All of it for one table.
+
+    Attributes:
+        rows: Those given, with standing and ranks filled in.
+        tests: How they were tested.
+        fusion_effects: Between the fusions of a method.
+        split_half: Whether other patients would give the same order.
+        schemes: Whether another way of ranking would; of the ranked rows in order.
+        pairs: Every pair of ranked rows in the order of `itertools.combinations`; None above `PAIRED_ROWS`.
+        baseline: Each other ranked row less a named one; empty without one.
+    """
 
     rows: tuple[Row, ...]
     tests: Tests
     fusion_effects: tuple[FusionEffect, ...]
-    split_half_tau: float | None
+    split_half: SplitHalf | None
+    schemes: Schemes | None
+    pairs: tuple[Difference, ...] | None
+    baseline: tuple[Difference, ...] = ()
 
 
-def compare(rows: Sequence[Row], of: str = "DSC") -> Comparison:
+def compare(rows: Sequence[Row], of: str = "DSC", baseline: str | None = None) -> Comparison:
     """Test the ranked rows of a table; others pass through untouched.
 
-    The leader is the first row. Rows whose corrected p against it is 0.05 or more share its tier 1,
-    the others are in tier 2. Ranks are over bootstrap samples of the patients that all ranked rows have.
+    The leader is the first row. A row is below it where the test of `usbench.leaderboards.stats.separate`
+    separates the two, corrected over all pairs of ranked rows.
 
     Args:
         rows: Of a table, sorted by rank.
         of: What the patients' "dsc" is called in the table: what it ranks by.
+        baseline: METHOD-FUSION or the name of a ranked row that each other one is held against; a table that
+            lacks it has no such comparison.
 
     Returns:
         The rows with what was found.
     """
     ranked = [row for row in rows if row.rank is not None]
-    scores = _matrix(ranked)
-    outcomes = [signed_rank(scores[i] - scores[0]) for i in range(1, len(ranked))]
-    family = len(ranked) * (len(ranked) - 1) // 2
-    # Without common patients nothing is known: as good as a p of 1.
-    corrected = holm([1.0 if o.p is None else o.p for o in outcomes], family)
+    scores = score_matrix(ranked)
     common = scores[:, ~np.isnan(scores).any(axis=0)]
-    intervals = rank_intervals(common)
+    noise = [row.noise for row in ranked]
+    few = len(ranked) <= MANY
+    separation = separate(scores, noise=noise) if few else None
+    if separation is not None:
+        p = [1.0, *separation.p[: max(len(ranked) - 1, 0)].tolist()]
+        sets = rank_sets(separation, len(ranked))
+        out = ruled_out(common, noise)
+    else:
+        large = separate_many(common, noise)
+        p, out = large.p.tolist(), large.out
+        sets = [
+            (1 + a, len(ranked) - b) for a, b in zip(large.above.tolist(), large.below.tolist(), strict=True)
+        ]
+    patients = common.shape[1]
     done = [
-        replace(row, tier=1, rank_interval=intervals[i] if intervals else None)
+        replace(
+            row,
+            standing=standing_word(i, p[i], _shared(scores, i), _mean_gap(scores, i), len(ranked)),
+            p_leader=None if i == 0 or len(ranked) < 2 else p[i],
+            rank_set=sets[i] if len(ranked) > 1 else None,
+            best=not out[i] if len(ranked) > 1 and smallest_p(patients) <= 0.0625 else None,
+        )
         for i, row in enumerate(ranked)
     ]
-    for i, (outcome, p) in enumerate(zip(outcomes, corrected, strict=True), start=1):
-        done[i] = replace(
-            done[i],
-            tier=1 if p >= ALPHA else 2,
-            p_raw=outcome.p,
-            p_leader=None if outcome.p is None else p,
-        )
-    tests = Tests(
-        leader=ranked[0].name if ranked else None,
-        test=TEST.format(of),
-        correction=CORRECTION,
-        comparisons=len(outcomes),
-        family=family,
-        note=_note(outcomes, family),
-    )
+    halves = split_half(common)
     return Comparison(
         (*done, *(row for row in rows if row.rank is None)),
-        tests,
+        words_of_tests(ranked, patients, of, few),
         tuple(_fusion_effects(ranked)),
-        split_half_tau(common),
+        None if halves is None else SplitHalf(halves[0], *(halves[1] or (None, None))),
+        ranking_schemes(common, separation),
+        _pairs(ranked, scores, separation),
+        _against(ranked, scores, baseline),
     )
 
 
-PAIRED_ROWS = 60
-"""A table of more rows has no interval for each pair of them: there would be more numbers than page."""
-
-
-def paired_intervals(rows: Sequence[Row]) -> list[tuple[float, float] | None] | None:
-    """The bootstrap interval of the mean difference of DSC for every pair of rows, the first less the second.
+def check_baseline(names: Sequence[str], baseline: str | None) -> None:
+    """Refuse a baseline that no table has.
 
     Args:
-        rows: The rows of a table.
+        names: Of the ranked rows of all tables, as `usbench.leaderboards.rows.Row.short_name` and `name`.
+        baseline: As asked for.
 
-    Returns:
-        One interval for each pair in the order of `itertools.combinations`, None for a pair with fewer than
-        two patients in common; None altogether for more than `PAIRED_ROWS` rows.
+    Raises:
+        UsbenchError: Where it is not among them.
     """
-    if len(rows) > PAIRED_ROWS:
-        return None
-    scores = _matrix(rows)
-    differences = (scores[i] - scores[j] for i, j in combinations(range(len(rows)), 2))
-    return [bootstrap_interval(paired[~np.isnan(paired)]) for paired in differences]
+    if baseline is not None and baseline not in names:
+        raise unknown("baseline", baseline, sorted(set(names)), "give METHOD-FUSION of a ranked row")
 
 
-def _matrix(rows: Sequence[Row]) -> np.ndarray:
+def score_matrix(rows: Sequence[Row]) -> np.ndarray:
     """DSC [rows, patients] over all patients of the rows, NaN where a row has no score of one."""
     cases = sorted({case for row in rows for case in row.patients})
     place = {case: i for i, case in enumerate(cases)}
     scores = np.full((len(rows), len(cases)), np.nan)
     for line, row in zip(scores, rows, strict=True):
         line[[place[case] for case in row.patients]] = [one["dsc"] for one in row.patients.values()]
-    return scores
+    # A patient whom no row has a score of (the truth is empty) is no patient of the table.
+    return scores[:, ~np.isnan(scores).all(axis=0)] if len(rows) else scores
 
 
-def _note(outcomes: Sequence[SignedRank], family: int) -> str:
-    if not outcomes:
-        return "Fewer than two complete rows: nothing is compared."
-    approximate = sum(not outcome.exact for outcome in outcomes)
-    if not approximate:
-        words = "p is exact."
-    elif approximate == len(outcomes):
-        words = "p is the normal approximation."
-    else:
-        exact = len(outcomes) - approximate
-        words = f"p is exact in {exact} of {len(outcomes)} tests, else the normal approximation."
-    pairs = max(outcome.pairs for outcome in outcomes)
-    if words_few := too_few(pairs, family):
-        words += f" {words_few}: no row can be separated from the leader."
-    return words
+def _shared(scores: np.ndarray, i: int) -> int:
+    return int((~np.isnan(scores[0]) & ~np.isnan(scores[i])).sum())
 
 
-def too_few(pairs: int, family: int) -> str:
-    """Why so many pairs of patients can separate nothing after correction; "" where they can."""
-    least = smallest_p(pairs)
-    corrected = min(1.0, least * family)
-    if corrected < ALPHA:
-        return ""
-    after = f", {corrected:.3g} after correction for {family} pairs of rows" if family > 1 else ""
-    return f"{pairs} patient{'s' * (pairs != 1)}: the smallest two-sided exact p is {least:.3g}{after}"
+def _mean_gap(scores: np.ndarray, i: int) -> float:
+    """The leader's mean less that of a row, over the patients that both have."""
+    paired = scores[0] - scores[i]
+    paired = paired[~np.isnan(paired)]
+    return float(paired.mean()) if len(paired) else 0.0
+
+
+def _between(
+    ranked: Sequence[Row], scores: np.ndarray, separation: Separation, names: Sequence[str]
+) -> list[Difference]:
+    """Every pair of a family, with its interval."""
+    found = []
+    for index, (i, j) in enumerate(separation.pairs.tolist()):
+        n = int(separation.patients[index])
+        low, high = _ends(scores[i] - scores[j], ranked[i], ranked[j])
+        value = float(separation.difference[index]) if n else None
+        found.append(Difference(names[i], names[j], value, low, high, n, float(separation.p[index])))
+    return found
+
+
+def _ends(paired: np.ndarray, a: Row, b: Row) -> tuple[float | None, float | None]:
+    """The ends of the interval of a mean paired difference, trainings counted where their spread is known."""
+    noise: Noise | None = (
+        together([one.noise for one in (a, b) if one.noise]) if a.noise and b.noise else None
+    )
+    interval = difference_interval(paired[~np.isnan(paired)], noise)
+    return interval.low, interval.high
+
+
+def _pairs(
+    ranked: Sequence[Row], scores: np.ndarray, separation: Separation | None
+) -> tuple[Difference, ...] | None:
+    if separation is None or len(ranked) > PAIRED_ROWS:
+        return None
+    return tuple(_between(ranked, scores, separation, [row.name for row in ranked]))
+
+
+def _against(ranked: Sequence[Row], scores: np.ndarray, baseline: str | None) -> tuple[Difference, ...]:
+    """Each other row less the baseline: k - 1 pairs, corrected over these alone."""
+    place = next((i for i, row in enumerate(ranked) if baseline in (row.name, row.short_name)), None)
+    if baseline is None or place is None:
+        return ()
+    others = [i for i in range(len(ranked)) if i != place]
+    pairs = np.array([(i, place) for i in others], dtype=int).reshape(-1, 2)
+    separation = separate(scores, pairs, [row.noise for row in ranked])
+    return tuple(_between(ranked, scores, separation, [row.name for row in ranked]))
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -208,26 +269,27 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _fusion_effects(rows: Sequence[Row]) -> list[FusionEffect]:
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
+    """Every pair of fusions of one method, corrected over all of them in the table."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
         # The code of a plugin's fusion is part of the fusion, not a setting that two fusions must share.
         shared = {name: value for name, value in row.settings.items() if name not in _OF_FUSION}
-        groups[row.method, row.weights, settings_key(shared), entry_key(row)].append(row)
-    effects = []
+        groups[row.method, row.weights, settings_key(shared), entry_key(row)].append(i)
+    pairs: list[tuple[int, int]] = []
+    methods: list[str] = []
     for _, members in sorted(groups.items()):
-        members.sort(key=_order)
+        members.sort(key=lambda i: _order(rows[i]))
+        found = list(combinations(members, 2))
         # The fullest name: a label shows only settings in which rows of one fusion differ.
-        method = max((row.label for row in members), key=len, default="")
-        scores = _matrix(members)
-        found = []
-        for i, j in combinations(range(len(members)), 2):
-            paired = scores[i] - scores[j]
-            paired = paired[~np.isnan(paired)]
-            p = signed_rank(paired).p
-            if p is not None:
-                low, high = bootstrap_interval(paired) or (None, None)
-                pair = (members[i].fusion, members[j].fusion)
-                found.append(FusionEffect(method, *pair, mean(paired), low, high, len(paired), p, p))
-        for effect, p in zip(found, holm([effect.p_raw for effect in found]), strict=True):
-            effects.append(replace(effect, p=p))
-    return effects
+        methods += [max((rows[i].label for i in members), key=len)] * len(found)
+        pairs += found
+    if not pairs:
+        return []
+    scores = score_matrix(rows)
+    separation = separate(scores, np.array(pairs), [row.noise for row in rows])
+    between = _between(rows, scores, separation, [row.fusion for row in rows])
+    return [
+        FusionEffect(method, one.a, one.b, one.difference, one.low, one.high, one.n, one.p)
+        for method, one in zip(methods, between, strict=True)
+        if one.difference is not None
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,18 @@ from usbench.scores.registry import beside_dsc
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from usbench.leaderboards.tracks import TrackTable
+
 
 def row_dict(row: Row) -> dict[str, Any]:
     """One row as JSON-like values."""
     low, high = row.interval or (None, None)
-    median, rank_low, rank_high = row.rank_interval or (None, None, None)
+    rank_low, rank_high = row.rank_set or (None, None)
     scores = dict(row.scores)
     return {
         "rank": row.rank,
-        "tier": row.tier,
+        "standing": row.standing,
+        "best": row.best,
         "status": row.status,
         "method": row.method,
         "label": row.label,
@@ -31,12 +35,15 @@ def row_dict(row: Row) -> dict[str, Any]:
         "dsc_low": low,
         "dsc_high": high,
         "seed_sd": row.seed_sd,
-        "p_raw": row.p_raw,
+        "interval_note": row.interval_note,
         "p_leader": row.p_leader,
-        "rank_median": median,
         "rank_low": rank_low,
         "rank_high": rank_high,
         **scores,
+        "hd95_penalised": row.hd95_penalised,
+        "hd95_found": row.hd95_found,
+        "empty_cases": row.empty_cases,
+        "false_cases": row.false_cases,
         "parameters": row.parameters,
         "trainable": row.trainable,
         "frozen_elsewhere": row.frozen_elsewhere,
@@ -54,7 +61,26 @@ def row_dict(row: Row) -> dict[str, Any]:
         "settings": row.settings,
         "patients": {case: _defined(scores["dsc"]) for case, scores in row.patients.items()},
         "runs": list(row.runs),
+        "also": [asdict(one) for one in row.also],
     }
+
+
+def claims_dict(table: Table | TrackTable) -> dict[str, Any]:
+    """What a table says of the differences between its rows, as JSON-like values."""
+    return {
+        "tests": asdict(table.tests),
+        "fusion_effects": [asdict(effect) for effect in table.fusion_effects],
+        "split_half": None if table.split_half is None else asdict(table.split_half),
+        "schemes": None if table.schemes is None else asdict(table.schemes),
+        "baseline": [asdict(one) for one in table.baseline],
+    }
+
+
+def pairs_list(table: Table | TrackTable) -> list[list[float | None]] | None:
+    """Every pair of ranked rows as [difference, low, high, p], in order; None where there are too many."""
+    if table.pairs is None:
+        return None
+    return [[one.difference, one.low, one.high, one.p] for one in table.pairs]
 
 
 def seeds(row: Row) -> str:
@@ -96,6 +122,7 @@ def flat_rows(tables: Sequence[Table], with_entries: bool = False) -> list[dict[
             del values["patients"]
             values["settings"] = " ".join(f"{name}={value}" for name, value in row.settings.items())
             values["runs"] = ";".join(run["path"] for run in row.runs)
+            values["also"] = "; ".join(f"{one.name} ({one.why})" for one in row.also)
             if with_entries:
                 values |= entry_dict(row)
             rows.append({**facts, **values})

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.errors import unknown
 from usbench.fusions.looks import looks_of
-from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
-from usbench.leaderboards.flat import flat_rows
+from usbench.leaderboards.flat import flat_rows, pairs_list
 from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import as_dict
 from usbench.leaderboards.terminal import as_terminal, problem_lines
-from usbench.leaderboards.text import TextTable
 from usbench.leaderboards.track_figure import robustness_figure, robustness_picture
 from usbench.leaderboards.track_plain import flat_track_rows
 from usbench.leaderboards.track_text import all_text_tables, track_notes
+from usbench.leaderboards.words import TextTable
 from usbench.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -197,14 +196,23 @@ def _as_html(board: Leaderboard) -> str:
 def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     from usbench.pages.leaderboard_page import html
 
-    intervals = [paired_intervals(table.rows) for table in board.tables]
+    # Until the page reads differences and p of pairs, it gets their intervals.
+    pairs = [_intervals(pairs_list(table)) for table in board.tables]
     rows = [row for table in board.tables for row in table.rows]
     rows += [row.standing for table in board.tracks for row in table.rows]
     looks = {name: asdict(look) for name, look in looks_of(row.fusion_stated for row in rows).items()}
     plots = [robustness_picture(table) for table in board.tracks]
     notes = {str(table.track): track_notes(table) for table in board.tracks}
     shown = None if pictured is None else as_dict(pictured)
-    return html(as_dict(board), shown, intervals, looks, plots, notes)
+    return html(as_dict(board), shown, pairs, looks, plots, notes)
+
+
+def _intervals(
+    pairs: list[list[float | None]] | None,
+) -> list[tuple[float, float] | None] | None:
+    if pairs is None:
+        return None
+    return [None if low is None or high is None else (low, high) for _, low, high, _ in pairs]
 
 
 _RENDERERS: dict[str, Callable[[Leaderboard], str]] = {

@@ -43,7 +43,8 @@ def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
     """
     target = folder / FOLDER
     inside = runs_dir.resolve() == target.resolve()
-    runs = {Path(run["path"]) for table in board.tables for row in table.rows for run in row.runs}
+    rows = [row for table in board.tables for row in table.rows]
+    runs = {Path(run["path"]) for row in rows for one in (row, *row.also) for run in one.runs}
     wanted = {target / run.relative_to(runs_dir): run for run in runs}
     tracks = {target / one.relative_to(runs_dir): one for one in tracks_of(board)}
     strays = {file.parent for file in target.rglob(f"{TRACKS}/*/{TRACK_FILES[0]}")} - set(tracks)
@@ -97,9 +98,13 @@ def board_of(folder: Path, plugins: Sequence[str | Path] = ()) -> Leaderboard:
 
 
 def _below(row: Row, folder: Path) -> Row:
-    """A row whose runs have paths relative to `folder`."""
-    runs = [{**run, "path": Path(run["path"]).relative_to(folder).as_posix()} for run in row.runs]
-    return replace(row, runs=tuple(runs))
+    """A row whose runs have paths relative to `folder`, and so have those folded under it."""
+
+    def placed(runs: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+        return tuple({**run, "path": Path(run["path"]).relative_to(folder).as_posix()} for run in runs)
+
+    also = tuple(replace(one, runs=placed(one.runs)) for one in row.also)
+    return replace(row, runs=placed(row.runs), also=also)
 
 
 def write_kept(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usbench.leaderboards.text import BEST, SECOND, TextTable
 from usbench.leaderboards.track_text import all_text_tables
+from usbench.leaderboards.words import BEST, SECOND, TextTable
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard

@@ -26,7 +26,7 @@ class Point:
         trained_on: "30%", "5 patients" or "all", as it was asked for.
         least, most: The fewest and the most patients that a run of its table was trained on.
         dsc: Mean over test patients, that of the row.
-        low, high: Its 95 % interval, that of the row; None below two test patients.
+        low, high: Its 95 % interval, that of the row; None where it has none.
         cases: How many test patients the mean is over.
         folds_done: How many folds have a run.
         folds: How many there are.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from usbench.leaderboards.flat import entry_dict, row_dict
+from usbench.leaderboards.flat import claims_dict, entry_dict, row_dict
 from usbench.leaderboards.track_plain import track_dict
 from usbench.scores.registry import all_scores
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
     from usbench.leaderboards.table import Table
 
-BOARD_SCHEMA_VERSION = 3
+BOARD_SCHEMA_VERSION = 4
 
 # Every key of leaderboard.json and what it says: of the whole, of a table, and of a row before and after its
 # scores; lists are shown by one element. null stands for what is undefined or was not recorded.
 _BOARD: dict[str, Any] = {
     "schema": "version of this layout",
     "usbench": "version of usbench",
+    "empty": "who decides what a class scores that the truth does not have: truth (nothing) or brats",
     "overall": [
         {
             "kind": "kind of data",
@@ -37,12 +38,17 @@ _BOARD: dict[str, Any] = {
                     "fusion": "early, hybrid, late, or one that a plugin brings",
                     "weights": "what the network started from",
                     "mean_rank": "mean over tasks of the rank among these rows, ties at their mean rank",
+                    "rank_low": "lower end of its 95% interval, patients drawn again in each task, or null",
+                    "rank_high": "upper end of it",
                     "mean_dsc": "mean over tasks of the mean DSC",
+                    "dsc_low": "lower end of its 95% interval, for these tasks alone, or null",
+                    "dsc_high": "upper end of it",
                     "ranks": "rank by task",
                     "dsc": "mean DSC by task",
                 }
             ],
             "left_out": "rows that are complete on some of the tasks only",
+            "open": "tasks that take no part since nobody chose one of their tables",
         }
     ],
     "reported": [
@@ -96,11 +102,15 @@ _TABLE: dict[str, Any] = {
     "protocol": "digest of all that rows must share to be compared",
     "tests": {
         "leader": "label and fusion of the best ranked row, or null",
-        "test": "the paired test of each ranked row against the leader",
+        "test": "the paired test of two ranked rows",
         "correction": "how its p-values are corrected",
-        "comparisons": "number of tests against the leader",
         "family": "number of pairs that the p-values are corrected for",
+        "patients": "number of patients that all ranked rows share",
+        "flips": "number of patterns of signs that were tried",
+        "smallest_p": "smallest p that so many patients can give",
+        "testable": "whether it is small enough to separate anything",
         "note": "what is exact, and whether so few patients can separate anything",
+        "seeds": "what the claims say of other trainings",
     },
     "fusion_effects": [
         {
@@ -108,33 +118,60 @@ _TABLE: dict[str, Any] = {
             "a": "fusion of the first row",
             "b": "fusion of the second row",
             "difference": "mean paired difference of DSC, a less b",
-            "low": "lower end of its 95% bootstrap interval over patients, null below two",
+            "low": "lower end of its 95% interval, null below four patients and without spread",
             "high": "upper end of it",
             "n": "number of patients that both rows have",
-            "p_raw": "two-sided Wilcoxon signed-rank p",
-            "p": "p_raw, Holm-corrected over the pairs of the method",
+            "p": "two-sided, corrected over all pairs of fusions of the table",
         }
     ],
-    "split_half_tau": "mean Kendall's tau-b between the orders in two random halves of the patients",
+    "split_half": {
+        "agreement": "of the order of rows between two random halves of the patients, 1: the same; null "
+        "below ten patients",
+        "low": "lower end of the range (95%) that it has where all rows are equal",
+        "high": "upper end of it",
+    },
+    "schemes": {
+        "by_mean": "ranks of the ranked rows by mean DSC, in their order",
+        "by_ranks": "by the mean over patients of the rank within a patient",
+        "by_wins": "by the rows that a row is separated from and above, less those above it; null where few "
+        "patients separate nothing",
+        "agreement": "Kendall's tau-b between each two of the three",
+    },
+    "baseline": [
+        {
+            "a": "label and fusion of a ranked row",
+            "b": "the row that --baseline names",
+            "difference": "mean paired difference of DSC, a less b",
+            "low": "lower end of its 95% interval, or null",
+            "high": "upper end of it",
+            "n": "number of patients that both rows have",
+            "p": "two-sided, corrected over the rows that are held against b",
+        }
+    ],
 }
 _BEFORE_SCORES: dict[str, Any] = {
     "rank": "place by DSC, null if not ranked; equal means share a rank",
-    "tier": "1: not separable from the leader (p_leader >= 0.05), 2: below, null: not ranked",
+    "standing": "leader, not separated (from the leader), below the leader, not testable (too few patients), "
+    "or empty for a row that is not ranked or alone",
+    "best": "whether it cannot be ruled out as the best row; null where that cannot be tested",
     "status": "why the row is not ranked, or empty",
     "method": "name of the method",
     "label": "method, weights, and the settings in which rows of the table differ",
     "fusion": "early, hybrid, late, or one that a plugin brings",
     "dsc": "mean DSC over patients; classes, then seeds are averaged within a patient first",
-    "dsc_low": "lower end of the 95% bootstrap interval over patients, null below two",
+    "dsc_low": "lower end of its 95% interval, null below four patients and without spread",
     "dsc_high": "upper end of it",
     "seed_sd": "standard deviation (n - 1) of the mean DSC of the seeds, null with one",
-    "p_raw": "p against the leader, uncorrected; null for the leader and rows not ranked",
-    "p_leader": "corrected p against the leader, null where p_raw is",
-    "rank_median": "median rank over 1000 bootstrap samples of patients",
-    "rank_low": "lower end of the 95% interval of that rank",
-    "rank_high": "upper end of it",
+    "interval_note": "why there is no interval, or that it is of few patients, else empty",
+    "p_leader": "corrected p against the leader; null for the leader and rows not ranked",
+    "rank_low": "first rank that it may have: 1 + the rows separated above it",
+    "rank_high": "last rank that it may have: the ranked rows less those separated below it",
 }
 _AFTER_SCORES: dict[str, Any] = {
+    "hd95_penalised": "patients whose HD95 counts the diagonal of a volume: nothing of a class was predicted",
+    "hd95_found": "mean HD95 over the patients and classes where both masks hold something",
+    "empty_cases": "patients with a class that the truth does not have; it is not scored for any row",
+    "false_cases": "those of them in whom it was predicted",
     "parameters": "number of parameters, the largest of the runs",
     "trainable": "number of trained parameters, the largest of the runs",
     "frozen_elsewhere": "number of parameters of frozen parts that made features",
@@ -163,6 +200,14 @@ _AFTER_SCORES: dict[str, Any] = {
             "fingerprint": "SHA-256 over the content of all cases",
         }
     ],
+    "also": [
+        {
+            "name": "a row folded under it: a submission, a copy, or older code",
+            "dsc": "its mean DSC",
+            "why": "the same scores, or older code",
+            "runs": "what is behind it, as in runs",
+        }
+    ],
 }
 
 # What a leaderboard with --submissions has besides: keys of each row, and a list beside the tables.
@@ -184,6 +229,21 @@ SUBMISSIONS_SCHEMA: dict[str, Any] = {
             "claimed_cases": "number of patients behind it",
         }
     ],
+}
+
+# What each table of a leaderboard with --pairs has besides; null for more than 60 ranked rows.
+PAIRS_SCHEMA: dict[str, Any] = {
+    "pairs": [
+        {
+            "a": "label and fusion of a ranked row",
+            "b": "label and fusion of a ranked row below it",
+            "difference": "mean paired difference of what ranks, a less b",
+            "low": "lower end of its 95% interval, or null",
+            "high": "upper end of it",
+            "n": "number of patients that both rows have",
+            "p": "two-sided, corrected over all pairs of ranked rows",
+        }
+    ]
 }
 
 # What a leaderboard with runs on few training patients has besides: keys of each table of them, and a list
@@ -209,7 +269,7 @@ FEW_PATIENTS_SCHEMA: dict[str, Any] = {
                             "least": "fewest patients that a run of the table was trained on",
                             "most": "most of them",
                             "dsc": "mean DSC of the row",
-                            "low": "lower end of its 95% bootstrap interval, null below two patients",
+                            "low": "lower end of its 95% interval, or null",
                             "high": "upper end of it",
                             "cases": "number of test patients behind the mean",
                             "folds_done": "number of folds that have a run",
@@ -244,8 +304,9 @@ def _meaning(score: Score) -> str:
 def as_dict(board: Leaderboard) -> dict[str, Any]:
     """The leaderboard as JSON-like values, every number unrounded.
 
-    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA` and `TRACK_SCHEMA` those
-    that a leaderboard with submissions, with runs on few training patients, or with tracks has besides.
+    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA`, `TRACK_SCHEMA` and
+    `PAIRS_SCHEMA` those that a leaderboard with submissions, with runs on few training patients, with tracks
+    or with --pairs has besides.
     """
     from usbench import __version__
 
@@ -254,6 +315,10 @@ def as_dict(board: Leaderboard) -> dict[str, Any]:
         found["tracks"] = [track_dict(table) for table in board.tracks]
     if board.curves:
         found["curves"] = [asdict(one) for one in board.curves]
+    if board.with_pairs:
+        found_tables = [*found["tables"], *found.get("tracks", ())]
+        for table, shown in zip((*board.tables, *board.tracks), found_tables, strict=True):
+            shown["pairs"] = None if table.pairs is None else [asdict(one) for one in table.pairs]
     if board.claims is None:
         return found
     for table, shown in zip(board.tables, found["tables"], strict=True):
@@ -266,6 +331,7 @@ def _as_dict(board: Leaderboard, version: str) -> dict[str, Any]:
     return {
         "schema": BOARD_SCHEMA_VERSION,
         "usbench": version,
+        "empty": board.empty,
         "tables": [_table_dict(table) for table in board.tables],
         "overall": [asdict(group) for group in board.overall],
         "reported": [asdict(one) for one in board.reported],
@@ -289,8 +355,6 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "fingerprint": table.fingerprint,
         "protocol": table.protocol,
         **({} if table.few is None else table.few.facts),
-        "tests": asdict(table.tests),
-        "fusion_effects": [asdict(effect) for effect in table.fusion_effects],
-        "split_half_tau": table.split_half_tau,
+        **claims_dict(table),
         "rows": [row_dict(row) for row in table.rows],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from usbench.leaderboards.reported import Measured, Reported
-from usbench.leaderboards.text import TextTable, number
+from usbench.leaderboards.words import TextTable, number
 from usbench.scores.registry import all_scores
 
 _FACTS = "as printed, not measured here; never ranked or subtracted"

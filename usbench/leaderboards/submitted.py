@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
 from usbench.leaderboards.tracks import TrackRun
-from usbench.results.usable import Entry, Run, table_key
+from usbench.results.result import Result
+from usbench.results.usable import TRUTH, Entry, Run, checked, table_key
 
 if TYPE_CHECKING:
     from usbench.submissions.content import Submission
@@ -44,13 +45,14 @@ class Claim:
     claimed_cases: int | None = None
 
 
-def collect_submissions(folder: Path) -> tuple[list[Run], list[TrackRun], list[Claim]]:
+def collect_submissions(folder: Path, empty: str = TRUTH) -> tuple[list[Run], list[TrackRun], list[Claim]]:
     """The runs of the verified submissions below `folder`, their tracks, and what the others claim.
 
     A track counts where the record says that every mask of it was scored anew.
 
     A submission is verified if FILE.verified.json beside it is the record of an archive with its SHA-256;
-    the masks are not scored again here. Raises `UsbenchError` where there is no such folder.
+    the masks are not scored again here. `empty` is one of `usbench.results.usable.EMPTY`.
+    Raises `UsbenchError` where there is no such folder.
     """
     from usbench.submissions.archive import opened
     from usbench.submissions.content import read_submission
@@ -83,7 +85,10 @@ def collect_submissions(folder: Path) -> tuple[list[Run], list[TrackRun], list[C
         name = submission.entry
         if names[name] > 1:
             name = f"{name} ({submission.path.relative_to(folder).as_posix()})"
-        own = [replace(one.run, entry=Entry(name, date)) for one in submission.runs]
+        own = [
+            replace(checked(Result(one.run.path, one.data, one.rows), empty), entry=Entry(name, date))
+            for one in submission.runs
+        ]
         if date:
             runs += own
             tracks += [
@@ -117,7 +122,7 @@ def _state(submission: Submission) -> tuple[str, str, frozenset[str]]:
 
 
 def _claims(name: str, path: Path, reason: str, runs: Sequence[Run]) -> list[Claim]:
-    from usbench.leaderboards.rows import make_rows
+    from usbench.leaderboards.averaging import make_rows
 
     tables: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:

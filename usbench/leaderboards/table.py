@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from usbench.contracts.few import FewPatients, few_of
 from usbench.contracts.names import DATA_KINDS, DataKind
-from usbench.leaderboards.compare import FusionEffect, Tests, compare
-from usbench.leaderboards.rows import Row, differences, make_rows
+from usbench.leaderboards.averaging import make_rows
+from usbench.leaderboards.compare import Difference, FusionEffect, SplitHalf, Tests, compare
+from usbench.leaderboards.rows import Row, differences
+from usbench.leaderboards.stats import Schemes
 from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
 from usbench.results.usable import Run, frame_key, table_key, volumes_key
 
@@ -54,8 +56,10 @@ class Table:
         rows: The ranked ones first, in order of rank.
         tests: How the rows were tested against the best one.
         fusion_effects: Differences between the fusions of a method.
-        split_half_tau: Agreement of the order of rows in two random halves of the patients, see
-            `usbench.leaderboards.stats.split_half_tau`.
+        split_half: Whether other patients would give the same order.
+        schemes: Whether another way of ranking would.
+        pairs: Every pair of ranked rows, None where there are too many.
+        baseline: Each other ranked row less a named one; empty without one.
     """
 
     title: str
@@ -78,7 +82,10 @@ class Table:
     rows: tuple[Row, ...]
     tests: Tests
     fusion_effects: tuple[FusionEffect, ...]
-    split_half_tau: float | None
+    split_half: SplitHalf | None
+    schemes: Schemes | None
+    pairs: tuple[Difference, ...] | None
+    baseline: tuple[Difference, ...]
 
     @property
     def facts(self) -> str:
@@ -106,8 +113,13 @@ class Table:
         return tuple(row for row in self.rows if row.rank is not None)
 
 
-def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
-    """One table for each group of comparable runs, sorted by task, kind of data and title."""
+def make_tables(runs: Sequence[Run], baseline: str | None = None) -> tuple[Table, ...]:
+    """One table for each group of comparable runs, sorted by task, kind of data and title.
+
+    Args:
+        runs: Of a leaderboard.
+        baseline: As for `usbench.leaderboards.compare.compare`.
+    """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     frames: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
     others = [run for run in runs if "outside" in run.data]
@@ -124,7 +136,7 @@ def make_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
             groups.setdefault(key, []).append(run)
     found = list(groups.values())
     titles = titles_of([group[0].data for group in found])
-    tables = [_make_table(*title, group) for title, group in zip(titles, found, strict=True)]
+    tables = [_make_table(*title, group, baseline) for title, group in zip(titles, found, strict=True)]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
 
@@ -166,11 +178,11 @@ def _shared_config(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {**config, "train": {}} if of_volumes(data) else config
 
 
-def _make_table(title: str, base_title: str, runs: Sequence[Run]) -> Table:
+def _make_table(title: str, base_title: str, runs: Sequence[Run], baseline: str | None) -> Table:
     data = runs[0].data
     few = few_of(data["split"])
     trained = [len(run.data["split"]["train"]) for run in runs]
-    compared = compare(make_rows(runs))
+    compared = compare(make_rows(runs), baseline=baseline)
     return Table(
         title=title,
         base_title=base_title,
@@ -192,7 +204,10 @@ def _make_table(title: str, base_title: str, runs: Sequence[Run]) -> Table:
         rows=compared.rows,
         tests=compared.tests,
         fusion_effects=compared.fusion_effects,
-        split_half_tau=compared.split_half_tau,
+        split_half=compared.split_half,
+        schemes=compared.schemes,
+        pairs=compared.pairs,
+        baseline=compared.baseline,
     )
 
 

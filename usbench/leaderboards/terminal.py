@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from usbench.leaderboards.text import WRAPPED, TextTable
 from usbench.leaderboards.track_text import all_text_tables
+from usbench.leaderboards.words import WRAPPED, TextTable
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -3,61 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from usbench.contracts.score import Score
 from usbench.leaderboards.board import Leaderboard
-from usbench.leaderboards.compare import FUSION_CORRECTION, FusionEffect, Tests, too_few
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.learning import LEARNING_NOTE, Learning
 from usbench.leaderboards.overall import Overall
 from usbench.leaderboards.rows import Row
-from usbench.leaderboards.stats import ALPHA, HALVES, RESAMPLES
+from usbench.leaderboards.standing_text import (
+    best,
+    difference_texts,
+    fusion_text,
+    ranks,
+    standing,
+    standing_notes,
+    unranked,
+)
+from usbench.leaderboards.stats.over_tasks import RESAMPLES
 from usbench.leaderboards.submitted import Claim
 from usbench.leaderboards.table import Table
+from usbench.leaderboards.words import BEST, SECOND, TextTable, between, millions, number, p_value
+from usbench.results.usable import TRUTH
 from usbench.scores.registry import all_scores, beside_dsc
-
-BEST, SECOND = "best", "second"
-WRAPPED = ("method", "as printed", "measured here", "weights", "entry", "why not")
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A section of a leaderboard as words.
-
-    Attributes:
-        title: Its heading.
-        facts: One line on what its rows share.
-        columns: Those with anything in them; none where the section is its line of facts.
-        words: The columns of text, the others are numbers; of those, WRAPPED may take several lines in a
-            narrow terminal.
-        rows: The cells of each row, by column.
-        notes: A sentence each.
-        dispensable: Columns that a narrow terminal can do without, the first to go first.
-        printed: Columns that fit a printed page; all if empty.
-        marks: BEST or SECOND by (row from 0, column), for columns of scores.
-        unranked: What keeps rows from a rank, a reason a line.
-        under: Whether the section belongs to the one before.
-    """
-
-    title: str
-    facts: str
-    columns: tuple[str, ...]
-    words: tuple[str, ...]
-    rows: list[dict[str, str]]
-    notes: list[str]
-    dispensable: tuple[str, ...] = ()
-    printed: tuple[str, ...] = ()
-    marks: dict[tuple[int, str], str] = field(default_factory=dict)
-    unranked: list[str] = field(default_factory=list)
-    under: bool = False
 
 
 def text_tables(board: Leaderboard) -> list[TextTable]:
     """The sections of a leaderboard: each table with its effects of fusion, and what is across tasks."""
     found = []
     for table in board.tables:
-        found.append(_score_text(table))
+        found.append(_score_text(table, board.empty))
+        found += difference_texts(table, board.with_pairs)
         if table.fusion_effects:
             found.append(fusion_text(table.title, table.fusion_effects, table.tests))
     found += [_curve_text(group) for group in board.curves]
@@ -67,41 +42,9 @@ def text_tables(board: Leaderboard) -> list[TextTable]:
     return found
 
 
-def number(value: float | None, digits: int) -> str:
-    """A number with so many digits after the point; "-" for None."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def p_value(value: float | None) -> str:
-    """A p value with three digits, "<0.001" below that; "-" for None."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"
-
-
-def millions(count: int | None) -> str:
-    """A number of parameters in millions ("1.23M"), or as it is below 10,000; "-" where it is not known."""
-    if count is None:
-        return "-"
-    return f"{count / 1e6:.2f}M" if count >= 10_000 else str(count)
-
-
-def between(value: str, low: str, high: str) -> str:
-    """A value with its interval; the value alone where there is none."""
-    return value if low == "-" else f"{value} [{low}, {high}]"
-
-
 def _dsc(row: Row) -> str:
     low, high = row.interval or (None, None)
     return between(number(row.scores["dsc"], 3), number(low, 3), number(high, 3))
-
-
-def ranks(row: Row) -> str:
-    """The median rank of a row and its interval; "-" where there is none."""
-    if row.rank_interval is None:
-        return "-"
-    median, low, high = row.rank_interval
-    return f"{median} [{low}, {high}]"
 
 
 _DSC = "DSC [95% CI]"
@@ -111,12 +54,13 @@ Cells = dict[str, Callable[[Row], str]]
 
 _BEFORE_SCORES: Cells = {
     "rank": lambda row: str(row.rank) if row.rank else row.status.partition(":")[0],
-    "tier": lambda row: str(row.tier or "-"),
+    "standing": standing,
+    "may be best": best,
     "method": lambda row: row.label + (f" (verified {row.entry.verified})" if row.entry else ""),
     "fusion": lambda row: row.fusion,
     _DSC: _dsc,
     "p": lambda row: p_value(row.p_leader),
-    "rank [95%]": ranks,
+    "ranks": ranks,
     "seed SD": lambda row: number(row.seed_sd, 3),
 }
 
@@ -126,7 +70,18 @@ def _parameters(row: Row) -> str:
     return f"{millions(row.parameters)} ({millions(row.trainable)})" if known else "-"
 
 
+def _false(row: Row) -> str:
+    """How many patients have a class predicted that the truth does not have, of how many, and how much."""
+    if not row.empty_cases:
+        return "-"
+    volume = row.scores.get("false_ml")
+    return f"{row.false_cases}/{row.empty_cases}" + ("" if volume is None else f" ({volume:.2f} ml)")
+
+
 _AFTER_SCORES: Cells = {
+    "HD95 found": lambda row: number(row.hd95_found, 2) if row.hd95_penalised else "-",
+    "HD95 penalised": lambda row: str(row.hd95_penalised) if row.hd95_penalised else "-",
+    "false on empty": _false,
     "parameters (trained)": _parameters,
     "frozen": lambda row: millions(row.frozen_elsewhere) if row.frozen_elsewhere else "-",
     "GFLOPs": lambda row: number(row.gflops, 2),
@@ -143,12 +98,12 @@ _AFTER_SCORES: Cells = {
 # Columns that a narrow terminal drops before scores, and after them; the label names the weights, and the
 # title the data.
 _DROPPED_FIRST = (
-    "data", "weights", "frozen", "MB", "train s", "seeds", "GFLOPs", "seed SD", "rank [95%]", "ms/slice",
-    "parameters (trained)", "folds",
+    "data", "weights", "frozen", "MB", "train s", "seeds", "GFLOPs", "seed SD", "ranks", "HD95 penalised",
+    "HD95 found", "false on empty", "ms/slice", "parameters (trained)", "folds",
 )  # fmt: skip
-_DROPPED_LAST = ("p", "cases", "tier")
+_DROPPED_LAST = ("p", "cases", "may be best", "standing")
 # Columns of a printed page before and after scores.
-_PRINTED_BEFORE = ("rank", "tier", "method", "fusion", _DSC, "p")
+_PRINTED_BEFORE = ("rank", "standing", "method", "fusion", _DSC, "p")
 _PRINTED_AFTER = ("parameters (trained)", "ms/slice")
 
 
@@ -156,7 +111,7 @@ def _score_cell(score: Score) -> Callable[[Row], str]:
     return lambda row: number(row.scores[score.mean_name], score.digits)
 
 
-def _score_text(table: Table) -> TextTable:
+def _score_text(table: Table, empty: str) -> TextTable:
     scores = {score.mean_heading: _score_cell(score) for score in beside_dsc()}
     cells = {**_BEFORE_SCORES, **scores, **_AFTER_SCORES}
     rows = [{name: cell(row) for name, cell in cells.items()} for row in table.rows]
@@ -166,7 +121,7 @@ def _score_text(table: Table) -> TextTable:
         columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
         words=("method", "fusion", "weights", "data"),
         rows=rows,
-        notes=_table_notes(table),
+        notes=_table_notes(table, empty),
         dispensable=(*_DROPPED_FIRST, *reversed(scores), *_DROPPED_LAST),
         printed=(*_PRINTED_BEFORE, *scores, *_PRINTED_AFTER),
         marks=_marks(table),
@@ -174,46 +129,28 @@ def _score_text(table: Table) -> TextTable:
     )
 
 
-def unranked(rows: Sequence[Row]) -> list[str]:
-    """What keeps rows from a rank, a reason a line, with the names of the rows."""
-    names: dict[str, list[str]] = {}
-    for row in rows:
-        if row.status:
-            names.setdefault(row.status, []).append(row.name)
-    return [f"{status}: {'; '.join(rows)}" for status, rows in names.items()]
-
-
-def standing_notes(rows: Sequence[Row], tests: Tests, tau: float | None) -> list[str]:
-    """What ranks, tests and intervals of the rows of a table mean, a sentence or two each.
-
-    Args:
-        rows: Of the table.
-        tests: How they were tested.
-        tau: Their split-half agreement.
-    """
+def _score_notes(rows: Sequence[Row], empty: str) -> list[str]:
+    """What is said of empty masks in scores and distances."""
     notes = []
-    if tests.comparisons:
-        notes += [
-            f"Tier 1: not separable from the leader, {tests.leader} (p >= {ALPHA}); tier 2: below it.",
-            f"p: {tests.test}; corrected: {tests.correction}. {tests.note}",
-        ]
-    else:
-        notes.append(tests.note)
-    with_ranks = any(row.rank_interval for row in rows)
-    notes.append(
-        f"[95%]: percentile bootstrap over patients, {RESAMPLES} resamples"
-        + ("; of the rank: over the patients that all ranked rows have." if with_ranks else ".")
-    )
-    if tau is not None:
+    if any(row.empty_cases for row in rows):
+        rule = (
+            "is scored for no row" if empty == TRUTH else "scores 1 where it is not predicted either, else 0"
+        )
         notes.append(
-            f"Two random halves of the patients agree on the order with a Kendall's tau of "
-            f"{tau:.2f} (mean over {HALVES} splits; 1: the same order, 0: none in common)."
+            f"A class that the truth does not have {rule}; false on empty: patients in whom it was "
+            "predicted, of those without it, and the mean volume."
+        )
+    if any(row.hd95_penalised for row in rows):
+        notes.append(
+            "HD95 penalised: patients whose HD95 counts the diagonal of the volume, since nothing of a class "
+            "was predicted; HD95 found: the mean where both masks hold something."
         )
     return notes
 
 
-def _table_notes(table: Table) -> list[str]:
-    notes = standing_notes(table.rows, table.tests, table.split_half_tau)
+def _table_notes(table: Table, empty: str) -> list[str]:
+    notes = standing_notes(table.rows, table.tests, table.split_half, table.schemes)
+    notes += _score_notes(table.rows, empty)
     if any(row.frozen_elsewhere for row in table.rows):
         notes.append("Parameters leave out frozen parts that made features; those are counted as frozen.")
     if any(row.entry for row in table.rows):
@@ -227,7 +164,12 @@ def _table_notes(table: Table) -> list[str]:
 
 
 def _marks(table: Table) -> dict[tuple[int, str], str]:
-    """The best and second best ranked rows of each column of scores, equal as printed."""
+    """The best and second best ranked rows of each column of scores, equal as printed.
+
+    None where so few patients separate nothing: bold would claim what cannot be shown.
+    """
+    if not table.tests.testable:
+        return {}
     columns = {(_DSC if s.name == "dsc" else s.mean_heading): s for s in all_scores() if s.in_leaderboard}
     marks = {}
     for column, score in columns.items():
@@ -242,51 +184,6 @@ def _marks(table: Table) -> dict[tuple[int, str], str]:
         for mark, place in zip((BEST, SECOND), sorted(set(values.values()))[:2], strict=False):
             marks.update({(i, column): mark for i, value in values.items() if value == place})
     return marks
-
-
-def fusion_text(title: str, effects: Sequence[FusionEffect], tests: Tests, of: str = "DSC") -> TextTable:
-    """The section of the effects of fusion.
-
-    Args:
-        title: Of the table.
-        effects: At least one.
-        tests: How its rows were tested.
-        of: What the table ranks by.
-    """
-    rows = []
-    for effect in effects:
-        low, high = ("-" if end is None else f"{end:+.3f}" for end in (effect.low, effect.high))
-        rows.append(
-            {
-                "method": effect.method,
-                "difference of": f"{effect.a} - {effect.b}",
-                f"{of} [95% CI]": between(f"{effect.difference:+.3f}", low, high),
-                "patients": str(effect.n),
-                "p": p_value(effect.p),
-            }
-        )
-    notes = [f"p: {tests.test}; corrected: {FUSION_CORRECTION}."]
-    if few := _all_too_few(effects):
-        notes.append(f"{few}: no two fusions can be separated.")
-    return TextTable(
-        title=f"Effect of fusion: {title}",
-        facts=f"mean paired difference of {of}, same method and settings",
-        columns=tuple(rows[0]),
-        words=("method", "difference of"),
-        rows=rows,
-        notes=notes,
-        dispensable=("patients",),
-        under=True,
-    )
-
-
-def _all_too_few(effects: Sequence[FusionEffect]) -> str:
-    """Why no effect can be significant, by the one that comes nearest; "" where any can."""
-    reasons = []
-    for effect in effects:
-        family = sum(other.method == effect.method for other in effects)
-        reasons.append((effect.n, -family, too_few(effect.n, family)))
-    return "" if any(not reason for *_, reason in reasons) else max(reasons)[2]
 
 
 def _curve_text(group: Learning) -> TextTable:
@@ -320,14 +217,23 @@ def _overall_text(group: Overall) -> TextTable:
             "rank": str(row.rank),
             "method": row.label,
             "fusion": row.fusion,
-            "mean rank": f"{row.mean_rank:.2f}",
-            "mean DSC": f"{row.mean_dsc:.3f}",
+            "mean rank [95% CI]": between(
+                f"{row.mean_rank:.2f}", number(row.rank_low, 2), number(row.rank_high, 2)
+            ),
+            "mean DSC [95% CI]": between(
+                f"{row.mean_dsc:.3f}", number(row.dsc_low, 3), number(row.dsc_high, 3)
+            ),
             **{f"{task}: rank (DSC)": f"{row.ranks[task]:g} ({row.dsc[task]:.3f})" for task in group.tasks},
         }
         for row in group.rows
     ]
     notes = ["Mean over tasks of the rank among the rows that are complete on all of them; tables: "
              f"{'; '.join(group.tables)}."]  # fmt: skip
+    notes.append(
+        f"Intervals: patients drawn again within each task ({RESAMPLES} times), the tasks are these; so few "
+        "tasks support no claim about others."
+    )
+    notes += [f"Not counted: {one}." for one in group.open]
     if group.left_out:
         notes.append(f"Not complete on all: {'; '.join(group.left_out)}.")
     return TextTable(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from usbench.leaderboards.flat import entry_dict, row_dict
+from usbench.leaderboards.flat import claims_dict, entry_dict, row_dict
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.tracks import TrackRow, TrackTable
 
@@ -28,26 +28,27 @@ TRACK_SCHEMA: dict[str, Any] = {
     "ranked_as": "what tables call it",
     "tests": "as in the clean tables, of what ranks",
     "fusion_effects": "as in the clean tables, of what ranks",
-    "split_half_tau": "as in the clean tables, of what ranks",
+    "split_half": "as in the clean tables, of what ranks",
+    "schemes": "as in the clean tables, of what ranks",
+    "baseline": "as in the clean tables, of what ranks",
     "rows": [
         {
             "rank": "place by what ranks, null if not ranked",
-            "tier": "as in the clean tables",
+            "standing": "as in the clean tables",
+            "best": "as in the clean tables",
             "status": "why the row is not ranked, or empty",
             "method": "name of the method",
             "label": "method, weights, and the settings in which rows of the table differ",
             "fusion": "early, hybrid, late, or one that a plugin brings",
             "told": "whether the network was told which modalities are there",
             "seed_sd": "standard deviation of what ranks over seeds, null with one",
-            "p_raw": "p against the leader, uncorrected",
             "p_leader": "corrected p against the leader",
-            "rank_median": "median rank over bootstrap samples of patients",
-            "rank_low": "lower end of the 95% interval of that rank",
-            "rank_high": "upper end of it",
+            "rank_low": "first rank that it may have",
+            "rank_high": "last rank that it may have",
             "means": {
                 "NAME": {
                     "value": "mean over patients; usbench.leaderboards.tracks.values_of explains the names",
-                    "low": "lower end of its 95% bootstrap interval over patients",
+                    "low": "lower end of its 95% interval over patients, null without one",
                     "high": "upper end of it",
                     "cases": "number of patients behind it",
                 }
@@ -61,6 +62,7 @@ TRACK_SCHEMA: dict[str, Any] = {
             "settings": "settings of method and fusion, version, code and number of devices",
             "patients": "what ranks by case id, null where it is undefined",
             "runs": "the runs, as in the clean tables",
+            "also": "rows folded under it, as in the clean tables",
             "entry": "the submission that the row comes from, null for one's own runs",
             "verified": "day on which every mask of the submission was scored anew, or null",
         }
@@ -68,9 +70,9 @@ TRACK_SCHEMA: dict[str, Any] = {
 }
 
 _KEPT = (
-    "rank", "tier", "status", "method", "label", "fusion", "seed_sd", "p_raw", "p_leader", "rank_median",
-    "rank_low", "rank_high", "cases", "folds_done", "folds", "seeds", "weights", "data", "settings",
-    "patients", "runs",
+    "rank", "standing", "best", "status", "method", "label", "fusion", "seed_sd", "p_leader", "rank_low",
+    "rank_high", "cases", "folds_done", "folds", "seeds", "weights", "data", "settings", "patients", "runs",
+    "also",
 )  # fmt: skip
 
 
@@ -91,9 +93,7 @@ def track_dict(table: TrackTable) -> dict[str, Any]:
         "protocol": table.protocol,
         "ranked_by": table.ranked_by,
         "ranked_as": table.ranked_as,
-        "tests": asdict(table.tests),
-        "fusion_effects": [asdict(effect) for effect in table.fusion_effects],
-        "split_half_tau": table.split_half_tau,
+        **claims_dict(table),
         "rows": [_row(row) for row in table.rows],
     }
 
@@ -139,6 +139,7 @@ def flat_track_rows(tables: Sequence[TrackTable]) -> list[dict[str, Any]]:
             del values["patients"]
             values["settings"] = " ".join(f"{name}={value}" for name, value in values["settings"].items())
             values["runs"] = ";".join(run["path"] for run in values["runs"])
+            values["also"] = "; ".join(f"{one['name']} ({one['why']})" for one in values["also"])
             for name in names:
                 mean = means.get(name, {})
                 values[name] = mean.get("value")

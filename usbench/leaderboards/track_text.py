@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.reported_text import reported_texts
-from usbench.leaderboards.text import (
-    BEST,
-    SECOND,
-    TextTable,
-    between,
+from usbench.leaderboards.standing_text import (
+    best,
+    difference_texts,
     fusion_text,
-    number,
-    p_value,
     ranks,
+    standing,
     standing_notes,
-    text_tables,
     unranked,
 )
+from usbench.leaderboards.text import text_tables
 from usbench.leaderboards.tracks import Mean, TrackRow, TrackTable
+from usbench.leaderboards.words import BEST, SECOND, TextTable, between, number, p_value
 from usbench.scores.registry import all_scores, beside_dsc
 from usbench.scores.robustness import AVERAGES
 
@@ -43,14 +41,15 @@ _EXTERNAL = (
 def all_text_tables(board: Leaderboard) -> list[TextTable]:
     """Every section: those of `usbench.leaderboards.text`, the tracks, what others report."""
     reported = reported_texts(board.reported, board.shortened)
-    return [*text_tables(board), *track_texts(board.tracks), *reported]
+    return [*text_tables(board), *track_texts(board.tracks, board.with_pairs), *reported]
 
 
-def track_texts(tables: Sequence[TrackTable]) -> list[TextTable]:
+def track_texts(tables: Sequence[TrackTable], with_pairs: bool = False) -> list[TextTable]:
     """Each table of a track, with what is lost without each modality and the effects of fusion."""
     found = []
     for table in tables:
         found.append(_robustness_text(table) if table.track == "robustness" else _external_text(table))
+        found += difference_texts(table, with_pairs, table.ranked_as)
         if len(table.modalities) > 1 and table.track == "robustness":
             found.append(_lost_text(table))
         if table.fusion_effects:
@@ -68,12 +67,13 @@ Cells = dict[str, Callable[[TrackRow], str]]
 def _before(ranked: str, name: str) -> Cells:
     return {
         "rank": lambda row: str(row.standing.rank or row.standing.status.partition(":")[0]),
-        "tier": lambda row: str(row.standing.tier or "-"),
+        "standing": lambda row: standing(row.standing),
+        "may be best": lambda row: best(row.standing),
         "method": _method,
         "fusion": lambda row: row.standing.fusion,
         f"{ranked} [95% CI]": _of(name),
         "p": lambda row: p_value(row.standing.p_leader),
-        "rank [95%]": lambda row: ranks(row.standing),
+        "ranks": lambda row: ranks(row.standing),
         "seed SD": lambda row: number(row.standing.seed_sd, 3),
     }
 
@@ -91,7 +91,7 @@ _AFTER: Cells = {
     "weights": lambda row: row.standing.weights,
     "data": lambda row: row.standing.data,
 }
-_DROPPED_FIRST = ("data", "weights", "seeds", "told", "seed SD", "rank [95%]", "folds")
+_DROPPED_FIRST = ("data", "weights", "seeds", "told", "seed SD", "ranks", "folds")
 
 
 def _of(name: str, digits: int = 3) -> Callable[[TrackRow], str]:
@@ -109,8 +109,18 @@ def _robustness_text(table: TrackTable) -> TextTable:
         table,
         cells,
         notes=track_notes(table),
-        dispensable=(*_DROPPED_FIRST, *others, "p", "cases", "NM s&p", "NM gauss", "RMM avg", "tier"),
-        printed=("rank", "tier", "method", "fusion", f"{table.ranked_as} [95% CI]", "p", *main),
+        dispensable=(
+            *_DROPPED_FIRST,
+            *others,
+            "p",
+            "cases",
+            "NM s&p",
+            "NM gauss",
+            "RMM avg",
+            "may be best",
+            "standing",
+        ),
+        printed=("rank", "standing", "method", "fusion", f"{table.ranked_as} [95% CI]", "p", *main),
         marks=_marks(table, {column: (name, 3, -1) for column, name in columns.items()}),
     )
 
@@ -155,8 +165,8 @@ def _external_text(table: TrackTable) -> TextTable:
         table,
         cells,
         notes=track_notes(table),
-        dispensable=(*_DROPPED_FIRST, *reversed(heads), "p", "cases", "tier"),
-        printed=("rank", "tier", "method", "fusion", "DSC [95% CI]", "p", "clean DSC", "loss", *heads),
+        dispensable=(*_DROPPED_FIRST, *reversed(heads), "p", "cases", "may be best", "standing"),
+        printed=("rank", "standing", "method", "fusion", "DSC [95% CI]", "p", "clean DSC", "loss", *heads),
         marks=_marks(
             table,
             {
@@ -184,7 +194,7 @@ def _text(
         columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
         words=_WORDS,
         rows=rows,
-        notes=[*standing_notes(standings, table.tests, table.split_half_tau), *notes],
+        notes=[*standing_notes(standings, table.tests, table.split_half, table.schemes), *notes],
         dispensable=dispensable,
         printed=printed,
         marks=marks,
@@ -194,7 +204,9 @@ def _text(
 
 def _marks(table: TrackTable, columns: dict[str, tuple[str, int, int]]) -> dict[tuple[int, str], str]:
     """The best and second best ranked rows of columns given as (mean, digits, -1 where higher is better)."""
-    marks = {}
+    marks: dict[tuple[int, str], str] = {}
+    if not table.tests.testable:
+        return marks
     for column, (name, digits, sign) in columns.items():
         values = {
             i: sign * round(value, digits)

@@ -13,9 +13,10 @@ import numpy as np
 
 from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.errors import UsbenchError
-from usbench.leaderboards.compare import FusionEffect, Tests, compare
-from usbench.leaderboards.rows import Row, make_rows, per_patient
-from usbench.leaderboards.stats import bootstrap_interval, mean
+from usbench.leaderboards.averaging import make_rows, per_patient
+from usbench.leaderboards.compare import Difference, FusionEffect, SplitHalf, Tests, compare
+from usbench.leaderboards.rows import Row
+from usbench.leaderboards.stats import Schemes, difference_interval, mean, score_interval
 from usbench.leaderboards.table import titles_of, volumes_beside_slices
 from usbench.results.digests import volumes_of_result
 from usbench.results.track_scores import check_rows, condition_scores, names_of, patient_averages
@@ -29,7 +30,7 @@ from usbench.results.tracks import (
     track_folders,
     track_protocol,
 )
-from usbench.results.usable import LeftOut, Run, cell_key, run_folders
+from usbench.results.usable import EDGES, TRUTH, LeftOut, Run, cell_key, rows_of, run_folders
 from usbench.scores.registry import all_scores
 from usbench.scores.robustness import AVERAGES, subsets
 
@@ -48,7 +49,7 @@ class Mean:
 
     Attributes:
         value: The mean, None where it is undefined.
-        low: Lower end of its 95 % bootstrap interval over patients; None below two patients.
+        low: Lower end of its 95 % interval over patients; None without one.
         high: Upper end.
         cases: The patients behind it.
     """
@@ -99,7 +100,10 @@ class TrackTable:
         rows: The ranked ones first, in order of rank.
         tests: How the rows were tested against the best one.
         fusion_effects: Differences between the fusions of a method, of what ranks.
-        split_half_tau: Agreement of the order of rows in two random halves of the patients.
+        split_half: Whether other patients would give the same order.
+        schemes: Whether another way of ranking would.
+        pairs: Every pair of ranked rows, None where there are too many.
+        baseline: Each other ranked row less a named one; empty without one.
     """
 
     title: str
@@ -119,7 +123,10 @@ class TrackTable:
     rows: tuple[TrackRow, ...]
     tests: Tests
     fusion_effects: tuple[FusionEffect, ...]
-    split_half_tau: float | None
+    split_half: SplitHalf | None
+    schemes: Schemes | None
+    pairs: tuple[Difference, ...] | None
+    baseline: tuple[Difference, ...]
 
     @property
     def facts(self) -> str:
@@ -171,8 +178,19 @@ def collect_tracks(runs: Sequence[Run], runs_dir: Path | None = None) -> tuple[l
     return found, left_out
 
 
-def track_tables(tracks: Sequence[TrackRun]) -> tuple[tuple[TrackTable, ...], list[LeftOut]]:
+def by_truth(tracks: Sequence[TrackRun], empty: str = TRUTH) -> list[TrackRun]:
+    """Tracks whose rows have the scores that tables count, see `usbench.results.usable.rows_of`."""
+    return [replace(one, track=replace(one.track, rows=rows_of(one.track.rows, empty))) for one in tracks]
+
+
+def track_tables(
+    tracks: Sequence[TrackRun], baseline: str | None = None
+) -> tuple[tuple[TrackTable, ...], list[LeftOut]]:
     """One table for each group of comparable tracks: robustness first, then by task, kind and title.
+
+    Args:
+        tracks: With the scores that tables count, see `by_truth`.
+        baseline: As for `usbench.leaderboards.compare.compare`.
 
     Returns:
         The tables, and tracks that were left out since the same cell has the same track twice.
@@ -196,7 +214,7 @@ def track_tables(tracks: Sequence[TrackRun]) -> tuple[tuple[TrackTable, ...], li
         before = "Robustness" if track == "robustness" else f"External, {data}"
         titles = titles_of([group[0].run.data for group in members])
         tables += [
-            _make_table(f"{before}: {title}", group)
+            _make_table(f"{before}: {title}", group, baseline)
             for (title, _), group in zip(titles, members, strict=True)
         ]
     order = ("robustness", "external")
@@ -221,7 +239,7 @@ def _of_volumes_key(one: TrackRun) -> tuple[Any, ...]:
     return _table_key(one, track_protocol(as_volumes, track["track"], content["fingerprint"]))
 
 
-def _make_table(title: str, tracks: Sequence[TrackRun]) -> TrackTable:
+def _make_table(title: str, tracks: Sequence[TrackRun], baseline: str | None) -> TrackTable:
     track, run = tracks[0].track.data, tracks[0].run.data
     robust = track["track"] == "robustness"
     # With one modality none can be missing; what is left is a share of its voxels.
@@ -231,7 +249,7 @@ def _make_table(title: str, tracks: Sequence[TrackRun]) -> TrackTable:
     standings = [
         _standing(one.run, of_track, ranked_by) for one, of_track in zip(tracks, values, strict=True)
     ]
-    compared = compare(make_rows(standings), ranked_as)
+    compared = compare(make_rows(standings), ranked_as, baseline)
     by_path = {str(one.run.path): (one, of_track) for one, of_track in zip(tracks, values, strict=True)}
     rows = tuple(_make_row(row, [by_path[one["path"]] for one in row.runs]) for row in compared.rows)
     return TrackTable(
@@ -252,7 +270,10 @@ def _make_table(title: str, tracks: Sequence[TrackRun]) -> TrackTable:
         rows=rows,
         tests=compared.tests,
         fusion_effects=compared.fusion_effects,
-        split_half_tau=compared.split_half_tau,
+        split_half=compared.split_half,
+        schemes=compared.schemes,
+        pairs=compared.pairs,
+        baseline=compared.baseline,
     )
 
 
@@ -297,7 +318,7 @@ def _standing(run: Run, values: Values, ranked_by: str) -> Run:
     names = [score.name for score in all_scores()]
     scores = np.full((len(values), len(names)), np.nan)
     scores[:, names.index("dsc")] = [of_case[ranked_by] for of_case in values.values()]
-    return replace(run, cases=tuple(values), scores=scores)
+    return replace(run, cases=tuple(values), scores=scores, edges=np.full((len(values), len(EDGES)), np.nan))
 
 
 def _make_row(row: Row, members: Sequence[tuple[TrackRun, Values]]) -> TrackRow:
@@ -306,7 +327,7 @@ def _make_row(row: Row, members: Sequence[tuple[TrackRun, Values]]) -> TrackRow:
     if tracks[0].track.data["track"] == "external":
         column = [score.name for score in all_scores()].index("dsc")
         _, scores = per_patient([one.run for one in tracks])
-        means["clean"] = mean_of(scores[:, column])
+        means["clean"] = mean_of("dsc", scores[:, column])
         clean, there = means["clean"].value, means["dsc"].value
         loss = None if clean is None or there is None else clean - there
         # Other patients: nothing is paired, and so there is no interval.
@@ -333,12 +354,27 @@ def means_of(values: Sequence[Values], runs: Sequence[Run]) -> dict[str, Mean]:
         filled.append(replace(run, cases=tuple(one), scores=np.array(rows, dtype=float)))
     _, scores = per_patient(filled)
     nothing = Mean(None, None, None, 0)
-    return {name: mean_of(scores[:, i]) if name in there else nothing for i, name in enumerate(names)}
+    return {name: mean_of(name, scores[:, i]) if name in there else nothing for i, name in enumerate(names)}
 
 
-def mean_of(values: np.ndarray) -> Mean:
-    """The mean of values [patients] that are known, with its interval."""
+_BOUNDED = ("dsc", "iou", "nsd", "sensitivity", "specificity")
+
+
+def mean_of(name: str, values: np.ndarray) -> Mean:
+    """The mean of values [patients] that are known, with the interval that fits what the number can be.
+
+    Args:
+        name: Of the number, see `values_of`: of a score between 0 and 1, a difference of two, or a distance
+            or volume, which has no upper end.
+        values: One a patient, NaN where it is undefined.
+    """
     known = values[~np.isnan(values)]
     value = mean(known)
-    low, high = bootstrap_interval(known) or (None, None)
-    return Mean(None if math.isnan(value) else value, low, high, len(known))
+    beside = [score.name for score in all_scores() if score.name not in _BOUNDED]
+    if "lost-" in name:
+        interval = difference_interval(known)
+    elif name in beside:
+        interval = difference_interval(known, limits=(-1.0 if name == "rvd" else 0.0, math.inf))
+    else:
+        interval = score_interval(known)
+    return Mean(None if math.isnan(value) else value, interval.low, interval.high, len(known))

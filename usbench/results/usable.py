@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,18 @@ from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
 from usbench.results.tracks import FOLDER
 from usbench.scores.registry import all_scores
+
+EDGES = ("empty", "false", "penalised", "hd95_found")
+"""What is counted of empty masks in a case: classes that the truth does not have; those of them that were
+predicted; classes whose HD95 is a diagonal; and the mean HD95 over classes where both masks hold something.
+"""
+
+TRUTH, BRATS = "truth", "brats"
+EMPTY = (TRUTH, BRATS)
+"""Who decides what a class scores that the truth does not have: it is not scored for anybody; or as BraTS has
+it, 1 where nothing is predicted either, and 0 else."""
+
+_PERFECT = {"dsc": 1.0, "iou": 1.0, "nsd": 1.0, "hd95": 0.0}
 
 
 @dataclass(frozen=True)
@@ -44,23 +57,25 @@ class Run:
 
     data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
     of `usbench.scores.registry.all_scores`, the mean over the classes that have one, NaN where none has.
-    entry: the submission it comes from, None for a run of one's own. lacking: names of the scores that
-    were added to usbench after it was computed.
+    edges: [cases, 4], in the order of `EDGES`. entry: the submission it comes from, None for a run of one's
+    own. lacking: names of the scores that were added to usbench after it was computed.
     """
 
     path: Path
     data: dict[str, Any]
     cases: tuple[str, ...]
     scores: np.ndarray
+    edges: np.ndarray
     entry: Entry | None = None
     lacking: frozenset[str] = frozenset()
 
 
-def collect(runs_dir: Path) -> tuple[list[Run], list[LeftOut]]:
+def collect(runs_dir: Path, empty: str = TRUTH) -> tuple[list[Run], list[LeftOut]]:
     """The finished runs below `runs_dir`, in order of path, and what was left out.
 
     A run counts if `load_result` accepts it and its cases.csv holds every case of its test fold
-    with every class. A cell that lies there twice counts once. Unfinished runs are listed too.
+    with every class. A cell that lies there twice counts once. Unfinished runs are listed too. `empty` is one
+    of `EMPTY`.
     """
     runs: list[Run] = []
     left_out: list[LeftOut] = []
@@ -71,7 +86,7 @@ def collect(runs_dir: Path) -> tuple[list[Run], list[LeftOut]]:
             continue
         try:
             result = load_result(folder)
-            run = checked(result)
+            run = checked(result, empty)
             key = cell_key(run.data)
         except UsbenchError as error:
             left_out.append(LeftOut(folder, str(error).replace(f"{folder}{os.sep}", "")))
@@ -195,11 +210,53 @@ def named_runs(given: Sequence[str | Path], problems: list[str] | None = None) -
     return found
 
 
-def checked(result: Result) -> Run:
+def rows_of(rows: Sequence[Mapping[str, Any]], empty: str = TRUTH) -> list[dict[str, Any]]:
+    """Rows of a cases.csv with the scores that tables count where the truth has nothing of a class.
+
+    The truth alone decides which patients count: where a false positive were scored and its absence not, two
+    rows would be compared without the very patients in whom they differ most.
+
+    Args:
+        rows: A mapping a case and class, with scores and counts.
+        empty: One of `EMPTY`.
+
+    Returns:
+        As many rows; NaN for each score of a class that the truth does not have but for what is said of
+        false positives, or under `BRATS` 1 for overlaps where nothing was predicted and what is stored else.
+    """
+    names = [score.name for score in all_scores() if not score.of_empty_truth]
+    found = []
+    for row in rows:
+        if row["tp"] + row["fn"]:
+            found.append(dict(row))
+        elif empty == TRUTH:
+            found.append({**row, **{name: math.nan for name in names if name in row}})
+        else:
+            perfect = _PERFECT if row["edge"] == "both-empty" else {}
+            found.append({**row, **{name: value for name, value in perfect.items() if name in row}})
+    return found
+
+
+def _edges(rows: Sequence[Sequence[Mapping[str, Any]]]) -> np.ndarray:
+    """The counts of `EDGES` of each case from its rows, a row a class."""
+    found = np.full((len(rows), len(EDGES)), np.nan)
+    for line, classes in zip(found, rows, strict=True):
+        there = [row for row in classes if row["tp"] + row["fn"]]
+        absent = [row for row in classes if not row["tp"] + row["fn"]]
+        penalised = [row for row in there if row["edge"]]
+        distances = [row["hd95"] for row in there if not row["edge"] and not math.isnan(row["hd95"])]
+        line[:3] = len(absent), sum(row["fp"] > 0 for row in absent), len(penalised)
+        if distances:
+            line[3] = math.fsum(distances) / len(distances)
+    return found
+
+
+def checked(result: Result, empty: str = TRUTH) -> Run:
     """The run of a result.
 
     Args:
         result: As `usbench.results.io.load_result` gives it.
+        empty: One of `EMPTY`.
 
     Returns:
         What the tables need of it.
@@ -217,7 +274,8 @@ def checked(result: Result) -> Run:
         raise UsbenchError("cases.csv: has rows that are not of its test fold; compute the run again")
     scores = [score.name for score in all_scores()]
     picked = itemgetter(*scores)
-    values = np.array([picked(found[pair]) for pair in expected], dtype=float)
+    counted = rows_of([found[pair] for pair in expected], empty)
+    values = np.array([picked(row) for row in counted], dtype=float)
     if np.isinf(values).any():
         line, column = np.argwhere(np.isinf(values))[0]
         raise UsbenchError(
@@ -225,7 +283,9 @@ def checked(result: Result) -> Run:
         )
     means = _mean_over_classes(values.reshape(len(cases), len(classes), -1))
     lacking = frozenset(scores) - {score.name for score in scores_of(data)}
-    return Run(result.path, data, cases, means, lacking=lacking)
+    kinds = len(classes)
+    edges = _edges([counted[i : i + kinds] for i in range(0, len(counted), kinds)])
+    return Run(result.path, data, cases, means, edges, lacking=lacking)
 
 
 def _mean_over_classes(values: np.ndarray) -> np.ndarray:
