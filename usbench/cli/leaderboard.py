@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option
+from usbench.cli.options import debug_option, plugin_option, split_names
 from usbench.errors import UsbenchError
+
+if TYPE_CHECKING:
+    from usbench.leaderboards.view import View
 
 
 @click.command()
@@ -21,6 +25,19 @@ from usbench.errors import UsbenchError
 @click.option(
     "--format", "form", default="table", show_default=True, help="table, md, csv, json, latex or html."
 )
+@click.option(
+    "--columns",
+    metavar="A,B",
+    help="Print these columns alone, one table for each table: dsc,hd95,parameters,... as CSV names them.",
+)
+@click.option(
+    "--spread", metavar="WHICH", help="Beside each mean of a score: sd (over patients), interval or none."
+)
+@click.option(
+    "--layout", metavar="NAME", help="rows (a line each), or methods-by-fusions: a group of columns a fusion."
+)
+@click.option("--label", metavar="KEY", help="With --format latex: the label of the table.")
+@click.option("--caption", metavar="TEXT", help="With --format latex: the caption of the table.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -63,6 +80,11 @@ def leaderboard(
     task: str | None,
     track: str | None,
     form: str,
+    columns: str | None,
+    spread: str | None,
+    layout: str | None,
+    label: str | None,
+    caption: str | None,
     out: Path | None,
     no_pictures: bool,
     keep_results: bool,
@@ -100,8 +122,11 @@ def leaderboard(
         return
     if out is None and (no_pictures or keep_results):
         raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
+    view = _view(columns, spread, layout, label, caption)
+    if view is not None:
+        view.checked(form)
     board = build(runs_dir, task, submissions, plugins, track, reported)
-    click.echo(render(board, form))
+    click.echo(render(board, form, view))
     if out is not None:
         pictures = not no_pictures
         if keep_results:
@@ -110,3 +135,17 @@ def leaderboard(
             paths = write(board, out, pictures)
         for path in paths:
             click.echo(f"written: {path}", err=True)
+
+
+def _view(
+    columns: str | None, spread: str | None, layout: str | None, label: str | None, caption: str | None
+) -> View | None:
+    """What the options ask of the printed tables; None where none of them is given."""
+    from usbench.leaderboards.view import View
+
+    if (columns, spread, layout, label, caption) == (None,) * 5:
+        return None
+    names = split_names(columns)
+    if columns is not None and not names:
+        raise UsbenchError("--columns: names no column; write for example --columns dsc,hd95")
+    return View(tuple(names or ()), spread or "none", layout or "rows", label or "", caption or "")

@@ -10,19 +10,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.errors import unknown
+from usbench.errors import UsbenchError, unknown
 from usbench.fusions.looks import looks_of
 from usbench.leaderboards.compare import paired_intervals
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.flat import flat_rows
 from usbench.leaderboards.latex import as_latex
+from usbench.leaderboards.latex_view import view_as_latex
 from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import as_dict
-from usbench.leaderboards.terminal import as_terminal, problem_lines
+from usbench.leaderboards.terminal import as_terminal, problem_lines, tables_as_terminal
 from usbench.leaderboards.text import TextTable
 from usbench.leaderboards.track_figure import robustness_figure, robustness_picture
 from usbench.leaderboards.track_plain import flat_track_rows
 from usbench.leaderboards.track_text import all_text_tables, track_notes
+from usbench.leaderboards.view import View, view_rows, view_texts
 from usbench.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ __all__ = ["FORMATS", "as_dict", "render", "write"]
 _TRACKS = ("robustness", "external")
 
 
-def render(board: Leaderboard, form: str = "table") -> str:
+def render(board: Leaderboard, form: str = "table", view: View | None = None) -> str:
     """The leaderboard as text.
 
     CSV holds the rows alone, each with the table it belongs to; what was left out then goes to standard
@@ -45,9 +47,11 @@ def render(board: Leaderboard, form: str = "table") -> str:
         board: The leaderboard.
         form: One of `FORMATS`: "table" (fits the width of the terminal), "md", "csv", "json", "latex" or
             "html".
+        view: Chosen columns and their layout, one table for each of `board.tables` and nothing else; None for
+            every section.
 
     Raises:
-        UsbenchError: For another format.
+        UsbenchError: For another format, and for a view that cannot be printed in it or has no table.
     """
     if form not in _RENDERERS:
         raise unknown("format", form, FORMATS)
@@ -58,7 +62,22 @@ def render(board: Leaderboard, form: str = "table") -> str:
             say(line)
         if form == "csv" and board.tables and board.tracks:
             say("tracks are tables of their own: --track robustness or --track external prints theirs")
-    return _RENDERERS[form](board)
+    return _RENDERERS[form](board) if view is None else _render_view(board, form, view)
+
+
+def _render_view(board: Leaderboard, form: str, view: View) -> str:
+    view.checked(form)
+    if not board.tables:
+        raise UsbenchError(
+            "there is no clean table to choose columns of; drop --columns, --spread, --layout, --label and "
+            "--caption, which do not change tables of tracks"
+        )
+    if form == "csv":
+        return _csv_of(view_rows(board, view))
+    if form == "latex":
+        return view_as_latex(board, view)
+    texts = view_texts(board, view)
+    return _markdown(texts, board) if form == "md" else tables_as_terminal(texts, board)
 
 
 def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
@@ -139,7 +158,11 @@ def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None
 
 
 def _as_markdown(board: Leaderboard) -> str:
-    parts = ["# Leaderboard", *(_markdown_section(table) for table in all_text_tables(board))]
+    return _markdown(all_text_tables(board), board)
+
+
+def _markdown(tables: Sequence[TextTable], board: Leaderboard) -> str:
+    parts = ["# Leaderboard", *(_markdown_section(table) for table in tables)]
     if board.problems:
         parts.append("## Left out\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in board.problems))
     return "\n\n".join(parts) + "\n"
