@@ -39,6 +39,17 @@ if TYPE_CHECKING:
 @click.option("--label", metavar="KEY", help="With --format latex: the label of the table.")
 @click.option("--caption", metavar="TEXT", help="With --format latex: the caption of the table.")
 @click.option(
+    "--under",
+    metavar="LIMITS",
+    help="Print first which row is the best under these costs: parameters=10M,ms=20 (also gflops, memory, "
+    "train).",
+)
+@click.option(
+    "--cost-axis",
+    metavar="A,B",
+    help="With --out: the costs of the picture, a panel each: parameters, gflops, ms, memory, train.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Write leaderboard.md, .csv, .json, .tex, .html and a picture of score against cost here; of tracks "
@@ -85,6 +96,8 @@ def leaderboard(
     layout: str | None,
     label: str | None,
     caption: str | None,
+    under: str | None,
+    cost_axis: str | None,
     out: Path | None,
     no_pictures: bool,
     keep_results: bool,
@@ -100,6 +113,9 @@ def leaderboard(
     """
     from usbench.leaderboards import check, render, write, write_kept
     from usbench.leaderboards.board import build
+    from usbench.leaderboards.cost_plot import USUAL
+    from usbench.leaderboards.costs import cost_axis as axis
+    from usbench.leaderboards.costs import parse_limits
 
     if submissions is not None and (folders or keep_results):
         raise UsbenchError(
@@ -120,19 +136,23 @@ def leaderboard(
         click.echo(f"{folder}: every number follows from its results")
     if folders:
         return
-    if out is None and (no_pictures or keep_results):
-        raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
+    if out is None and (no_pictures or keep_results or cost_axis):
+        raise UsbenchError(
+            "--no-pictures, --keep-results and --cost-axis say what --out writes; add --out FOLDER"
+        )
+    axes = [axis(name).name for name in split_names(cost_axis) or USUAL]
+    limits = None if under is None else parse_limits(under)
     view = _view(columns, spread, layout, label, caption)
     if view is not None:
         view.checked(form)
     board = build(runs_dir, task, submissions, plugins, track, reported)
-    click.echo(render(board, form, view))
+    click.echo(render(board, form, view, limits))
     if out is not None:
         pictures = not no_pictures
         if keep_results:
-            paths = write_kept(board, runs_dir, out, pictures, plugins)
+            paths = write_kept(board, runs_dir, out, pictures, plugins, axes)
         else:
-            paths = write(board, out, pictures)
+            paths = write(board, out, pictures, axes)
         for path in paths:
             click.echo(f"written: {path}", err=True)
 

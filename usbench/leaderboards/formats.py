@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from usbench.errors import UsbenchError, unknown
 from usbench.fusions.looks import looks_of
 from usbench.leaderboards.compare import paired_intervals
-from usbench.leaderboards.cost_plot import cost_figure
+from usbench.leaderboards.cost_plot import USUAL, cost_figure
+from usbench.leaderboards.costs import Limits, under_text
 from usbench.leaderboards.flat import flat_rows
 from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.latex_view import view_as_latex
@@ -36,7 +37,9 @@ __all__ = ["FORMATS", "as_dict", "render", "write"]
 _TRACKS = ("robustness", "external")
 
 
-def render(board: Leaderboard, form: str = "table", view: View | None = None) -> str:
+def render(
+    board: Leaderboard, form: str = "table", view: View | None = None, under: Limits | None = None
+) -> str:
     """The leaderboard as text.
 
     CSV holds the rows alone, each with the table it belongs to; what was left out then goes to standard
@@ -49,6 +52,8 @@ def render(board: Leaderboard, form: str = "table", view: View | None = None) ->
             "html".
         view: Chosen columns and their layout, one table for each of `board.tables` and nothing else; None for
             every section.
+        under: The largest costs that are allowed, as `parse_limits` gives them: the best row under
+            them is the first section. Of "table" and "md" alone.
 
     Raises:
         UsbenchError: For another format, and for a view that cannot be printed in it or has no table.
@@ -62,10 +67,23 @@ def render(board: Leaderboard, form: str = "table", view: View | None = None) ->
             say(line)
         if form == "csv" and board.tables and board.tracks:
             say("tracks are tables of their own: --track robustness or --track external prints theirs")
-    return _RENDERERS[form](board) if view is None else _render_view(board, form, view)
+    if under is not None and form not in ("table", "md"):
+        raise UsbenchError(
+            f"--under is printed in the formats table and md, not in {form}; choose one of the two"
+        )
+    first = [] if under is None else [under_text(board.tables, under)]
+    if view is not None:
+        return _render_view(board, form, view, first)
+    if first:
+        return _sections([*first, *all_text_tables(board)], board, form)
+    return _RENDERERS[form](board)
 
 
-def _render_view(board: Leaderboard, form: str, view: View) -> str:
+def _sections(texts: Sequence[TextTable], board: Leaderboard, form: str) -> str:
+    return _markdown(texts, board) if form == "md" else tables_as_terminal(texts, board)
+
+
+def _render_view(board: Leaderboard, form: str, view: View, first: Sequence[TextTable]) -> str:
     view.checked(form)
     if not board.tables:
         raise UsbenchError(
@@ -76,11 +94,12 @@ def _render_view(board: Leaderboard, form: str, view: View) -> str:
         return _csv_of(view_rows(board, view))
     if form == "latex":
         return view_as_latex(board, view)
-    texts = view_texts(board, view)
-    return _markdown(texts, board) if form == "md" else tables_as_terminal(texts, board)
+    return _sections([*first, *view_texts(board, view)], board, form)
 
 
-def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
+def write(
+    board: Leaderboard, folder: str | Path, pictures: bool = True, cost_axes: Sequence[str] = USUAL
+) -> list[Path]:
     """Write leaderboard.md, .csv, .json, .tex, .html, and plots of score against cost and of learning curves.
 
     Where runs have tracks, there are leaderboard-robustness.csv, leaderboard-external.csv and robustness.png,
@@ -90,23 +109,27 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
         board: The leaderboard.
         folder: Where the files go.
         pictures: Whether the page shows slices of cases.
+        cost_axes: Which costs the plot of score against cost shows, a panel each.
 
     Returns:
         The paths; a plot is left out where it would show nothing.
 
     Raises:
-        UsbenchError: Where a file cannot be written.
+        UsbenchError: Where a file cannot be written, and for a cost that there is not.
     """
-    return write_texts(board, Path(folder), board if pictures else None)
+    return write_texts(board, Path(folder), board if pictures else None, cost_axes)
 
 
-def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
+def write_texts(
+    board: Leaderboard, folder: Path, pictured: Leaderboard | None, cost_axes: Sequence[str] = USUAL
+) -> list[Path]:
     """Write every format of the leaderboard, the plot of score against cost, and that of learning curves.
 
     Args:
         board: The leaderboard.
         folder: Where the files go.
         pictured: As for `text_of`.
+        cost_axes: As for `write`.
 
     Returns:
         The paths; a plot is left out where it would show nothing.
@@ -118,7 +141,7 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
     for name in file_names(board):
         write_text(folder / name, text_of(board, name.removeprefix("leaderboard").lstrip("."), pictured))
         paths.append(folder / name)
-    if cost_figure(board.tables, folder / "leaderboard-cost.png"):
+    if cost_figure(board.tables, folder / "leaderboard-cost.png", cost_axes):
         paths.append(folder / "leaderboard-cost.png")
     if robustness_figure(board.tracks, folder / "robustness.png"):
         paths.append(folder / "robustness.png")

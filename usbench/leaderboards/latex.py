@@ -66,7 +66,7 @@ def as_latex(board: Leaderboard) -> str:
 
     A section that is one line is a comment.
     """
-    return "\n\n".join([_HEAD, *(_table(table) for table in all_text_tables(board))]) + "\n"
+    return "\n\n".join([_HEAD, *(_table(table) for table in all_text_tables(board, costs=False))]) + "\n"
 
 
 def escape(text: str) -> str:

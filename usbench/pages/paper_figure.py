@@ -60,8 +60,8 @@ def figure(
     """Draw patients for a paper: a row a patient and slice; modalities, truth and masks as columns.
 
     The masks are those that runs kept, unchanged; scans are read from the prepared data. Under each mask
-    stands the DSC of that patient, the mean over the classes over the whole volume, of the same run. Fonts are
-    embedded as TrueType (type 42), so that journals take the PDF.
+    stands the DSC of that patient, the mean over the classes over the whole volume, of the same run. Fonts
+    are embedded as TrueType (type 42), so that journals take the PDF.
 
     Args:
         runs: Folders of runs, or folders that hold some; all of one task and the same data.
