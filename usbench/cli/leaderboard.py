@@ -11,6 +11,8 @@ from usbench.cli.options import debug_option, plugin_option, split_names
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
+    from usbench.leaderboards.board import Leaderboard
+    from usbench.leaderboards.subgroups import SubgroupTable
     from usbench.leaderboards.view import View
 
 
@@ -38,6 +40,18 @@ if TYPE_CHECKING:
 )
 @click.option("--label", metavar="KEY", help="With --format latex: the label of the table.")
 @click.option("--caption", metavar="TEXT", help="With --format latex: the caption of the table.")
+@click.option(
+    "--subgroups",
+    metavar="KIND",
+    help="Print the DSC of parts of the tables alone: class, group (of patients, see --groups) or size "
+    "(of each class, in thirds by volume); with --out also leaderboard-subgroups.png.",
+)
+@click.option(
+    "--groups",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --subgroups group: a task file with groups, or a CSV file with a column case.",
+)
 @click.option(
     "--under",
     metavar="LIMITS",
@@ -96,6 +110,8 @@ def leaderboard(
     layout: str | None,
     label: str | None,
     caption: str | None,
+    subgroups: str | None,
+    groups: Path | None,
     under: str | None,
     cost_axis: str | None,
     out: Path | None,
@@ -116,6 +132,7 @@ def leaderboard(
     from usbench.leaderboards.cost_plot import USUAL
     from usbench.leaderboards.costs import cost_axis as axis
     from usbench.leaderboards.costs import parse_limits
+    from usbench.leaderboards.formats import render_subgroups, write_subgroups
 
     if submissions is not None and (folders or keep_results):
         raise UsbenchError(
@@ -142,19 +159,43 @@ def leaderboard(
         )
     axes = [axis(name).name for name in split_names(cost_axis) or USUAL]
     limits = None if under is None else parse_limits(under)
+    if subgroups is not None and (columns or spread or layout or label or caption or under):
+        raise UsbenchError(
+            "--subgroups prints tables of its own, without --columns, --spread, --layout, --label, "
+            "--caption and --under; drop one of the two"
+        )
     view = _view(columns, spread, layout, label, caption)
     if view is not None:
         view.checked(form)
     board = build(runs_dir, task, submissions, plugins, track, reported)
-    click.echo(render(board, form, view, limits))
+    parts = _parts(board, subgroups, groups)
+    if parts is None:
+        click.echo(render(board, form, view, limits))
+    else:
+        click.echo(render_subgroups(parts, board, form))
     if out is not None:
         pictures = not no_pictures
         if keep_results:
             paths = write_kept(board, runs_dir, out, pictures, plugins, axes)
         else:
             paths = write(board, out, pictures, axes)
+        if parts is not None:
+            paths += write_subgroups(parts, board, out)
         for path in paths:
             click.echo(f"written: {path}", err=True)
+
+
+def _parts(
+    board: Leaderboard, subgroups: str | None, groups: Path | None
+) -> tuple[SubgroupTable, ...] | None:
+    """The subgroups that the options ask for; None where none are."""
+    from usbench.leaderboards.subgroups import subgroup_tables
+
+    if subgroups is None:
+        if groups is not None:
+            raise UsbenchError(f"--groups {groups}: goes with --subgroups group; add it")
+        return None
+    return subgroup_tables(board.tables, subgroups, groups)
 
 
 def _view(

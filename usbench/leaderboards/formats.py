@@ -20,6 +20,8 @@ from usbench.leaderboards.latex import as_latex
 from usbench.leaderboards.latex_view import view_as_latex
 from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import as_dict
+from usbench.leaderboards.subgroup_plot import subgroup_figure
+from usbench.leaderboards.subgroups import SubgroupTable, subgroup_rows, subgroup_texts, subgroups_plain
 from usbench.leaderboards.terminal import as_terminal, problem_lines, tables_as_terminal
 from usbench.leaderboards.text import TextTable
 from usbench.leaderboards.track_figure import robustness_figure, robustness_picture
@@ -77,6 +79,47 @@ def render(
     if first:
         return _sections([*first, *all_text_tables(board)], board, form)
     return _RENDERERS[form](board)
+
+
+def render_subgroups(tables: Sequence[SubgroupTable], board: Leaderboard, form: str) -> str:
+    """The subgroups of the tables of a leaderboard as text.
+
+    Args:
+        tables: As `usbench.leaderboards.subgroups.subgroup_tables` gives them.
+        board: Whose tables they are of.
+        form: "table", "md", "csv" or "json".
+
+    Raises:
+        UsbenchError: For another format.
+    """
+    if form == "csv":
+        return _csv_of(subgroup_rows(tables))
+    if form == "json":
+        return json.dumps(subgroups_plain(tables), indent=2, ensure_ascii=False, allow_nan=False)
+    if form not in ("table", "md"):
+        raise UsbenchError(
+            f"--subgroups is printed as table, md, csv or json, not as {form}; choose one of them"
+        )
+    return _sections(subgroup_texts(tables), board, form)
+
+
+def write_subgroups(tables: Sequence[SubgroupTable], board: Leaderboard, folder: Path) -> list[Path]:
+    """Draw the subgroups of the tables of a leaderboard as `folder`/leaderboard-subgroups.png.
+
+    Args:
+        tables: As for `render_subgroups`.
+        board: Whose tables they are of.
+        folder: Where the file goes.
+
+    Returns:
+        The path; nothing where there is no score.
+
+    Raises:
+        UsbenchError: Where it cannot be written.
+    """
+    path = folder / "leaderboard-subgroups.png"
+    looks = looks_of(row.fusion_stated for table in board.tables for row in table.rows)
+    return [path] if subgroup_figure(tables, looks, path) else []
 
 
 def _sections(texts: Sequence[TextTable], board: Leaderboard, form: str) -> str:
