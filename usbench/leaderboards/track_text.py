@@ -50,7 +50,10 @@ def all_text_tables(board: Leaderboard, costs: bool = True) -> list[TextTable]:
     """
     reported = reported_texts(board.reported, board.shortened)
     fronts = cost_texts(board.tables) if costs else []
-    return [*text_tables(board), *fronts, *track_texts(board.tracks), *reported]
+    clean = text_tables(board)
+    # What is only claimed stands last of the clean sections.
+    measured = len(clean) - bool(board.claims)
+    return [*clean[:measured], *fronts, *clean[measured:], *track_texts(board.tracks), *reported]
 
 
 def track_texts(tables: Sequence[TrackTable]) -> list[TextTable]:
