@@ -134,20 +134,7 @@ def leaderboard(
     from usbench.leaderboards.costs import parse_limits
     from usbench.leaderboards.formats import render_subgroups, write_subgroups
 
-    if submissions is not None and (folders or keep_results):
-        raise UsbenchError(
-            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
-            "drop one of the two"
-        )
-    if track is not None and keep_results:
-        raise UsbenchError(
-            "--track does not go with --keep-results, which keeps all tables; drop one of the two"
-        )
-    if reported != "auto" and (folders or keep_results):
-        raise UsbenchError(
-            "--reported does not go with --keep-results or --check, whose tables are the same for everybody; "
-            "drop one of the two"
-        )
+    _check_kept(bool(folders), keep_results, submissions, track, reported)
     for folder in folders:
         check(folder, plugins)
         click.echo(f"{folder}: every number follows from its results")
@@ -183,6 +170,26 @@ def leaderboard(
             paths += write_subgroups(parts, board, out)
         for path in paths:
             click.echo(f"written: {path}", err=True)
+
+
+def _check_kept(
+    checking: bool, keep_results: bool, submissions: Path | None, track: str | None, reported: str
+) -> None:
+    """Refuse what does not go with results that are kept, or checked against their tables."""
+    if submissions is not None and (checking or keep_results):
+        raise UsbenchError(
+            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
+            "drop one of the two"
+        )
+    if track is not None and keep_results:
+        raise UsbenchError(
+            "--track does not go with --keep-results, which keeps all tables; drop one of the two"
+        )
+    if reported != "auto" and (checking or keep_results):
+        raise UsbenchError(
+            "--reported does not go with --keep-results or --check, whose tables are the same for everybody; "
+            "drop one of the two"
+        )
 
 
 def _parts(
