@@ -15,6 +15,7 @@ from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import Leaderboard, build
+from usbench.leaderboards.cost_plot import USUAL
 from usbench.leaderboards.formats import file_names, text_of, write_texts
 from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION
 from usbench.leaderboards.rows import Row
@@ -108,6 +109,7 @@ def write_kept(
     folder: str | Path,
     pictures: bool = True,
     plugins: Sequence[str | Path] = (),
+    cost_axes: Sequence[str] = USUAL,
 ) -> list[Path]:
     """As `write`, and keep what the tables were made of in `folder`/results, for `check`.
 
@@ -117,6 +119,7 @@ def write_kept(
         folder: Where the files go; the tables name runs by paths relative to it.
         pictures: Whether the page shows slices of cases.
         plugins: What the leaderboard was built with.
+        cost_axes: As for `write`.
 
     Returns:
         The paths of the files and of the folder of results.
@@ -126,7 +129,8 @@ def write_kept(
     """
     folder = Path(folder)
     keep(board, Path(runs_dir), folder)
-    return [*write_texts(board_of(folder, plugins), folder, board if pictures else None), folder / FOLDER]
+    kept = board_of(folder, plugins)
+    return [*write_texts(kept, folder, board if pictures else None, cost_axes), folder / FOLDER]
 
 
 def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from usbench.leaderboards.costs import FRONTS_SCHEMA, fronts_plain
 from usbench.leaderboards.flat import entry_dict, row_dict
 from usbench.leaderboards.track_plain import track_dict
 from usbench.scores.registry import all_scores
@@ -116,6 +117,7 @@ _TABLE: dict[str, Any] = {
         }
     ],
     "split_half_tau": "mean Kendall's tau-b between the orders in two random halves of the patients",
+    "cost_fronts": FRONTS_SCHEMA,
 }
 _BEFORE_SCORES: dict[str, Any] = {
     "rank": "place by DSC, null if not ranked; equal means share a rank",
@@ -292,5 +294,6 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "tests": asdict(table.tests),
         "fusion_effects": [asdict(effect) for effect in table.fusion_effects],
         "split_half_tau": table.split_half_tau,
+        "cost_fronts": fronts_plain(table),
         "rows": [row_dict(row) for row in table.rows],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from usbench.leaderboards.costs import cost_texts
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.reported_text import reported_texts
 from usbench.leaderboards.text import (
@@ -40,10 +41,19 @@ _EXTERNAL = (
 )
 
 
-def all_text_tables(board: Leaderboard) -> list[TextTable]:
-    """Every section: those of `usbench.leaderboards.text`, the tracks, what others report."""
+def all_text_tables(board: Leaderboard, costs: bool = True) -> list[TextTable]:
+    """Every section: those of `usbench.leaderboards.text`, cost, the tracks, what others report.
+
+    Args:
+        board: The leaderboard.
+        costs: Whether the section on cost is among them.
+    """
     reported = reported_texts(board.reported, board.shortened)
-    return [*text_tables(board), *track_texts(board.tracks), *reported]
+    fronts = cost_texts(board.tables) if costs else []
+    clean = text_tables(board)
+    # What is only claimed stands last of the clean sections.
+    measured = len(clean) - bool(board.claims)
+    return [*clean[:measured], *fronts, *clean[measured:], *track_texts(board.tracks), *reported]
 
 
 def track_texts(tables: Sequence[TrackTable]) -> list[TextTable]:

@@ -57,7 +57,7 @@ def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | No
     if first is None or not chosen:
         return None
     classes = [{"name": name, "colour": COLOURS[i % len(COLOURS)]} for i, name in enumerate(table["classes"])]
-    store = _store_of(first)
+    store = store_of(first)
     if store is not None:
         try:
             cases = _from_store(table, runs, chosen, store, budget)
@@ -113,7 +113,8 @@ def run_of(results: Sequence[Result], case: str) -> Result | None:
     return next((r for r in results if case in r.data["split"]["test"]), None)
 
 
-def _store_of(result: Result) -> Store | None:
+def store_of(result: Result) -> Store | None:
+    """The prepared data of a run; None where this machine does not have it any more."""
     from usbench.datasets.find import find_store
 
     data = result.data
