@@ -1,4 +1,4 @@
-"""Pictures for the leaderboard page: the worst, the median and the best case of a table, the methods side by side.
+"""Pictures for the leaderboard page: worst, median and best case of a table, the methods side by side.
 
 They are drawn from the masks in the run folders on the images in the prepared store. Where the store
 is not on this machine, each run's own figures/cases.png stands in.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PANEL = 192  # pixels a side
 OTHERS = 4
-"""How many cases have pictures beside the worst, the median and the best, as far as the page's size allows."""
+"""How many cases have pictures beside worst, median and best, as far as the page's size allows."""
 
 _STRIP = 420  # pixels: the width of a run's own picture
 

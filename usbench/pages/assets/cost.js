@@ -62,6 +62,8 @@ function costPlot(points, cost) {
   });
 }
 
+const chartNear = drawnNear(10); // charts
+
 // The chart of a table with the choice of what is across. `redraw(rows)` draws the rows that the filters leave.
 function costChart(table) {
   const known = COSTS.filter(({ key }) => table.rows.some((row) => row[key] > 0 && !missing(row.dsc)));
@@ -70,8 +72,10 @@ function costChart(table) {
   let shown = table.rows;
   const select = make("select", { class: "axis" }, known.map(({ key, name }) => make("option", { value: key }, name)));
   const heading = make("h3", {}, `DSC against ${known[0]?.name ?? "cost"}`);
+  let waiting = true;
   const redraw = (rows) => {
     shown = rows;
+    if (waiting) return;
     const cost = known.find(({ key }) => key === select.value);
     const points = cost ? rows.filter((row) => !missing(row.dsc) && row[cost.key] > 0).map((row) => ({
       name: full(row), kind: row.fusion, x: row[cost.key], y: row.dsc, low: row.dsc_low, high: row.dsc_high })) : [];
@@ -86,5 +90,6 @@ function costChart(table) {
   const section = make("section", { class: "cost" }, heading,
     known.length ? make("p", {}, make("label", {}, "against ", select)) : null, legendOf(table), box, front,
     chartButtons(box, `DSC against cost, ${table.title}`));
+  chartNear(section, () => { waiting = false; redraw(shown); });
   return { section, redraw };
 }

@@ -6,6 +6,29 @@ const grids = [];
 const CHUNK = 60; // rows that are shown before one scrolls
 const PRINTED = 7; // columns of a printed block beside rank, method and fusion
 
+// Of a page of many tables only the first are drawn at once; the others when they come near the window. `eager` says how
+// many more may be drawn at once.
+function drawnNear(eager) {
+  const acts = new Map();
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      watcher.unobserve(target);
+      acts.get(target)();
+      acts.delete(target);
+    }
+  }, { rootMargin: "1500px" });
+  let left = eager;
+  return (node, act, size = 1) => {
+    left -= size;
+    if (left >= 0) return act();
+    acts.set(node, act);
+    return watcher.observe(node);
+  };
+}
+
+const whenNear = drawnNear(1000); // rows
+
 const classOf = (column) => [column.head ? "stick" : null, column.fusion ? "stick2" : null, column.wide ? "wide" : null,
   column.sort === "text" || !column.sort ? null : "number"].filter(Boolean).join(" ") || null;
 
@@ -43,7 +66,9 @@ function makeGrid(options) {
     if (!grid.lines.has(row)) grid.lines.set(row, makeLine(grid, row, table));
     return grid.lines.get(row);
   };
+  let waiting = true;
   grid.render = () => {
+    if (waiting) return;
     body.replaceChildren(...grid.shown.slice(0, grid.count).map(grid.lineOf));
     const left = grid.shown.length - body.rows.length;
     more.hidden = left <= 0;
@@ -56,6 +81,7 @@ function makeGrid(options) {
     grid.render();
   };
   grid.reveal = (row) => {
+    waiting = false;
     grid.count = Math.max(grid.count, grid.shown.indexOf(row) + 1);
     grid.render();
     return grid.lineOf(row);
@@ -73,7 +99,7 @@ function makeGrid(options) {
     grid.apply();
   });
   grids.push(grid);
-  grid.apply();
+  whenNear(scroll, () => { waiting = false; grid.apply(); options.drawn?.(); }, Math.min(rows.length, CHUNK));
   return grid;
 }
 
