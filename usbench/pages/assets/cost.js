@@ -1,9 +1,10 @@
 // DSC against what a row costs, with the rows that none is better and cheaper than.
 "use strict";
 
-// The rows of the Pareto front by rising cost: no other row has at most their cost and at least their DSC, one of them truly.
+// The ranked rows of the Pareto front by rising cost: no other ranked row has at most their cost and at least their DSC, and
+// is better in one of them. Rows that are not ranked have other patients behind their mean, and have no part in it.
 function paretoFront(points) {
-  const sorted = [...points].sort((a, b) => a.x - b.x || b.y - a.y);
+  const sorted = points.filter((point) => point.ranked).sort((a, b) => a.x - b.x || b.y - a.y);
   const front = [];
   for (const point of sorted) {
     const last = front.at(-1);
@@ -43,7 +44,7 @@ function costPlot(points, cost) {
     }
     const front = paretoFront(points);
     const path = front.map((point, i) => (i ? `H${across(point.x)}V${up(point.y)}` : `M${across(point.x)} ${up(point.y)}`));
-    svg.append(draw("path", { d: `${path.join("")}H${width - right}`, class: "front" }));
+    if (front.length) svg.append(draw("path", { d: `${path.join("")}H${width - right}`, class: "front" }));
     const marks = [...points].sort((a, b) => a.x - b.x).map((point) => {
       const [x, y] = [across(point.x), up(point.y)];
       if (!missing(point.low)) {
@@ -78,12 +79,13 @@ function costChart(table) {
     if (waiting) return;
     const cost = known.find(({ key }) => key === select.value);
     const points = cost ? rows.filter((row) => !missing(row.dsc) && row[cost.key] > 0).map((row) => ({
-      name: full(row), kind: row.fusion, x: row[cost.key], y: row.dsc, low: row.dsc_low, high: row.dsc_high })) : [];
+      name: full(row), kind: row.fusion, x: row[cost.key], y: row.dsc, low: row.dsc_low, high: row.dsc_high,
+      ranked: !missing(row.rank) })) : [];
     if (cost) heading.textContent = `DSC against ${cost.name}`;
     box.replaceChildren(points.length ? costPlot(points, cost)
       : make("p", { class: "muted" }, "No row with a score and this cost is shown."));
-    front.textContent = points.length ? `Pareto front, no shown row has more DSC for less: ${
-      paretoFront(points).map((point) => point.name).join("; ")}.` : "";
+    const names = paretoFront(points).map((point) => point.name);
+    front.textContent = names.length ? `Pareto front, no shown ranked row has more DSC for less: ${names.join("; ")}.` : "";
     fitPlots();
   };
   select.addEventListener("change", () => redraw(shown));
