@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from usbench.pages.compact import Intervals, compact_tables
 from usbench.pages.shell import data_uri, first_sort, shell
 from usbench.scores.registry import all_scores, beside_dsc
 from usbench.scores.robustness import AVERAGES
@@ -15,17 +15,21 @@ LIMIT = 5_000_000
 
 _RESERVE = 100_000  # bytes for the words around the pictures
 
+_SCRIPTS = tuple(
+    f"{name}.js"
+    for name in (
+        *("page", "plots", "board_data", "saving", "filters", "grid", "standing", "compare"),
+        *("cost", "cases", "learning", "tracks", "board"),
+    )
+)
+
 _BODY = """<header class="top">
 <h1>Leaderboard</h1>
 <button type="button" id="theme"></button>
 </header>
-<p id="about" class="muted"></p>
 <noscript><p>This page is drawn by JavaScript, which is switched off here.
 The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript>
-<main id="board"></main>"""
-
-
-Intervals = Sequence[tuple[float, float] | None]
+<main id="board"><p id="about" class="muted"></p></main>"""
 
 
 def html(
@@ -55,8 +59,12 @@ def html(
 
     tables = data["tables"]
     paired = [*intervals, *[None] * (len(tables) - len(intervals))]
-    compacted = [_compact(*one) for one in zip(tables, paired, strict=True)]
-    content = {**data, "tables": compacted, "scores": _score_columns(), "fusions": dict(looks or {})}
+    content = {
+        **data,
+        "tables": compact_tables(tables, paired),
+        "scores": _score_columns(),
+        "fusions": dict(looks or {}),
+    }
     if tracks := data.get("tracks"):
         pictures = [*plots, *[None] * (len(tracks) - len(plots))]
         content |= {
@@ -83,8 +91,7 @@ def html(
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    scripts = ("page.js", "plots.js", "compare.js", "learning.js", "tracks.js", "board.js")
-    return shell("usbench leaderboard", _BODY, scripts, content)
+    return shell("usbench leaderboard", _BODY, _SCRIPTS, content)
 
 
 def _score_columns() -> list[dict[str, Any]]:
@@ -130,23 +137,3 @@ def _track_columns() -> dict[str, list[dict[str, Any]]]:
         ),
     ]
     return {"robustness": robust, "external": external}
-
-
-def _compact(table: Mapping[str, Any], intervals: Intervals | None) -> dict[str, Any]:
-    """A table whose rows hold their patients' DSC as a list in the order of its "case_ids".
-
-    "paired" are the intervals of the differences of its pairs of rows.
-    """
-    case_ids = sorted({case for row in table["rows"] for case in row["patients"]})
-    rows = [
-        {**row, "patients": [_rounded(row["patients"].get(case)) for case in case_ids]}
-        for row in table["rows"]
-    ]
-    paired = None
-    if intervals is not None:
-        paired = [None if pair is None else [_rounded(end) for end in pair] for pair in intervals]
-    return {**table, "case_ids": case_ids, "rows": rows, "paired": paired}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, 6)
