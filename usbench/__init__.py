@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from usbench.contracts.watcher import Watcher
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
+    from usbench.pages.paper_figure import figure
     from usbench.predictions.start import predict
     from usbench.results.io import load_result
     from usbench.runs.network import load_network
@@ -72,6 +73,7 @@ __all__ = [
     "__version__",
     "check",
     "evaluate",
+    "figure",
     "leaderboard",
     "load_network",
     "load_result",
@@ -105,6 +107,7 @@ _LAZY = {
     "Task": ("usbench.contracts.data", "Task"),
     "Watcher": ("usbench.contracts.watcher", "Watcher"),
     "evaluate": ("usbench.tracks.evaluate", "evaluate"),
+    "figure": ("usbench.pages.paper_figure", "figure"),
     "leaderboard": ("usbench.leaderboards.board", "build"),
     "load_network": ("usbench.runs.network", "load_network"),
     "load_result": ("usbench.results.io", "load_result"),

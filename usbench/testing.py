@@ -50,8 +50,9 @@ class MethodTests:
         overfit_size: Side of the slices on which `test_overfits_eight_slices` trains.
         overfit_steps: Its steps.
         overfit_lr: Its learning rate.
-        thorough: Try every size with every number of modalities, and train each fusion towards its outputs
-            and on eight slices, though fusions share an encoder and a decoder.
+        thorough: Try every size with every number of modalities, train each fusion towards its outputs
+            and on eight slices and in bfloat16, though fusions share an encoder and a decoder, and let
+            `torch.compile` make code as `usbench check` does, which takes minutes for large networks.
     """
 
     method: Method
@@ -109,6 +110,7 @@ class MethodTests:
                 overfit_lr=self.overfit_lr,
                 caller=self.call if self._calls_itself else None,
                 thorough=self.thorough,
+                compiler="inductor" if self.thorough else "aot_eager",
             )
             found = run_check(get_check(name), subject)
             assert found.state != "fail", f"{fusion}: {name}: {found.reason}; {found.remedy}"
@@ -147,7 +149,8 @@ class MethodTests:
 
     def test_bfloat16_is_finite(self) -> None:
         """Autocast to bfloat16 gives finite logits and gradients."""
-        self.require("bfloat16")
+        shares = self.method.build_network is not None and not self.thorough
+        self.require("bfloat16", fusions=self.method.fusions[:1] if shares else None)
 
     def test_other_fusions_are_refused(self) -> None:
         """A fusion that is not declared is an error that says so."""

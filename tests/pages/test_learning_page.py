@@ -29,7 +29,10 @@ def test_curves_can_be_read(reader: Any, tmp_path: Path) -> None:
     assert down[1] - down[2] == pytest.approx(2 * (down[0] - down[1]), rel=1e-6)
     # On a logarithmic axis: from 1 to 2 as far as from 2 to 4, so log 2 : log 1.5.
     assert (across[1] - across[0]) / (across[2] - across[1]) == pytest.approx(0.6931 / 0.4055, rel=1e-3)
-    rows = reader.run("return [...document.querySelectorAll('#learning tbody tr')].map((r) => r.textContent)")
+    rows = reader.run(
+        "return [...document.querySelectorAll('#learning tbody tr')]"
+        ".map((row) => [...row.cells].map((cell) => cell.innerText).join(''))"
+    )
     assert len(rows) == 4
     assert rows[1].startswith("unetlate1 patient10.500[0.500, 0.500]62/2")
     reader.run("document.querySelector('#learning svg[role=img]').focus()")

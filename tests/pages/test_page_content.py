@@ -116,6 +116,8 @@ def test_pictures_show_truth_and_masks_of_the_worst_and_the_median_case(tmp_path
     assert [case["title"] for case in found["cases"]] == [
         f"Worst case: {b}, mean DSC 0.350 over 2 rows",
         f"Median case: {a}, mean DSC 0.550 over 2 rows",
+        f"Best case: {d}, mean DSC 0.800 over 2 rows",
+        f"Another case: {c}, mean DSC 0.750 over 2 rows",
     ]
     for case in found["cases"]:
         t2, adc, full, none = case["panels"]
@@ -137,7 +139,7 @@ def test_masks_that_changed_since_the_run_are_not_shown(tmp_path, store):
     file = bad / "predictions" / f"{worst}.nii.gz"
     file.write_bytes(file.read_bytes()[:-20])
     found = table_pictures(table_of(store, {"good": good, "bad": bad}), 10**6)
-    first, second = found["cases"]
+    first, second, *_ = found["cases"]
     assert [p["title"].split(",")[0] for p in first["panels"]] == ["t2", "adc", "good"]
     assert "Without a mask of this case, or with one that changed since the run: 1 of" in first["note"]
     assert [p["title"].split(",")[0] for p in second["panels"]] == ["t2", "adc", "good", "bad"]
@@ -172,7 +174,7 @@ def test_without_the_store_each_run_shows_its_own_picture(tmp_path, store):
     two = write_run(tmp_path / "two", dsc, method="attunet")
     found = table_pictures(table_of(store, {"one": one, "two": two}), 10**6)
     assert "not in the cache" in found["note"]
-    worst, median = found["cases"]
+    worst, median, best = found["cases"]
     assert worst["title"] == "Worst case: e, mean DSC 0.500 over 2 rows"
     # A run's picture shows its first four test cases.
     assert "show a, b, c, d. The case itself is not among them." in worst["note"]
@@ -182,14 +184,15 @@ def test_without_the_store_each_run_shows_its_own_picture(tmp_path, store):
     assert close_to(pixels(panel), "#00ff00") == 420 * 210
     assert median["title"].startswith("Median case: c")
     assert median["panels"] == []
-    assert "pictures above" in median["note"]
+    assert median["same"] == best["same"] == 0
+    assert "those of another case of that fold" in median["note"]
 
 
 def test_worst_and_median_are_of_the_ranked_rows():
     ranked = {"rank": 1, "patients": {"x": 0.9, "y": 0.5, "z": float("nan")}}
     other = {"rank": None, "patients": {"x": 0.0, "y": 1.0, "z": 0.0}}
-    assert chosen_cases([ranked, other]) == [("worst and median", "y", 0.5, 1)]
-    assert [c[:2] for c in chosen_cases([other])] == [("worst", "x"), ("median", "z")]
+    assert chosen_cases([ranked, other]) == [("worst and median", "y", 0.5, 1), ("best", "x", 0.9, 1)]
+    assert [c[:2] for c in chosen_cases([other])] == [("worst", "x"), ("median", "z"), ("best", "y")]
     assert chosen_cases([{"rank": 1, "patients": {"x": None}}]) == []
 
 

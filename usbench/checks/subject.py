@@ -59,6 +59,7 @@ class Subject:
             makes the rows of the method's features; else they are made as in a run.
         thorough: Every size for every number of modalities, and `logits` and `overfits` also where protocols
             share an encoder and a decoder.
+        compiler: Backend of `torch.compile` that `compiles` tries.
     """
 
     method: Method
@@ -75,6 +76,7 @@ class Subject:
     overfit_lr: float = 1e-3
     caller: Callable[[nn.Module, Tensor], Tensor] | None = None
     thorough: bool = False
+    compiler: str = "inductor"
     _pristine: dict[tuple[int, int], nn.Module] = field(default_factory=dict, repr=False)
     _features: dict[tuple[int, int], list[Feature]] = field(default_factory=dict, repr=False)
     _rows: dict[Any, dict[str, Tensor]] = field(default_factory=dict, repr=False)

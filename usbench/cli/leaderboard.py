@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option
+from usbench.cli.options import debug_option, plugin_option, split_names
 from usbench.errors import UsbenchError
+
+if TYPE_CHECKING:
+    from usbench.leaderboards.board import Leaderboard
+    from usbench.leaderboards.subgroups import SubgroupTable
+    from usbench.leaderboards.view import View
 
 
 @click.command()
@@ -20,6 +26,42 @@ from usbench.errors import UsbenchError
 )
 @click.option(
     "--format", "form", default="table", show_default=True, help="table, md, csv, json, latex or html."
+)
+@click.option(
+    "--columns",
+    metavar="A,B",
+    help="Print these columns alone, one table for each table: dsc,hd95,parameters,... as CSV names them.",
+)
+@click.option(
+    "--spread", metavar="WHICH", help="Beside each mean of a score: sd (over patients), interval or none."
+)
+@click.option(
+    "--layout", metavar="NAME", help="rows (a line each), or methods-by-fusions: a group of columns a fusion."
+)
+@click.option("--label", metavar="KEY", help="With --format latex: the label of the table.")
+@click.option("--caption", metavar="TEXT", help="With --format latex: the caption of the table.")
+@click.option(
+    "--subgroups",
+    metavar="KIND",
+    help="Print the DSC of parts of the tables alone: class, group (of patients, see --groups) or size "
+    "(of each class, in thirds by volume); with --out also leaderboard-subgroups.png.",
+)
+@click.option(
+    "--groups",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --subgroups group: a task file with groups, or a CSV file with a column case.",
+)
+@click.option(
+    "--under",
+    metavar="LIMITS",
+    help="Print first which row is the best under these costs: parameters=10M,ms=20 (also gflops, memory, "
+    "train).",
+)
+@click.option(
+    "--cost-axis",
+    metavar="A,B",
+    help="With --out: the costs of the picture, a panel each: parameters, gflops, ms, memory, train.",
 )
 @click.option(
     "--out",
@@ -86,6 +128,15 @@ def leaderboard(
     task: str | None,
     track: str | None,
     form: str,
+    columns: str | None,
+    spread: str | None,
+    layout: str | None,
+    label: str | None,
+    caption: str | None,
+    subgroups: str | None,
+    groups: Path | None,
+    under: str | None,
+    cost_axis: str | None,
     out: Path | None,
     no_pictures: bool,
     keep_results: bool,
@@ -105,21 +156,12 @@ def leaderboard(
     """
     from usbench.leaderboards import check, render, write, write_kept
     from usbench.leaderboards.board import build
+    from usbench.leaderboards.cost_plot import USUAL
+    from usbench.leaderboards.costs import cost_axis as axis
+    from usbench.leaderboards.costs import parse_limits
+    from usbench.leaderboards.formats import render_subgroups, write_subgroups
 
-    if submissions is not None and (folders or keep_results):
-        raise UsbenchError(
-            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
-            "drop one of the two"
-        )
-    if track is not None and keep_results:
-        raise UsbenchError(
-            "--track does not go with --keep-results, which keeps all tables; drop one of the two"
-        )
-    if reported != "auto" and (folders or keep_results):
-        raise UsbenchError(
-            "--reported does not go with --keep-results or --check, whose tables are the same for everybody; "
-            "drop one of the two"
-        )
+    _check_kept(bool(folders), keep_results, submissions, track, reported)
     if (baseline or pairs or overall_tables or empty != "truth") and (folders or keep_results):
         raise UsbenchError(
             "--baseline, --pairs, --overall-table and --empty do not go with --keep-results or --check, "
@@ -130,17 +172,82 @@ def leaderboard(
         click.echo(f"{folder}: every number follows from its results")
     if folders:
         return
-    if out is None and (no_pictures or keep_results):
-        raise UsbenchError("--no-pictures and --keep-results say what --out writes; add --out FOLDER")
+    if out is None and (no_pictures or keep_results or cost_axis):
+        raise UsbenchError(
+            "--no-pictures, --keep-results and --cost-axis say what --out writes; add --out FOLDER"
+        )
+    axes = [axis(name).name for name in split_names(cost_axis) or USUAL]
+    limits = None if under is None else parse_limits(under)
+    if subgroups is not None and (columns or spread or layout or label or caption or under):
+        raise UsbenchError(
+            "--subgroups prints tables of its own, without --columns, --spread, --layout, --label, "
+            "--caption and --under; drop one of the two"
+        )
+    view = _view(columns, spread, layout, label, caption)
+    if view is not None:
+        view.checked(form)
     board = build(
         runs_dir, task, submissions, plugins, track, reported, baseline, pairs, overall_tables, empty
     )
-    click.echo(render(board, form))
+    parts = _parts(board, subgroups, groups)
+    if parts is None:
+        click.echo(render(board, form, view, limits))
+    else:
+        click.echo(render_subgroups(parts, board, form))
     if out is not None:
         pictures = not no_pictures
         if keep_results:
-            paths = write_kept(board, runs_dir, out, pictures, plugins)
+            paths = write_kept(board, runs_dir, out, pictures, plugins, axes)
         else:
-            paths = write(board, out, pictures)
+            paths = write(board, out, pictures, axes)
+        if parts is not None:
+            paths += write_subgroups(parts, board, out)
         for path in paths:
             click.echo(f"written: {path}", err=True)
+
+
+def _check_kept(
+    checking: bool, keep_results: bool, submissions: Path | None, track: str | None, reported: str
+) -> None:
+    """Refuse what does not go with results that are kept, or checked against their tables."""
+    if submissions is not None and (checking or keep_results):
+        raise UsbenchError(
+            "--submissions does not go with --keep-results or --check, which hold runs of your own alone; "
+            "drop one of the two"
+        )
+    if track is not None and keep_results:
+        raise UsbenchError(
+            "--track does not go with --keep-results, which keeps all tables; drop one of the two"
+        )
+    if reported != "auto" and (checking or keep_results):
+        raise UsbenchError(
+            "--reported does not go with --keep-results or --check, whose tables are the same for everybody; "
+            "drop one of the two"
+        )
+
+
+def _parts(
+    board: Leaderboard, subgroups: str | None, groups: Path | None
+) -> tuple[SubgroupTable, ...] | None:
+    """The subgroups that the options ask for; None where none are."""
+    from usbench.leaderboards.subgroups import subgroup_tables
+
+    if subgroups is None:
+        if groups is not None:
+            raise UsbenchError(f"--groups {groups}: goes with --subgroups group; add it")
+        return None
+    return subgroup_tables(board.tables, subgroups, groups)
+
+
+def _view(
+    columns: str | None, spread: str | None, layout: str | None, label: str | None, caption: str | None
+) -> View | None:
+    """What the options ask of the printed tables; None where none of them is given."""
+    from usbench.leaderboards.view import View
+
+    if (columns, spread, layout, label, caption) == (None,) * 5:
+        return None
+    names = split_names(columns)
+    if columns is not None and not names:
+        raise UsbenchError("--columns: names no column; write for example --columns dsc,hd95")
+    return View(tuple(names or ()), spread or "none", layout or "rows", label or "", caption or "")

@@ -11,6 +11,7 @@ from usbench import __version__
 from usbench.cli.check import check
 from usbench.cli.data import data
 from usbench.cli.evaluate import evaluate
+from usbench.cli.figure import figure
 from usbench.cli.leaderboard import leaderboard
 from usbench.cli.matrix import matrix
 from usbench.cli.methods import methods
@@ -36,8 +37,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, matrix, predict, evaluate, score, leaderboard, report, prune, methods, data, weights, zeus, new,
-    check, submit, verify,
+    run, matrix, predict, evaluate, score, leaderboard, figure, report, prune, methods, data, weights, zeus,
+    new, check, submit, verify,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -10,6 +10,7 @@ from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.formats import FORMATS, render, write
 from usbench.leaderboards.kept import check, write_kept
 from usbench.leaderboards.table import Row, Table
+from usbench.leaderboards.view import View
 from usbench.results.usable import LeftOut
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LeftOut",
     "Row",
     "Table",
+    "View",
     "build",
     "check",
     "render",

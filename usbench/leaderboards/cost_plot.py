@@ -1,4 +1,4 @@
-"""Score against cost: DSC over parameters and over milliseconds a slice. A PNG file, no display."""
+"""Score against cost: DSC over parameters, milliseconds a slice, or other costs. A PNG file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look, looks_of
+from usbench.leaderboards.costs import cost_axis
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
 from usbench.storage.files import atomic_path
@@ -21,13 +22,26 @@ _TABLES = 24  # tables that one picture has room for
 _DPI = 150
 
 
-def cost_figure(tables: Sequence[Table], path: Path) -> bool:
+USUAL = ("parameters", "ms_per_slice")
+"""The costs that are drawn unless others are asked for."""
+
+
+def cost_figure(tables: Sequence[Table], path: Path, axes: Sequence[str] = USUAL) -> bool:
     """Draw a line of panels a table into the PNG `path`; False, and no file, where no row has a score.
 
     Points are numbered in the order of the table's rows and named beside it; hollow ones are not
     ranked. Bars are the 95 % interval of the mean over patients; the grey steps join the rows that no
     row of at most their cost beats. Past 24 tables the picture says how many it leaves out.
+
+    Args:
+        tables: Of a leaderboard.
+        path: The PNG file.
+        axes: Names of the costs, a panel each; see `usbench.leaderboards.costs.COST_AXES`.
+
+    Raises:
+        UsbenchError: For a cost that there is not.
     """
+    costs = [cost_axis(name) for name in axes]
     drawn = [
         (table, rows) for table in tables if (rows := [r for r in table.rows if r.scores["dsc"] is not None])
     ]
@@ -40,18 +54,22 @@ def cost_figure(tables: Sequence[Table], path: Path) -> bool:
     looks = looks_of(row.fusion_stated for _, rows in drawn for row in rows)
     height = _HEIGHT * len(shown)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
-    grid = figure.subplots(len(shown), 3, squeeze=False, width_ratios=(1, 1, 0.62))
+    grid = figure.subplots(
+        len(shown), len(costs) + 1, squeeze=False, width_ratios=(*[1] * len(costs), 0.31 * len(costs))
+    )
     # Fixed margins, in inches: finding them costs more time than all of the drawing.
     figure.subplots_adjust(
         left=0.55 / _WIDTH, right=1, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.12, hspace=0.3
     )
-    for (parameters, time, key), (table, rows) in zip(grid, shown, strict=True):
+    for (*panels, key), (table, rows) in zip(grid, shown, strict=True):
         frozen = any(row.frozen_elsewhere for row in rows)
-        words = "parameters (without frozen parts that made features)" if frozen else "parameters"
-        _panel(parameters, rows, [row.parameters for row in rows], words, looks)
-        _panel(time, rows, [row.ms_per_slice for row in rows], "ms per slice", looks)
-        parameters.set_title(table.title, fontsize=9, loc="left")
-        parameters.set_ylabel("DSC, mean over patients", fontsize=8)
+        for panel, cost in zip(panels, costs, strict=True):
+            words = cost.heading
+            if cost.name == "parameters" and frozen:
+                words += " (without frozen parts that made features)"
+            _panel(panel, rows, [cost.of(row) for row in rows], words, looks)
+        panels[0].set_title(table.title, fontsize=9, loc="left")
+        panels[0].set_ylabel("DSC, mean over patients", fontsize=8)
         _key(key, rows, looks)
     if len(drawn) > len(shown):
         figure.text(0.55 / _WIDTH, 0.05 / height, f"the first {_TABLES} of {len(drawn)} tables", fontsize=9)

@@ -10,17 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.errors import unknown
+from usbench.errors import UsbenchError, unknown
 from usbench.fusions.looks import looks_of
-from usbench.leaderboards.cost_plot import cost_figure
+from usbench.leaderboards.cost_plot import USUAL, cost_figure
+from usbench.leaderboards.costs import Limits, under_text
 from usbench.leaderboards.flat import flat_rows, pairs_list
 from usbench.leaderboards.latex import as_latex
+from usbench.leaderboards.latex_view import view_as_latex
 from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import as_dict
-from usbench.leaderboards.terminal import as_terminal, problem_lines
+from usbench.leaderboards.subgroup_plot import subgroup_figure
+from usbench.leaderboards.subgroups import SubgroupTable, subgroup_rows, subgroup_texts, subgroups_plain
+from usbench.leaderboards.terminal import as_terminal, problem_lines, tables_as_terminal
+from usbench.leaderboards.text import table_notes
 from usbench.leaderboards.track_figure import robustness_figure, robustness_picture
 from usbench.leaderboards.track_plain import flat_track_rows
 from usbench.leaderboards.track_text import all_text_tables, track_notes
+from usbench.leaderboards.view import View, view_rows, view_texts
 from usbench.leaderboards.words import TextTable
 from usbench.storage.files import write_text
 
@@ -33,7 +39,9 @@ __all__ = ["FORMATS", "as_dict", "render", "write"]
 _TRACKS = ("robustness", "external")
 
 
-def render(board: Leaderboard, form: str = "table") -> str:
+def render(
+    board: Leaderboard, form: str = "table", view: View | None = None, under: Limits | None = None
+) -> str:
     """The leaderboard as text.
 
     CSV holds the rows alone, each with the table it belongs to; what was left out then goes to standard
@@ -44,9 +52,13 @@ def render(board: Leaderboard, form: str = "table") -> str:
         board: The leaderboard.
         form: One of `FORMATS`: "table" (fits the width of the terminal), "md", "csv", "json", "latex" or
             "html".
+        view: Chosen columns and their layout, one table for each of `board.tables` and nothing else; None for
+            every section.
+        under: The largest costs that are allowed, as `parse_limits` gives them: the best row under
+            them is the first section. Of "table" and "md" alone.
 
     Raises:
-        UsbenchError: For another format.
+        UsbenchError: For another format, and for a view that cannot be printed in it or has no table.
     """
     if form not in _RENDERERS:
         raise unknown("format", form, FORMATS)
@@ -57,10 +69,80 @@ def render(board: Leaderboard, form: str = "table") -> str:
             say(line)
         if form == "csv" and board.tables and board.tracks:
             say("tracks are tables of their own: --track robustness or --track external prints theirs")
+    if under is not None and form not in ("table", "md"):
+        raise UsbenchError(
+            f"--under is printed in the formats table and md, not in {form}; choose one of the two"
+        )
+    first = [] if under is None else [under_text(board.tables, under)]
+    if view is not None:
+        return _render_view(board, form, view, first)
+    if first:
+        return _sections([*first, *all_text_tables(board)], board, form)
     return _RENDERERS[form](board)
 
 
-def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list[Path]:
+def render_subgroups(tables: Sequence[SubgroupTable], board: Leaderboard, form: str) -> str:
+    """The subgroups of the tables of a leaderboard as text.
+
+    Args:
+        tables: As `usbench.leaderboards.subgroups.subgroup_tables` gives them.
+        board: Whose tables they are of.
+        form: "table", "md", "csv" or "json".
+
+    Raises:
+        UsbenchError: For another format.
+    """
+    if form == "csv":
+        return _csv_of(subgroup_rows(tables))
+    if form == "json":
+        return json.dumps(subgroups_plain(tables), indent=2, ensure_ascii=False, allow_nan=False)
+    if form not in ("table", "md"):
+        raise UsbenchError(
+            f"--subgroups is printed as table, md, csv or json, not as {form}; choose one of them"
+        )
+    return _sections(subgroup_texts(tables), board, form)
+
+
+def write_subgroups(tables: Sequence[SubgroupTable], board: Leaderboard, folder: Path) -> list[Path]:
+    """Draw the subgroups of the tables of a leaderboard as `folder`/leaderboard-subgroups.png.
+
+    Args:
+        tables: As for `render_subgroups`.
+        board: Whose tables they are of.
+        folder: Where the file goes.
+
+    Returns:
+        The path; nothing where there is no score.
+
+    Raises:
+        UsbenchError: Where it cannot be written.
+    """
+    path = folder / "leaderboard-subgroups.png"
+    looks = looks_of(row.fusion_stated for table in board.tables for row in table.rows)
+    return [path] if subgroup_figure(tables, looks, path) else []
+
+
+def _sections(texts: Sequence[TextTable], board: Leaderboard, form: str) -> str:
+    return _markdown(texts, board) if form == "md" else tables_as_terminal(texts, board)
+
+
+def _render_view(board: Leaderboard, form: str, view: View, first: Sequence[TextTable]) -> str:
+    view.checked(form)
+    if not board.tables:
+        raise UsbenchError(
+            "there is no clean table to choose columns of; drop --columns, --spread, --layout, --label and "
+            "--caption, which do not change tables of tracks"
+        )
+    if form == "csv":
+        return _csv_of(view_rows(board, view))
+    if form == "latex":
+        return view_as_latex(board, view)
+    return _sections([*first, *view_texts(board, view)], board, form)
+
+
+def write(
+    board: Leaderboard, folder: str | Path, pictures: bool = True, cost_axes: Sequence[str] = USUAL
+) -> list[Path]:
     """Write leaderboard.md, .csv, .json, .tex, .html, and plots of score against cost and of learning curves.
 
     Where runs have tracks, there are leaderboard-robustness.csv, leaderboard-external.csv and robustness.png,
@@ -70,23 +152,27 @@ def write(board: Leaderboard, folder: str | Path, pictures: bool = True) -> list
         board: The leaderboard.
         folder: Where the files go.
         pictures: Whether the page shows slices of cases.
+        cost_axes: Which costs the plot of score against cost shows, a panel each.
 
     Returns:
         The paths; a plot is left out where it would show nothing.
 
     Raises:
-        UsbenchError: Where a file cannot be written.
+        UsbenchError: Where a file cannot be written, and for a cost that there is not.
     """
-    return write_texts(board, Path(folder), board if pictures else None)
+    return write_texts(board, Path(folder), board if pictures else None, cost_axes)
 
 
-def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) -> list[Path]:
+def write_texts(
+    board: Leaderboard, folder: Path, pictured: Leaderboard | None, cost_axes: Sequence[str] = USUAL
+) -> list[Path]:
     """Write every format of the leaderboard, the plot of score against cost, and that of learning curves.
 
     Args:
         board: The leaderboard.
         folder: Where the files go.
         pictured: As for `text_of`.
+        cost_axes: As for `write`.
 
     Returns:
         The paths; a plot is left out where it would show nothing.
@@ -98,7 +184,7 @@ def write_texts(board: Leaderboard, folder: Path, pictured: Leaderboard | None) 
     for name in file_names(board):
         write_text(folder / name, text_of(board, name.removeprefix("leaderboard").lstrip("."), pictured))
         paths.append(folder / name)
-    if cost_figure(board.tables, folder / "leaderboard-cost.png"):
+    if cost_figure(board.tables, folder / "leaderboard-cost.png", cost_axes):
         paths.append(folder / "leaderboard-cost.png")
     if robustness_figure(board.tracks, folder / "robustness.png"):
         paths.append(folder / "robustness.png")
@@ -138,7 +224,11 @@ def text_of(board: Leaderboard, suffix: str, pictured: Leaderboard | None = None
 
 
 def _as_markdown(board: Leaderboard) -> str:
-    parts = ["# Leaderboard", *(_markdown_section(table) for table in all_text_tables(board))]
+    return _markdown(all_text_tables(board), board)
+
+
+def _markdown(tables: Sequence[TextTable], board: Leaderboard) -> str:
+    parts = ["# Leaderboard", *(_markdown_section(table) for table in tables)]
     if board.problems:
         parts.append("## Left out\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in board.problems))
     return "\n\n".join(parts) + "\n"
@@ -196,23 +286,15 @@ def _as_html(board: Leaderboard) -> str:
 def _page(board: Leaderboard, pictured: Leaderboard | None) -> str:
     from usbench.pages.leaderboard_page import html
 
-    # Until the page reads differences and p of pairs, it gets their intervals.
-    pairs = [_intervals(pairs_list(table)) for table in board.tables]
+    pairs = [pairs_list(table) for table in board.tables]
     rows = [row for table in board.tables for row in table.rows]
     rows += [row.standing for table in board.tracks for row in table.rows]
     looks = {name: asdict(look) for name, look in looks_of(row.fusion_stated for row in rows).items()}
     plots = [robustness_picture(table) for table in board.tracks]
-    notes = {str(table.track): track_notes(table) for table in board.tracks}
+    notes = [table_notes(table, board.empty) for table in board.tables]
+    notes += [track_notes(table) for table in board.tracks]
     shown = None if pictured is None else as_dict(pictured)
     return html(as_dict(board), shown, pairs, looks, plots, notes)
-
-
-def _intervals(
-    pairs: list[list[float | None]] | None,
-) -> list[tuple[float, float] | None] | None:
-    if pairs is None:
-        return None
-    return [None if low is None or high is None else (low, high) for _, low, high, _ in pairs]
 
 
 _RENDERERS: dict[str, Callable[[Leaderboard], str]] = {

@@ -15,6 +15,7 @@ from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import Leaderboard, build
+from usbench.leaderboards.cost_plot import USUAL
 from usbench.leaderboards.formats import file_names, text_of, write_texts
 from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION
 from usbench.leaderboards.rows import Row
@@ -44,7 +45,9 @@ def keep(board: Leaderboard, runs_dir: Path, folder: Path) -> None:
     target = folder / FOLDER
     inside = runs_dir.resolve() == target.resolve()
     rows = [row for table in board.tables for row in table.rows]
-    runs = {Path(run["path"]) for row in rows for one in (row, *row.also) for run in one.runs}
+    behind = [run for row in rows for run in row.runs]
+    behind += [run for row in rows for one in row.also for run in one.runs]
+    runs = {Path(run["path"]) for run in behind}
     wanted = {target / run.relative_to(runs_dir): run for run in runs}
     tracks = {target / one.relative_to(runs_dir): one for one in tracks_of(board)}
     strays = {file.parent for file in target.rglob(f"{TRACKS}/*/{TRACK_FILES[0]}")} - set(tracks)
@@ -113,6 +116,7 @@ def write_kept(
     folder: str | Path,
     pictures: bool = True,
     plugins: Sequence[str | Path] = (),
+    cost_axes: Sequence[str] = USUAL,
 ) -> list[Path]:
     """As `write`, and keep what the tables were made of in `folder`/results, for `check`.
 
@@ -122,6 +126,7 @@ def write_kept(
         folder: Where the files go; the tables name runs by paths relative to it.
         pictures: Whether the page shows slices of cases.
         plugins: What the leaderboard was built with.
+        cost_axes: As for `write`.
 
     Returns:
         The paths of the files and of the folder of results.
@@ -131,7 +136,8 @@ def write_kept(
     """
     folder = Path(folder)
     keep(board, Path(runs_dir), folder)
-    return [*write_texts(board_of(folder, plugins), folder, board if pictures else None), folder / FOLDER]
+    kept = board_of(folder, plugins)
+    return [*write_texts(kept, folder, board if pictures else None, cost_axes), folder / FOLDER]
 
 
 def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from usbench.leaderboards.costs import FRONTS_SCHEMA, fronts_plain
 from usbench.leaderboards.flat import claims_dict, entry_dict, row_dict
 from usbench.leaderboards.track_plain import track_dict
 from usbench.scores.registry import all_scores
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from usbench.contracts.score import Score
     from usbench.leaderboards.board import Leaderboard
     from usbench.leaderboards.table import Table
+    from usbench.leaderboards.tracks import TrackTable
 
 BOARD_SCHEMA_VERSION = 4
 
@@ -148,6 +150,7 @@ _TABLE: dict[str, Any] = {
             "p": "two-sided, corrected over the rows that are held against b",
         }
     ],
+    "cost_fronts": FRONTS_SCHEMA,
 }
 _BEFORE_SCORES: dict[str, Any] = {
     "rank": "place by DSC, null if not ranked; equal means share a rank",
@@ -316,9 +319,9 @@ def as_dict(board: Leaderboard) -> dict[str, Any]:
     if board.curves:
         found["curves"] = [asdict(one) for one in board.curves]
     if board.with_pairs:
-        found_tables = [*found["tables"], *found.get("tracks", ())]
-        for table, shown in zip((*board.tables, *board.tracks), found_tables, strict=True):
-            shown["pairs"] = None if table.pairs is None else [asdict(one) for one in table.pairs]
+        every: list[Table | TrackTable] = [*board.tables, *board.tracks]
+        for one, shown in zip(every, [*found["tables"], *found.get("tracks", ())], strict=True):
+            shown["pairs"] = None if one.pairs is None else [asdict(pair) for pair in one.pairs]
     if board.claims is None:
         return found
     for table, shown in zip(board.tables, found["tables"], strict=True):
@@ -356,5 +359,6 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "protocol": table.protocol,
         **({} if table.few is None else table.few.facts),
         **claims_dict(table),
+        "cost_fronts": fronts_plain(table),
         "rows": [row_dict(row) for row in table.rows],
     }

@@ -138,7 +138,6 @@ def _of_seeds(ranked: Sequence[Row]) -> str:
     if known:
         return (
             f"The spread between seeds is counted for {known} of {len(ranked)} rows, those of at least "
-            f"{SEEDS} seeds in every fold; of the others: {OF_THESE_NETWORKS[0].lower()}{OF_THESE_NETWORKS[1:]} "
-            f"{SHARED_TRAINING}"
+            f"{SEEDS} seeds in every fold. Of the others: {OF_THESE_NETWORKS} {SHARED_TRAINING}"
         )
     return f"{OF_THESE_NETWORKS} {SHARED_TRAINING}"

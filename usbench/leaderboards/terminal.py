@@ -22,7 +22,12 @@ _NOTES = 110  # characters a line of notes where the output has no width
 
 def as_terminal(board: Leaderboard) -> str:
     """The leaderboard as text that fits the width of the terminal; of a file or pipe there is none."""
-    parts = [_section(table) for table in all_text_tables(board)]
+    return tables_as_terminal(all_text_tables(board), board)
+
+
+def tables_as_terminal(tables: Sequence[TextTable], board: Leaderboard) -> str:
+    """Some sections of a leaderboard, as `as_terminal`, and what was left out of it."""
+    parts = [_section(table) for table in tables]
     if board.problems:
         parts.append("\n".join(problem_lines(board)) + "\n")
     return "\n".join(parts).rstrip("\n")

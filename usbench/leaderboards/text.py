@@ -121,7 +121,7 @@ def _score_text(table: Table, empty: str) -> TextTable:
         columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
         words=("method", "fusion", "weights", "data"),
         rows=rows,
-        notes=_table_notes(table, empty),
+        notes=table_notes(table, empty),
         dispensable=(*_DROPPED_FIRST, *reversed(scores), *_DROPPED_LAST),
         printed=(*_PRINTED_BEFORE, *scores, *_PRINTED_AFTER),
         marks=_marks(table),
@@ -148,7 +148,13 @@ def _score_notes(rows: Sequence[Row], empty: str) -> list[str]:
     return notes
 
 
-def _table_notes(table: Table, empty: str) -> list[str]:
+def table_notes(table: Table, empty: str) -> list[str]:
+    """What stands below a table, a sentence or two each.
+
+    Args:
+        table: Clean.
+        empty: One of `usbench.results.usable.EMPTY`.
+    """
     notes = standing_notes(table.rows, table.tests, table.split_half, table.schemes)
     notes += _score_notes(table.rows, empty)
     if any(row.frozen_elsewhere for row in table.rows):

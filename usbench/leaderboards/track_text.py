@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from usbench.leaderboards.costs import cost_texts
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.reported_text import reported_texts
 from usbench.leaderboards.standing_text import (
@@ -38,10 +39,25 @@ _EXTERNAL = (
 )
 
 
-def all_text_tables(board: Leaderboard) -> list[TextTable]:
-    """Every section: those of `usbench.leaderboards.text`, the tracks, what others report."""
+def all_text_tables(board: Leaderboard, costs: bool = True) -> list[TextTable]:
+    """Every section: those of `usbench.leaderboards.text`, cost, the tracks, what others report.
+
+    Args:
+        board: The leaderboard.
+        costs: Whether the section on cost is among them.
+    """
     reported = reported_texts(board.reported, board.shortened)
-    return [*text_tables(board), *track_texts(board.tracks, board.with_pairs), *reported]
+    fronts = cost_texts(board.tables) if costs else []
+    clean = text_tables(board)
+    # What is only claimed stands last of the clean sections.
+    measured = len(clean) - bool(board.claims)
+    return [
+        *clean[:measured],
+        *fronts,
+        *clean[measured:],
+        *track_texts(board.tracks, board.with_pairs),
+        *reported,
+    ]
 
 
 def track_texts(tables: Sequence[TrackTable], with_pairs: bool = False) -> list[TextTable]:
@@ -108,7 +124,6 @@ def _robustness_text(table: TrackTable) -> TextTable:
     return _text(
         table,
         cells,
-        notes=track_notes(table),
         dispensable=(
             *_DROPPED_FIRST,
             *others,
@@ -126,10 +141,10 @@ def _robustness_text(table: TrackTable) -> TextTable:
 
 
 def track_notes(table: TrackTable) -> list[str]:
-    """What the numbers of a track mean, a sentence or two each."""
-    if table.track == "external":
-        return [_EXTERNAL]
-    return [_ROBUSTNESS, *_told_note(table)]
+    """What stands below a table of a track, a sentence or two each."""
+    standings = [row.standing for row in table.rows]
+    own = [_EXTERNAL] if table.track == "external" else [_ROBUSTNESS, *_told_note(table)]
+    return [*standing_notes(standings, table.tests, table.split_half, table.schemes), *own]
 
 
 def _told_note(table: TrackTable) -> list[str]:
@@ -164,7 +179,6 @@ def _external_text(table: TrackTable) -> TextTable:
     return _text(
         table,
         cells,
-        notes=track_notes(table),
         dispensable=(*_DROPPED_FIRST, *reversed(heads), "p", "cases", "may be best", "standing"),
         printed=("rank", "standing", "method", "fusion", "DSC [95% CI]", "p", "clean DSC", "loss", *heads),
         marks=_marks(
@@ -181,7 +195,6 @@ def _external_text(table: TrackTable) -> TextTable:
 def _text(
     table: TrackTable,
     cells: Cells,
-    notes: list[str],
     dispensable: tuple[str, ...],
     printed: tuple[str, ...],
     marks: dict[tuple[int, str], str],
@@ -194,7 +207,6 @@ def _text(
         columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
         words=_WORDS,
         rows=rows,
-        notes=[*standing_notes(standings, table.tests, table.split_half, table.schemes), *notes],
         dispensable=dispensable,
         printed=printed,
         marks=marks,

@@ -1,4 +1,4 @@
-"""Pictures for the leaderboard page: the worst and the median case of a table, the methods side by side.
+"""Pictures for the leaderboard page: worst, median and best case of a table, the methods side by side.
 
 They are drawn from the masks in the run folders on the images in the prepared store. Where the store
 is not on this machine, each run's own figures/cases.png stands in.
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase, Store
 
 _PANEL = 192  # pixels a side
+OTHERS = 4
+"""How many cases have pictures beside worst, median and best, as far as the page's size allows."""
+
 _STRIP = 420  # pixels: the width of a run's own picture
 
 Row = Mapping[str, Any]
@@ -36,7 +39,7 @@ Panel = dict[str, Any]
 
 
 def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | None:
-    """Pictures of a table's worst and median case by mean DSC over its methods.
+    """Pictures of a table's worst, median and best case, and of some more, by mean DSC over its methods.
 
     A file that is not as its run wrote it is not shown.
 
@@ -49,15 +52,16 @@ def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | No
         {"note": where the pictures come from, "classes": [{"name", "colour"}], "cases": [{"title", "note",
         "panels": [{"src", "width", "height", "title", "text"}]}]}; None where the table has no runs. A panel
         of a row's mask has its number as "method" and, where a robustness track kept its masks, "without": by
-        modality the "src" and "title" of the mask that was predicted without it.
+        modality the "src" and "title" of the mask that was predicted without it. A case that is in the same
+        picture as an earlier one has the number of that one as "same" and no panels.
     """
     runs = [_results(row) for row in table["rows"]]
-    chosen = chosen_cases(table["rows"])
+    chosen = chosen_cases(table["rows"], OTHERS)
     first = next((result for results in runs for result in results), None)
     if first is None or not chosen:
         return None
     classes = [{"name": name, "colour": COLOURS[i % len(COLOURS)]} for i, name in enumerate(table["classes"])]
-    store = _store_of(first)
+    store = store_of(first)
     if store is not None:
         try:
             cases = _from_store(table, runs, chosen, store, budget)
@@ -75,11 +79,12 @@ def table_pictures(table: Mapping[str, Any], budget: int) -> dict[str, Any] | No
     return {"note": note, "classes": [], "cases": _from_figures(table, runs, chosen, budget)}
 
 
-def chosen_cases(rows: Sequence[Row]) -> list[tuple[str, str, float, int]]:
-    """[(which, case id, mean DSC over methods, number of methods)] of the worst and the median case.
+def chosen_cases(rows: Sequence[Row], others: int = 0) -> list[tuple[str, str, float, int]]:
+    """[(which, case id, mean DSC over methods, number of methods)] of the worst, median and best case.
 
     Ranked rows count, or all where none is ranked. The median of an even number of cases is the
-    lower of the two in the middle. Empty if nothing is scored.
+    lower of the two in the middle. Up to `others` more cases follow, from bad to good. Empty if nothing is
+    scored.
     """
     counted = [row for row in rows if row.get("rank")] or rows
     scores: dict[str, list[float]] = {}
@@ -94,6 +99,10 @@ def chosen_cases(rows: Sequence[Row]) -> list[tuple[str, str, float, int]]:
     if len(order) > 1:
         middle = order[(len(order) - 1) // 2]
         picked = [("worst and median", order[0])] if middle == order[0] else [*picked, ("median", middle)]
+        picked.append(("best", order[-1]))
+        rest = [one for one in order if one not in [case for _, case in picked]]
+        step = max(1, -(-len(rest) // others)) if others else len(rest) + 1
+        picked += [("another", one) for one in rest[::step]] if others else []
     return [(which, case, mean, len(scores[case])) for which, (mean, case) in picked]
 
 
@@ -113,7 +122,8 @@ def run_of(results: Sequence[Result], case: str) -> Result | None:
     return next((r for r in results if case in r.data["split"]["test"]), None)
 
 
-def _store_of(result: Result) -> Store | None:
+def store_of(result: Result) -> Store | None:
+    """The prepared data of a run; None where this machine does not have it any more."""
     from usbench.datasets.find import find_store
 
     data = result.data
@@ -184,7 +194,10 @@ def _from_store(
     budget: int,
 ) -> list[dict[str, Any]]:
     cases: list[dict[str, Any]] = []
-    for left, (which, case_id, mean, count) in zip(range(len(chosen), 0, -1), chosen, strict=True):
+    drawn: list[tuple[list[Panel], PreparedCase, np.ndarray, int]] = []
+    named = sum(which != "another" for which, *_ in chosen)
+    for i, (which, case_id, mean, count) in enumerate(chosen):
+        left = max(1, named - i)
         case = store.case(case_id)
         stack = case.geometry.to_slices(case.truth())
         regions = store.task.regions
@@ -205,14 +218,20 @@ def _from_store(
             for place, (row, results) in enumerate(zip(table["rows"], runs, strict=True))
         ]
         found, absent, left_out = _fill(candidates, share)
-        left_for_others = share - sum(characters(panel) for panel in found)
-        for panel in found:
-            _add_without(panel, runs[panel["method"]], case, truth, z, regions, left_for_others)
-            left_for_others -= characters(panel) - len(panel["src"])
+        if which == "another" and left_out:
+            break
+        drawn.append((found, case, truth, z))
         panels += found
         budget -= sum(characters(panel) for panel in panels)
         note = f"Slice {z + 1} of {len(stack)}. {_remarks(absent, left_out, 'mask of this case')}".strip()
         cases.append({"title": _title(which, case_id, mean, count), "note": note, "panels": panels})
+    for i, (found, case, truth, z) in enumerate(drawn):
+        share = budget // (len(drawn) - i)
+        for panel in found:
+            before = characters(panel)
+            _add_without(panel, runs[panel["method"]], case, truth, z, store.task.regions, share)
+            share -= characters(panel) - before
+            budget -= characters(panel) - before
     return cases
 
 
@@ -281,7 +300,8 @@ def _from_figures(
     table: Mapping[str, Any], runs: Sequence[Sequence[Result]], chosen: Sequence[Any], budget: int
 ) -> list[dict[str, Any]]:
     cases: list[dict[str, Any]] = []
-    seen: set[int] = set()
+    seen: dict[int, int] = {}
+    chosen = [one for one in chosen if one[0] != "another"]
     for left, (which, case_id, mean, count) in zip(range(len(chosen), 0, -1), chosen, strict=True):
         holder = next((r for results in runs if (r := run_of(results, case_id))), None)
         if holder is None:
@@ -293,7 +313,7 @@ def _from_figures(
             note += " The case itself is not among them."
         panels: list[Panel] = []
         if fold in seen:
-            note = f"Fold {fold}: the pictures above."
+            note = f"{note} They are those of another case of that fold."
         else:
             candidates = [
                 partial(_own_picture, row, results, fold)
@@ -302,8 +322,9 @@ def _from_figures(
             panels, absent, left_out = _fill(candidates, budget // left)
             budget -= sum(len(panel["src"]) for panel in panels)
             note = f"{note} {_remarks(absent, left_out, 'picture of this fold')}".strip()
-        seen.add(fold)
-        cases.append({"title": _title(which, case_id, mean, count), "note": note, "panels": panels})
+        same = {"same": seen[fold]} if fold in seen else {}
+        seen.setdefault(fold, len(cases))
+        cases.append({"title": _title(which, case_id, mean, count), "note": note, "panels": panels, **same})
     return cases
 
 

@@ -139,11 +139,11 @@ def cases_figure(
     for line, (case_id, images, truth, prediction, dsc) in zip(grid, cases, strict=True):
         view = view_around(truth, prediction)
         for axes, image in zip(line, images, strict=True):
-            _draw_slice(axes, image, view)
+            draw_slice(axes, image, view)
             for index, above in drawing_order((truth, prediction), regions):
                 colour, wider = COLOURS[index % len(COLOURS)], _RIM * above
-                _outline(axes, is_class(truth, index, regions), colour, False, wider)
-                _outline(axes, is_class(prediction, index, regions), colour, True, wider)
+                outline(axes, is_class(truth, index, regions), colour, False, wider)
+                outline(axes, is_class(prediction, index, regions), colour, True, wider)
         line[0].set_ylabel(f"case {case_id}\n{_dsc_words(dsc)}", fontsize=8.5)
     for axes, name in zip(grid[0], modality_names, strict=True):
         axes.set_title(name, fontsize=9)
@@ -186,12 +186,24 @@ def view_around(truth: np.ndarray, prediction: np.ndarray) -> tuple[int, int, in
     return place[0], place[1], place[2], place[3]
 
 
-def _draw_slice(axes: Axes, image: np.ndarray, view: tuple[int, int, int, int]) -> None:
+def draw_slice(
+    axes: Axes, image: np.ndarray, view: tuple[int, int, int, int], side: int | None = None
+) -> None:
+    """Draw a slice in grey, without ticks.
+
+    Args:
+        axes: Where.
+        image: [H, W]; 1 % of its values are black, 0.5 % white.
+        view: (top, bottom, left, right) of the part to show, in pixels of the mask.
+        side: Of the mask [side, side], where the image has another size.
+    """
     top, bottom, left, right = view
     image = np.asarray(image, dtype=np.float32)
     finite = image[np.isfinite(image)]
     low, high = np.percentile(finite, (1, 99.5)) if finite.size else (0.0, 1.0)
     window: dict[str, Any] = {"vmin": low, "vmax": max(high, low + 1e-6)}
+    if side is not None:
+        window["extent"] = (-0.5, side - 0.5, side - 0.5, -0.5)
     axes.imshow(image, cmap="gray", interpolation="bilinear", **window)
     axes.set_xlim(left - 0.5, right - 0.5)
     axes.set_ylim(bottom - 0.5, top - 0.5)
@@ -200,8 +212,8 @@ def _draw_slice(axes: Axes, image: np.ndarray, view: tuple[int, int, int, int]) 
     axes.spines[:].set_visible(False)
 
 
-def _outline(axes: Axes, mask: np.ndarray, colour: str, dashed: bool, wider: float) -> None:
-    """Outline a mask: the truth solid; the prediction dashed, on a dark line that lifts it off the truth.
+def outline(axes: Axes, mask: np.ndarray, colour: str, dashed: bool, wider: float) -> None:
+    """Outline a mask [H, W]: the truth solid; the prediction dashed, on a dark line that lifts it off.
 
     wider: points that are added to the width of the lines.
     """
@@ -267,10 +279,10 @@ def truth_figure(
     whole = (0, truth.shape[0], 0, truth.shape[1])
     for column, (image, name) in enumerate(zip(images, modality_names, strict=True)):
         for row in (0, 1):
-            _draw_slice(grid[row][column], image, whole)
+            draw_slice(grid[row][column], image, whole)
         for index, above in drawing_order((truth,), regions):
             colour = COLOURS[index % len(COLOURS)]
-            _outline(grid[1][column], is_class(truth, index, regions), colour, False, _RIM * above)
+            outline(grid[1][column], is_class(truth, index, regions), colour, False, _RIM * above)
         grid[0][column].set_title(name, fontsize=9)
     grid[0][0].set_ylabel(f"case {case_id}", fontsize=8.5)
     grid[1][0].set_ylabel("predicted" if predicted else "with its mask", fontsize=8.5)

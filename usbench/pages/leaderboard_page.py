@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from usbench.pages.compact import Pairs, compact_tables
 from usbench.pages.shell import data_uri, first_sort, shell
 from usbench.scores.registry import all_scores, beside_dsc
 from usbench.scores.robustness import AVERAGES
@@ -15,26 +15,30 @@ LIMIT = 5_000_000
 
 _RESERVE = 100_000  # bytes for the words around the pictures
 
+_SCRIPTS = tuple(
+    f"{name}.js"
+    for name in (
+        *("page", "plots", "board_data", "saving", "filters", "grid", "standing", "compare"),
+        *("cost", "cases", "learning", "tracks", "board"),
+    )
+)
+
 _BODY = """<header class="top">
 <h1>Leaderboard</h1>
 <button type="button" id="theme"></button>
 </header>
-<p id="about" class="muted"></p>
 <noscript><p>This page is drawn by JavaScript, which is switched off here.
 The files leaderboard.md and leaderboard.csv hold the same tables.</p></noscript>
-<main id="board"></main>"""
-
-
-Intervals = Sequence[tuple[float, float] | None]
+<main id="board"><p id="about" class="muted"></p></main>"""
 
 
 def html(
     data: Mapping[str, Any],
     pictured: Mapping[str, Any] | None,
-    intervals: Sequence[Intervals | None] = (),
+    pairs: Sequence[Pairs | None] = (),
     looks: Mapping[str, Mapping[str, str]] | None = None,
     plots: Sequence[bytes | None] = (),
-    notes: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[Sequence[str]] = (),
 ) -> str:
     """The page of a leaderboard. It needs no other file and asks no host for anything.
 
@@ -42,11 +46,10 @@ def html(
         data: The leaderboard as plain data.
         pictured: The same leaderboard, whose rows say where their runs are; pictures of cases are drawn from
             those that can be read. None for a page without pictures.
-        intervals: For each table the interval of the difference of DSC of every pair of its rows, in the
-            order of `itertools.combinations`; None where there is none.
+        pairs: For each table the differences of its ranked rows; None where there are too many.
         looks: By name of a fusion its label, colour, colour_on_dark and mark.
         plots: For each table of a track a plot as PNG, None where there is none.
-        notes: By name of a track what stands below its tables, a sentence or two each.
+        notes: For each table, and then for each of a track, what stands below it, a sentence or two each.
 
     Returns:
         The whole page as HTML.
@@ -54,18 +57,23 @@ def html(
     from usbench.pages.case_pictures import characters, table_pictures
 
     tables = data["tables"]
-    paired = [*intervals, *[None] * (len(tables) - len(intervals))]
-    compacted = [_compact(*one) for one in zip(tables, paired, strict=True)]
-    content = {**data, "tables": compacted, "scores": _score_columns(), "fusions": dict(looks or {})}
+    count = len(tables) + len(data.get("tracks", ()))
+    below = [list(one) for one in notes] + [[]] * (count - len(notes))
+    compacted = compact_tables(tables, [*pairs, *[None] * (len(tables) - len(pairs))])
+    content = {
+        **data,
+        "tables": [{**table, "notes": one} for table, one in zip(compacted, below, strict=False)],
+        "scores": _score_columns(),
+        "fusions": dict(looks or {}),
+    }
     if tracks := data.get("tracks"):
         pictures = [*plots, *[None] * (len(tracks) - len(plots))]
         content |= {
             "tracks": [
-                {**table, "picture": None if plot is None else data_uri(plot, "image/png")}
-                for table, plot in zip(tracks, pictures, strict=True)
+                {**table, "picture": None if plot is None else data_uri(plot, "image/png"), "notes": one}
+                for table, plot, one in zip(tracks, pictures, below[len(tables) :], strict=True)
             ],
             "track_columns": _track_columns(),
-            "track_notes": {name: list((notes or {}).get(name, ())) for name in ("robustness", "external")},
         }
     left = LIMIT - _RESERVE - len(_page(content))
     if left < 0:
@@ -83,8 +91,7 @@ def html(
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    scripts = ("page.js", "plots.js", "compare.js", "learning.js", "tracks.js", "board.js")
-    return shell("usbench leaderboard", _BODY, scripts, content)
+    return shell("usbench leaderboard", _BODY, _SCRIPTS, content)
 
 
 def _score_columns() -> list[dict[str, Any]]:
@@ -130,23 +137,3 @@ def _track_columns() -> dict[str, list[dict[str, Any]]]:
         ),
     ]
     return {"robustness": robust, "external": external}
-
-
-def _compact(table: Mapping[str, Any], intervals: Intervals | None) -> dict[str, Any]:
-    """A table whose rows hold their patients' DSC as a list in the order of its "case_ids".
-
-    "paired" are the intervals of the differences of its pairs of rows.
-    """
-    case_ids = sorted({case for row in table["rows"] for case in row["patients"]})
-    rows = [
-        {**row, "patients": [_rounded(row["patients"].get(case)) for case in case_ids]}
-        for row in table["rows"]
-    ]
-    paired = None
-    if intervals is not None:
-        paired = [None if pair is None else [_rounded(end) for end in pair] for pair in intervals]
-    return {**table, "case_ids": case_ids, "rows": rows, "paired": paired}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, 6)

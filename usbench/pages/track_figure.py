@@ -13,12 +13,12 @@ from usbench.contracts.classes import is_class
 from usbench.pages.figures import (
     COLOURS,
     TaskNames,
-    _draw_slice,
     _legend,
     _new_figure,
-    _outline,
     _save,
+    draw_slice,
     drawing_order,
+    outline,
     view_around,
 )
 
@@ -86,11 +86,11 @@ def track_figure(
         for place, one in enumerate(shown):
             panel = figure.add_subplot(grid[1 + place // columns, place % columns])
             there = [m for m, name in enumerate(names[0]) if name not in one.missing]
-            _draw_slice(panel, images[there[0]], view_around(truth, one.mask))
+            draw_slice(panel, images[there[0]], view_around(truth, one.mask))
             for index, above in drawing_order((truth, one.mask), regions):
                 colour = COLOURS[index % len(COLOURS)]
-                _outline(panel, is_class(truth, index, regions), colour, False, _RIM * above)
-                _outline(panel, is_class(one.mask, index, regions), colour, True, _RIM * above)
+                outline(panel, is_class(truth, index, regions), colour, False, _RIM * above)
+                outline(panel, is_class(one.mask, index, regions), colour, True, _RIM * above)
             panel.set_title(f"{_words(one.missing)}, DSC {one.dsc:.2f}", fontsize=8)
             panel.set_xlabel(f"case {case_id}, {names[0][there[0]]}", fontsize=7)
         _legend(figure, names[1], per_row=max(1, int(width / 1.15)))

@@ -30,11 +30,13 @@ def test_bundled_run_learns_and_shares_its_features(
         "--preset", "smoke", "--set", "method.size=64", "--set", "data.size=64", "--set", "train.epochs=6",
         "--runs-dir", tmp_path / "runs",
     ]  # fmt: skip
-    late = command(*words, "--fusion", "late", timeout=600)
+    # What another test told of the same phantom must not lie in the cache.
+    own = {"USBENCH_CACHE": str(tmp_path / "cache")}
+    late = command(*words, "--fusion", "late", timeout=600, **own)
     assert late.returncode == 0, late.stderr
     assert "image embeddings (litemedsam)" in late.stderr
     assert "loading the language model smollm2" in late.stderr
-    hybrid = command(*words, "--fusion", "hybrid", timeout=600)
+    hybrid = command(*words, "--fusion", "hybrid", timeout=600, **own)
     assert hybrid.returncode == 0, hybrid.stderr
     assert "image embeddings" not in hybrid.stderr
     assert "loading the language model" not in hybrid.stderr

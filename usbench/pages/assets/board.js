@@ -1,27 +1,37 @@
 // The leaderboard, built from the data in the page.
 "use strict";
 
-const data = JSON.parse(document.getElementById("data").textContent);
 
 const score = (key, name, first, digits, hint) => ({
   name, hint, sort: first, value: (row) => row[key], show: (row) => number(row[key], digits),
 });
 
+const methodColumn = () => ({ name: "method", sort: "text", head: true, value: (row) => row.label, show: methodCell });
+const fusionColumn = () => ({ name: "fusion", sort: "text", wide: true, fusion: true, value: (row) => row.fusion,
+  show: (row) => row.fusion });
+
+// What the filters look at.
+const aboutRow = (row, table) => ({ name: full(row), fusion: row.fusion, task: table.task, data: table.data });
+
+// What is drawn anew when a filter changes.
+const redraws = [];
+
 // The columns of a table. One whose rows all lack its value is not shown.
 const COLUMNS = [
   { name: "rank", sort: "up", value: (row) => row.rank, show: (row) => row.rank ?? DASH },
-  { name: "method", sort: "text", head: true, value: (row) => row.label, show: methodCell },
-  { name: "fusion", sort: "text", wide: true, value: (row) => row.fusion, show: (row) => row.fusion },
-  { name: "DSC", sort: "down", hint: "mean over patients, with its 95% interval", value: (row) => row.dsc, show: dscCell },
+  methodColumn(),
+  fusionColumn(),
+  { name: "DSC", sort: "down", hint: "mean over patients, with its 95% interval", value: (row) => row.dsc, show: dscCell,
+    files: [["DSC", "dsc"], ["DSC low", "dsc_low"], ["DSC high", "dsc_high"]].map(([name, key]) => ({ name, value: (row) => row[key] })) },
   {
-    name: "rank 95%", sort: "up", hint: "interval of the rank over resampled patients",
-    value: (row) => row.rank_median,
-    show: (row) => (missing(row.rank_low) ? DASH : `${row.rank_low} to ${row.rank_high}`),
+    name: "ranks", sort: "up", hint: "the ranks that the row may have, by the rows separated above and below it",
+    value: (row) => row.rank_low,
+    files: ["low", "high"].map((end) => ({ name: `rank ${end}`, value: (row) => row[`rank_${end}`] })),
+    show: (row) => (missing(row.rank_low) ? DASH : row.rank_low === row.rank_high ? row.rank_low
+      : `${row.rank_low} to ${row.rank_high}`),
   },
-  {
-    name: "tier", sort: "up", hint: "tied: not told apart from the leader by the test below the table",
-    value: (row) => row.tier, show: (row) => (missing(row.tier) ? DASH : row.tier === 1 ? tied(row) : "below"),
-  },
+  standingColumn("what the test below the table says of the row and the leader"),
+  bestColumn(),
   { ...score("p_leader", "p", "up", 3, "p of the test against the leader, corrected"), show: (row) => pValue(row.p_leader) },
   score("seed_sd", "seed SD", "up", 3, "standard deviation of the mean DSC over seeds"),
   ...data.scores.map((one) => score(one.key, one.name, one.sort, one.digits, one.hint)),
@@ -45,10 +55,6 @@ const COLUMNS = [
   { name: "device", sort: "text", value: (row) => row.device, show: (row) => row.device ?? DASH },
 ];
 
-function tied() {
-  return make("span", { class: "tie" }, "tied");
-}
-
 function methodCell(row) {
   const small = (text, where) => make("span", { class: `status ${where}` }, text);
   return [row.label, small(row.fusion, "narrow"), row.verified ? small(`verified ${row.verified}`, "") : null,
@@ -61,37 +67,20 @@ function dscCell(row, table) {
     table.domain), make("span", { class: "muted" }, interval));
 }
 
-const classOf = (column) => (column.wide ? "wide" : column.sort === "text" ? null : "number");
-
-function buildTable(table, onSelect) {
-  const columns = COLUMNS.filter((column) => table.rows.some((row) => !missing(column.value(row))));
-  const heads = columns.map((column) => make("th", {
-    scope: "col", "data-sort": column.sort, title: column.hint, class: classOf(column),
-    "aria-sort": column.name === "rank" ? "ascending" : null,
-  }, column.name));
-  const grid = make("table", { class: "board" },
-    make("caption", { class: "hidden" }, table.title),
-    make("thead", {}, make("tr", {},
-      make("th", { scope: "col", class: "pick" }, make("span", { class: "hidden" }, "select")), heads)),
-    make("tbody", {}));
-  for (const row of table.rows) {
-    const box = make("input", { type: "checkbox", "aria-label": `select ${full(row)}` });
-    const cells = columns.map((column) => make(column.head ? "th" : "td", {
-      scope: column.head ? "row" : null, class: classOf(column),
-      "data-value": column.value(row) ?? "",
-    }, column.show(row, table)));
-    const line = make("tr", { class: `${row.fusion === "" ? "" : row.tier === 1 ? "first" : ""}` },
-      make("td", { class: "pick" }, box), cells);
-    row.line = line;
-    row.box = box;
-    box.addEventListener("change", () => onSelect(row, box.checked));
-    line.addEventListener("click", (event) => {
-      if (event.target !== box) box.click();
-    });
-    grid.tBodies[0].append(line);
-  }
-  sortable(grid);
-  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": table.title }, grid);
+function buildGrid(table, onSelect) {
+  const ids = stableIds(table.rows, [table.protocol]);
+  return makeGrid({
+    title: table.title, kind: "board", columns: COLUMNS, rows: table.rows, table, about: (row) => aboutRow(row, table),
+    idOf: (row) => ids.get(row),
+    lead: (row) => {
+      row.box = make("input", { type: "checkbox", "aria-label": `select ${full(row)}` });
+      row.box.addEventListener("change", () => onSelect(row, row.box.checked));
+      return row.box;
+    },
+    onClick: (row) => row.box.click(),
+    classes: (row) => [["leader", "not separated"].includes(standingWords(row)) ? "first" : "",
+      row === table.bestUnder ? "best-under" : ""].join(" ").trim(),
+  });
 }
 
 function effects(table, of = "DSC") {
@@ -99,67 +88,33 @@ function effects(table, of = "DSC") {
   if (!list.length) return null;
   const reach = Math.max(0.01, ...list.flatMap((one) => [one.low, one.high, one.difference]
     .filter((v) => !missing(v)).map(Math.abs)));
-  const names = [["method", "text"], ["fusion", "text"], ["against", "text"], [`difference of ${of}`, "down"],
-    ["n", "down"], ["p", "up"]];
-  const grid = make("table", { class: "sortable" },
-    make("caption", { class: "hidden" }, "effect of fusion within a method"),
-    make("thead", {}, make("tr", {}, names.map(([name, sort]) => make("th", { scope: "col", "data-sort": sort,
-      class: sort === "text" ? null : "number" }, name)))),
-    make("tbody", {}, list.map((one) => make("tr", {},
-      make("th", { scope: "row" }, one.method), make("td", {}, one.a), make("td", {}, one.b),
-      make("td", { class: "number", "data-value": one.difference ?? "" }, make("span", { class: "dsc" },
-        make("b", {}, signed(one.difference)), bar(one.difference, one.low, one.high, [-reach, reach]),
-        make("span", { class: "muted" }, missing(one.low) ? "" : `[${signed(one.low)}, ${signed(one.high)}]`))),
-      make("td", { class: "number", "data-value": one.n ?? "" }, one.n ?? DASH),
-      make("td", { class: "number", "data-value": one.p ?? "" }, pValue(one.p))))));
-  sortable(grid);
-  return make("section", {}, make("h3", {}, "Effect of fusion"), make("div", { class: "scroll" }, grid));
+  const grid = makeGrid({
+    title: `effect of fusion on ${of}, ${table.title}`, kind: "sortable", rows: list,
+    about: (one) => ({ name: `${one.method}, ${one.a}, ${one.b}`, fusion: [one.a, one.b], task: table.task, data: table.data }),
+    columns: [
+      { name: "method", sort: "text", head: true, value: (one) => one.method, show: (one) => one.method },
+      { name: "fusion", sort: "text", value: (one) => one.a, show: (one) => one.a },
+      { name: "against", sort: "text", value: (one) => one.b, show: (one) => one.b },
+      { name: `difference of ${of}`, sort: "down", value: (one) => one.difference,
+        files: ["difference", "low", "high"].map((key) => ({ name: key, value: (one) => one[key] })),
+        show: (one) => make("span", { class: "dsc" },
+          make("b", {}, signed(one.difference)), bar(one.difference, one.low, one.high, [-reach, reach]),
+          make("span", { class: "muted" }, missing(one.low) ? "" : `[${signed(one.low)}, ${signed(one.high)}]`)) },
+      { name: "n", sort: "down", value: (one) => one.n, show: (one) => one.n ?? DASH },
+      { name: "p", sort: "up", value: (one) => one.p, show: (one) => pValue(one.p) },
+    ],
+  });
+  return make("section", {}, make("h3", {}, "Effect of fusion"), grid.box);
 }
 
-const sentence = (text) => `${String(text).replace(/\.$/, "")}.`;
-
 function statistics(table) {
-  const lines = ["DSC: mean over patients, classes averaged first; interval: 95% percentile bootstrap over patients."];
-  const tests = table.tests;
-  if (tests?.leader) {
-    lines.push(sentence(`Leader: ${words(tests.leader)}`));
-    if (tests.test) lines.push(sentence(`Test against the leader: ${words(tests.test)}`));
-    if (tests.correction) lines.push(sentence(`p is corrected: ${words(tests.correction)}`));
-    lines.push("Tied: not told apart from the leader by that test.");
-    if (tests.note) lines.push(sentence(words(tests.note)));
-  }
-  if (!missing(table.split_half_tau)) {
-    lines.push(`Split-half agreement of the ranking (Kendall's tau): ${number(table.split_half_tau, 2)}.`);
-  }
-  if (table.rows.some((row) => row.verified)) {
-    lines.push("Verified: a submission whose masks were all scored anew on that day; its costs are the submitters' own account.");
-  }
+  const lines = [...table.notes];
   const unranked = table.rows.filter((row) => row.status).length;
   if (unranked) lines.push(`Not ranked: ${unranked} of ${table.rows.length} rows; each says why under its name.`);
   return make("ul", { class: "notes" }, lines.map((line) => make("li", {}, line)));
 }
 
 const words = (value) => (typeof value === "object" ? Object.values(value).map(String).join(", ") : String(value));
-
-function pictures(table) {
-  const found = table.pictures;
-  if (!found) return null;
-  const legend = found.classes.length ? make("p", { class: "legend" }, found.classes.map((one) => {
-    const sample = draw("svg", { width: 14, height: 14, "aria-hidden": "true" },
-      draw("rect", { x: 1, y: 1, width: 12, height: 12, fill: one.colour }));
-    return make("span", {}, sample, one.name);
-  })) : null;
-  const cases = found.cases.map((one) => make("section", {},
-    make("h4", {}, one.title), make("p", { class: "muted" }, one.note),
-    one.panels.length ? make("div", { class: "strip", tabindex: "0", role: "region", "aria-label": one.title },
-      one.panels.map((panel) => {
-        panel.image = make("img", { src: panel.src, width: panel.width, height: panel.height, alt: panel.text, decoding: "async" });
-        panel.caption = make("figcaption", {}, panel.title);
-        return make("figure", {}, panel.image, panel.caption);
-      })) : null));
-  return make("section", {}, make("h3", {}, "Pictures of cases"), make("p", { class: "muted" }, found.note), legend,
-    missingChoice(found.cases), cases);
-}
 
 // What a record says in one column: of nested records one column a key.
 function flat(record) {
@@ -178,7 +133,7 @@ function plain(value) {
 
 // Records as a table that sorts; a column is a column of numbers if it holds nothing else. Words that all records
 // share stand above it.
-function records(list, name) {
+function records(list, name, around = {}) {
   const lines = list.map(flat);
   const keys = [...new Set(lines.flatMap(Object.keys))].filter((key) => lines.some((line) => !missing(line[key])));
   const title = (key) => key.replaceAll("_", " ");
@@ -190,22 +145,29 @@ function records(list, name) {
     const whole = numeric && values.every(Number.isInteger);
     return { key, numeric, digits: whole ? 0 : numeric && Math.max(...values.map(Math.abs)) >= 10 ? 2 : 3 };
   });
-  const grid = make("table", { class: "records" }, make("caption", { class: "hidden" }, name),
-    make("thead", {}, make("tr", {}, columns.map(({ key, numeric }) => make("th", {
-      scope: "col", "data-sort": numeric ? "down" : "text", class: numeric ? "number" : null,
-    }, title(key))))),
-    make("tbody", {}, lines.map((line) => make("tr", {}, columns.map(({ key, numeric, digits }) => {
-      const text = numeric ? number(line[key], digits) : plain(line[key]);
-      return make("td", {
-        class: numeric ? "number" : text.length > 60 ? "long" : null,
-        "data-value": missing(line[key]) ? "" : numeric ? line[key] : null,
-      }, text);
-    })))));
-  sortable(grid);
+  const head = columns.find(({ key }) => key === "label") ?? columns.find(({ key }) => key === "method") ?? columns[0];
+  const grid = makeGrid({
+    title: name, rows: lines, about: (line) => aboutRecord({ ...around, ...line }),
+    columns: columns.map(({ key, numeric, digits }) => ({
+      name: title(key), head: key === head.key, fusion: key === "fusion", sort: numeric ? "down" : "text",
+      value: (line) => (numeric ? line[key] : missing(line[key]) ? null : plain(line[key])),
+      show: (line) => {
+        const text = numeric ? number(line[key], digits) : plain(line[key]);
+        return text.length > 60 ? make("span", { class: "long" }, text) : text;
+      },
+    })),
+  });
   return [
     shared.length ? make("p", { class: "muted" }, shared.map((key) => `${title(key)}: ${lines[0][key]}`).join("; ")) : null,
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, grid),
+    grid.box,
   ];
+}
+
+// What the filters look at of a record that may or may not state it.
+function aboutRecord({ label, method, fusion, task, tasks, kind, data: of }) {
+  const name = label ?? method;
+  return { name: missing(name) ? undefined : `${name}, ${fusion ?? ""}`, fusion: missing(fusion) ? undefined : fusion,
+    task: tasks ?? (missing(task) ? undefined : task), data: kind ?? of };
 }
 
 // Records that hold records of their own: a heading, what is common, and a table each.
@@ -214,12 +176,11 @@ function group(record) {
   const rest = Object.entries(record).filter(([key, value]) => !isRecords(value) && key !== "title"
     && !(Array.isArray(value) && !value.length));
   const title = record.title ?? rest.filter(([, value]) => typeof value === "string").map(([, value]) => value).join(", ");
-  return make("section", {}, make("h3", {}, title), inner.map(([key, value]) => records(value, `${title}: ${key}`)),
+  return make("section", {}, make("h3", {}, title), inner.map(([key, value]) => records(value, `${title}: ${key}`, { tasks: record.tasks, kind: record.kind })),
     make("dl", { class: "pairs" }, rest.map(([key, value]) => [make("dt", {}, key.replaceAll("_", " ")),
       make("dd", {}, plain(isRecord(value) ? Object.entries(value).map((one) => one.join("=")) : value))])));
 }
 
-const filters = { task: "", fusion: "", data: "", text: "" };
 const sections = [];
 
 function buildSection(table, index) {
@@ -237,8 +198,10 @@ function buildSection(table, index) {
   });
   const refresh = () => {
     for (const row of table.rows) {
+      const line = grid.lines.get(row);
+      if (!line) continue;
       row.box.checked = selected.includes(row);
-      row.line.classList.toggle("selected", row.box.checked);
+      line.classList.toggle("selected", row.box.checked);
     }
     dock.hidden = detail.hidden = !selected.length;
     if (!selected.length) return detail.replaceChildren();
@@ -260,7 +223,10 @@ function buildSection(table, index) {
     refresh();
   };
   clear.addEventListener("click", () => { selected.length = 0; refresh(); });
-  const cost = make("div", {});
+  const cost = costChart(table);
+  const grid = buildGrid(table, onSelect);
+  const cases = caseViewer(table);
+  const limited = make("p", { class: "limited", role: "status", hidden: true });
   const section = make("section", { class: "table", id: `table-${index + 1}` },
     make("h2", {}, table.title),
     make("p", { class: "muted" }, `Modalities ${table.modalities.join(", ")}; classes ${table.classes.join(", ")}; `
@@ -268,10 +234,8 @@ function buildSection(table, index) {
       + `protocol ${table.protocol}.`),
     make("p", { class: "muted" }, `Select one row for its patients and runs, two rows to compare them. Bars span DSC `
       + `${number(table.domain[0], 1)} to ${number(table.domain[1], 1)}.`),
-    buildTable(table, onSelect), dock, statistics(table), detail,
-    make("section", {}, make("h3", {}, "DSC against parameters"), legendOf(table), cost),
-    effects(table), pictures(table));
-  sections.push({ table, section, cost });
+    limited, grid.box, dock, statistics(table), detail, cost.section, effects(table), cases?.section ?? []);
+  sections.push({ table, section, cost, grid, cases, limited });
   return section;
 }
 
@@ -281,46 +245,20 @@ function legendOf(table) {
 }
 
 function applyFilters() {
-  let seen = 0;
-  for (const { table, section, cost } of sections) {
-    const fits = (!filters.task || table.task === filters.task) && (!filters.data || table.data === filters.data);
-    const left = [];
-    for (const row of table.rows) {
-      const shown = fits && (!filters.fusion || row.fusion === filters.fusion)
-        && full(row).toLowerCase().includes(filters.text.toLowerCase());
-      row.line.hidden = !shown;
-      if (shown) left.push(row);
-    }
-    section.hidden = !left.length;
-    seen += left.length;
-    const drawn = left.filter((row) => !missing(row.dsc) && row.parameters > 0);
-    cost.replaceChildren(drawn.length ? costPlot(drawn.map((row) => ({
-      name: full(row), kind: row.fusion, x: row.parameters, y: row.dsc, low: row.dsc_low, high: row.dsc_high,
-    }))) : make("p", { class: "muted" }, "No row with a score and parameters is shown."));
+  for (const grid of grids) grid.apply();
+  for (const { section, cost, grid, cases } of sections) {
+    section.hidden = !grid.shown.length;
+    cost.redraw(grid.shown);
+    cases?.show();
   }
-  filterTracks();
-  const all = data.tables.reduce((sum, table) => sum + table.rows.length, 0);
-  document.getElementById("shown").textContent = `${seen} of ${all} rows shown`;
+  for (const redraw of redraws) redraw();
+  const main = sections.map((one) => one.grid);
+  const others = grids.filter((grid) => !main.includes(grid));
+  const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
+  const hidden = sum(others, (grid) => grid.rows.length - grid.shown.length);
+  document.getElementById("shown").textContent = `${sum(main, (grid) => grid.shown.length)} of ${
+    sum(main, (grid) => grid.rows.length)} rows shown${hidden ? `; ${hidden} rows of other sections hidden` : ""}`;
   fitPlots();
-}
-
-function buildFilters() {
-  const everyTable = [...data.tables, ...(data.tracks ?? [])];
-  const values = (list) => [...new Set(list)].sort();
-  const choice = (key, name, all) => {
-    const select = make("select", { id: `filter-${key}` }, make("option", { value: "" }, "all"),
-      all.map((value) => make("option", { value }, value)));
-    select.addEventListener("change", () => { filters[key] = select.value; applyFilters(); });
-    return make("label", {}, name, select);
-  };
-  const text = make("input", { id: "filter-text", type: "search", placeholder: "part of a name", autocomplete: "off" });
-  text.addEventListener("input", () => { filters.text = text.value.trim(); applyFilters(); });
-  return make("form", { class: "filters", role: "search" },
-    choice("task", "task", values(everyTable.map((table) => table.task))),
-    choice("fusion", "fusion", values(everyTable.flatMap((table) => table.rows.map((row) => row.fusion)))),
-    choice("data", "kind of data", values(everyTable.map((table) => table.data))),
-    make("label", {}, "method", text),
-    make("span", { id: "shown", class: "muted", role: "status" }));
 }
 
 function extra(name, title, note) {
@@ -342,7 +280,7 @@ function reported() {
     ...Object.fromEntries(Object.entries(scores).map(([name, text]) => [`${name} (${units[name]})`, text])),
     parameters, where: table, "measured here (DSC)": measured.map(beside).join("; "),
   })), one.title);
-  return make("section", { id: "reported" }, make("details", {},
+  return make("section", { id: "reported" }, make("details", { id: "reported-lines" },
     make("summary", {}, make("h2", {}, "Reported elsewhere"), make("span", { class: "muted" },
       ` ${lines} ${lines === 1 ? "line" : "lines"} of published tables`)),
     make("p", { class: "muted" }, "Figures as printed. They were not measured here, and are never ranked or subtracted."),
@@ -357,9 +295,7 @@ function build() {
   const board = document.getElementById("board");
   document.getElementById("about").textContent = `usbench ${data.usbench}; `
     + `${data.tables.length} ${data.tables.length === 1 ? "table" : "tables"}. Rows of different tables cannot be compared.`;
-  const form = buildFilters();
-  form.addEventListener("submit", (event) => event.preventDefault());
-  board.append(form, ...[
+  const parts = [
     ...data.tables.map(buildSection),
     learning(),
     ...(data.tracks ?? []).map(trackSection),
@@ -369,8 +305,10 @@ function build() {
     data.problems.length ? make("section", { id: "left-out" }, make("h2", {}, `Left out (${data.problems.length})`),
       make("ul", { class: "notes" }, data.problems.map((one) => make("li", {}, make("span", { class: "code" }, one.path),
         `: ${one.reason}`)))) : null,
-  ].filter(Boolean));
+  ].filter(Boolean);
+  board.append(buildFilters(), ...parts);
   applyFilters();
+  followLink();
 }
 
 build();

@@ -13,7 +13,7 @@ const HINT = "A dot is a patient, the diamond their mean, the line its 95% inter
 
 // Patients of a row as points, without those that are not scored.
 function points(row, table) {
-  return table.case_ids.map((id, i) => ({ id, value: row.patients[i] })).filter((one) => !missing(one.value))
+  return table.case_ids.map((id, i) => ({ id, value: row.patients?.[i] })).filter((one) => !missing(one.value))
     .map((one) => ({ ...one, text: `${one.id}: DSC ${number(one.value)}, ${full(row)}` }));
 }
 
@@ -23,7 +23,10 @@ function stripPlot(rows, table) {
     low: row.dsc_low, high: row.dsc_high,
   }));
   const values = bands.flatMap((band) => band.points.map((point) => point.value));
-  if (!values.length) return make("p", { class: "muted" }, "No patient of this row is scored.");
+  if (!values.length) {
+    return make("p", { class: "muted" }, rows.some((row) => !row.patients)
+      ? "The patients of this row were left out to keep the page small." : "No patient of this row is scored.");
+  }
   const [low, high] = domainOf(values);
   return swarm({
     bands, low, high, name: "DSC of each patient", axis: "DSC",
@@ -31,24 +34,14 @@ function stripPlot(rows, table) {
   });
 }
 
-// The interval of the mean difference of two rows, from the table's list of all pairs (first row, later row).
-function pairedInterval(a, b, table) {
-  const [i, j] = [table.rows.indexOf(a), table.rows.indexOf(b)];
-  const [first, second] = i < j ? [i, j] : [j, i];
-  const found = table.paired?.[first * table.rows.length - (first * (first + 1)) / 2 + second - first - 1];
-  if (!found) return null;
-  return i < j ? found : [-found[1], -found[0]];
-}
-
 function compare(a, b, table) {
-  const shared = table.case_ids.map((id, i) => ({ id, a: a.patients[i], b: b.patients[i] }))
+  const shared = table.case_ids.map((id, i) => ({ id, a: a.patients?.[i], b: b.patients?.[i] }))
     .filter((one) => !missing(one.a) && !missing(one.b));
   const differences = shared.map((one) => one.a - one.b);
   const only = [a, b].map((row) => points(row, table).length - shared.length);
   return {
     shared, differences, only,
-    mean: differences.length ? mean(differences) : null,
-    interval: pairedInterval(a, b, table),
+    ...(pairOf(a, b, table) ?? { mean: null, low: null, high: null, p: null }),
     better: differences.filter((d) => d > 0).length,
     worse: differences.filter((d) => d < 0).length,
     equal: differences.filter((d) => d === 0).length,
@@ -56,19 +49,25 @@ function compare(a, b, table) {
 }
 
 function verdict(result) {
-  const interval = result.interval ? ` [${signed(result.interval[0])}, ${signed(result.interval[1])}]` : "";
+  const interval = missing(result.low) ? "" : ` [${signed(result.low)}, ${signed(result.high)}]`;
   const equal = result.equal ? `, equal in ${result.equal}` : "";
-  return `${signed(result.mean)}${interval}, better in ${result.better}, worse in ${result.worse}${equal}`;
+  const p = missing(result.p) ? "" : `, p ${pValue(result.p)}`;
+  return `${signed(result.mean)}${interval}${p}, better in ${result.better}, worse in ${result.worse}${equal}`;
 }
 
 function comparison(a, b, table) {
   const result = compare(a, b, table);
   const parts = [make("h4", {}, `Paired comparison: ${full(a)} minus ${full(b)}`)];
-  if (!result.shared.length) return [...parts, make("p", {}, "The two rows have no scored patient in common.")];
+  if (!result.shared.length) {
+    const left = [a, b].some((row) => !row.patients) ? "Patients of these rows were left out to keep the page small."
+      : "The two rows have no scored patient in common.";
+    return [...parts, make("p", {}, left)];
+  }
   const facts = [
     ["mean difference of DSC", signed(result.mean, 4), "mean"],
-    ["95% interval", result.interval ? `${signed(result.interval[0], 4)} to ${signed(result.interval[1], 4)}`
-      : table.paired ? "none below two patients" : "none in a table of so many rows", "interval"],
+    ["95% interval", !missing(result.low) ? `${signed(result.low, 4)} to ${signed(result.high, 4)}`
+      : table.pairs ? "none of so few patients" : "none in a table of so many rows", "interval"],
+    ["p of the paired test", pValue(result.p), "p"],
     ["patients better", result.better, "better"],
     ["patients worse", result.worse, "worse"],
     ["patients equal", result.equal, "equal"],
@@ -79,7 +78,7 @@ function comparison(a, b, table) {
   const reach = Math.max(0.01, ...result.differences.map(Math.abs)) * 1.08;
   parts.push(swarm({
     bands: [{
-      kind: "difference", centre: result.mean, low: result.interval?.[0], high: result.interval?.[1],
+      kind: "difference", centre: result.mean, low: result.low, high: result.high,
       points: result.shared.map((one) => ({
         value: one.a - one.b,
         text: `${one.id}: ${signed(one.a - one.b)} (${number(one.a)} against ${number(one.b)})`,

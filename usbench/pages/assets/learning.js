@@ -4,26 +4,18 @@
 const trainedOn = (point) => (point.least === point.most ? String(point.most) : `${point.least} to ${point.most}`);
 
 // DSC against the number of patients trained on, a line a curve; lines of one fusion differ in their dashes.
-function learningPlot(group) {
+function learningPlot(curves) {
   return plot((width) => {
     const [left, right, top, height] = [44, 20, 10, 300];
     const bottom = height - 40;
-    const points = group.curves.flatMap((curve) => curve.points);
+    const points = curves.flatMap((curve) => curve.points);
     const place = (point) => Math.log10((point.least + point.most) / 2);
     const [x0, x1] = [Math.min(...points.map(place)) - 0.05, Math.max(...points.map(place)) + 0.05];
-    const lows = points.map((point) => point.low ?? point.dsc);
-    const highs = points.map((point) => point.high ?? point.dsc);
-    const pad = Math.max(0.01, 0.05 * (Math.max(...highs) - Math.min(...lows)));
-    const [y0, y1] = [Math.max(0, Math.min(...lows) - pad), Math.min(1, Math.max(...highs) + pad)];
+    const [y0, y1] = dscRange(points);
     const across = (point) => left + ((place(point) - x0) / (x1 - x0)) * (width - left - right);
     const up = (y) => bottom - ((y - y0) / (y1 - y0)) * (bottom - top);
-    const svg = draw("svg", { width, height, role: "img", "aria-label": "DSC against the number of patients trained on" });
-    for (const [value, text] of ticks(y0, y1, 6)) {
-      svg.append(
-        draw("line", { x1: left, x2: width - right, y1: up(value), y2: up(value), class: "grid" }),
-        draw("text", { x: left - 6, y: up(value) + 4, "text-anchor": "end" }, text),
-      );
-    }
+    const svg = canvas(width, height, "DSC against the number of patients trained on");
+    dscAxis(svg, y0, y1, up, left, width - right);
     let last = -Infinity;
     for (const point of [...points].sort((a, b) => place(a) - place(b))) {
       const x = across(point);
@@ -32,7 +24,7 @@ function learningPlot(group) {
       svg.append(draw("text", { x, y: bottom + 16, "text-anchor": "middle" }, String((point.least + point.most) / 2)));
     }
     const turns = {};
-    const marks = group.curves.flatMap((curve) => {
+    const marks = curves.flatMap((curve) => {
       const look = data.fusions?.[curve.fusion];
       const turn = turns[curve.fusion] = (turns[curve.fusion] ?? -1) + 1;
       const path = curve.points.map((point, i) => `${i ? "L" : "M"}${across(point)} ${up(point.dsc)}`).join("");
@@ -58,28 +50,47 @@ function learningPlot(group) {
   });
 }
 
+const aboutCurve = (curve, group) => ({ name: `${curve.label}, ${curve.fusion}`, fusion: curve.fusion, task: group.task,
+  data: group.data });
+
 function learningTable(group) {
-  const names = [["method", "text"], ["fusion", "text"], ["trained on", "text"], ["patients", "down"], ["DSC", "down"],
-    ["95% interval", null], ["test cases", "down"], ["folds", "text"]];
-  const grid = make("table", { class: "records" }, make("caption", { class: "hidden" }, group.title),
-    make("thead", {}, make("tr", {}, names.map(([name, sort]) => make("th", {
-      scope: "col", "data-sort": sort, class: sort === "down" ? "number" : null }, name)))),
-    make("tbody", {}, group.curves.flatMap((curve) => curve.points.map((point) => make("tr", {},
-      make("th", { scope: "row" }, curve.label), make("td", {}, curve.fusion), make("td", {}, point.trained_on),
-      make("td", { class: "number", "data-value": point.least + point.most }, trainedOn(point)),
-      make("td", { class: "number", "data-value": point.dsc }, number(point.dsc)),
-      make("td", {}, missing(point.low) ? DASH : `[${number(point.low)}, ${number(point.high)}]`),
-      make("td", { class: "number" }, point.cases), make("td", {}, `${point.folds_done}/${point.folds}`))))));
-  sortable(grid);
-  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": group.title }, grid);
+  const rows = group.curves.flatMap((curve) => curve.points.map((point) => ({ curve, point, label: curve.label, fusion: curve.fusion })));
+  return makeGrid({
+    title: group.title, rows, about: ({ curve }) => aboutCurve(curve, group),
+    columns: [
+      methodColumn(),
+      fusionColumn(),
+      { name: "trained on", sort: "text", value: ({ point }) => point.trained_on, show: ({ point }) => point.trained_on },
+      { name: "patients", sort: "down", value: ({ point }) => point.least + point.most, text: ({ point }) => trainedOn(point),
+        show: ({ point }) => trainedOn(point) },
+      { name: "DSC", sort: "down", value: ({ point }) => point.dsc, show: ({ point }) => number(point.dsc) },
+      { name: "95% interval", value: ({ point }) => point.low, text: ({ point }) => (missing(point.low) ? null
+        : `[${number(point.low)}, ${number(point.high)}]`), show: ({ point }) => (missing(point.low) ? DASH
+        : `[${number(point.low)}, ${number(point.high)}]`) },
+      { name: "test cases", sort: "down", value: ({ point }) => point.cases, show: ({ point }) => point.cases },
+      { name: "folds", sort: "text", value: ({ point }) => `${point.folds_done}/${point.folds}`,
+        show: ({ point }) => `${point.folds_done}/${point.folds}` },
+    ],
+  });
 }
 
 function learning() {
   const groups = data.curves ?? [];
   if (!groups.length) return null;
+  const parts = groups.map((group) => {
+    const box = make("div", {});
+    const grid = learningTable(group);
+    const section = make("section", {}, make("h3", {}, group.title), box, chartButtons(box, `learning curves, ${group.title}`), grid.box);
+    const redraw = () => {
+      const curves = group.curves.filter((curve) => matches(aboutCurve(curve, group)));
+      section.hidden = !curves.length;
+      box.replaceChildren(...(curves.length ? [learningPlot(curves)] : []));
+    };
+    redraws.push(redraw);
+    return section;
+  });
   return make("section", { id: "learning" }, make("h2", {}, "Learning curves"),
     make("p", { class: "muted" }, "Rows of tables that differ in the part of the training patients alone. Smaller sets lie "
       + "within larger ones of the same seed. Test patients, settings and epochs are the same, so a network takes fewer "
-      + "steps with fewer patients."),
-    groups.map((group) => make("section", {}, make("h3", {}, group.title), learningPlot(group), learningTable(group))));
+      + "steps with fewer patients."), parts);
 }

@@ -40,10 +40,15 @@ function pValue(value) {
   return value < 0.001 ? "<0.001" : Number(value).toFixed(3);
 }
 
-// Heads with data-sort ("up" or "down": numbers, and which way first; "text") become buttons. A cell sorts by its
-// data-value, else by its text; what is missing stays last either way. Equal rows keep their order.
-function sortable(table) {
-  const heads = [...table.tHead.rows[0].cells];
+// The order of two values; what is missing stays last either way.
+function compareValues(a, b, kind, sign) {
+  if (missing(a) || missing(b)) return missing(a) - missing(b);
+  return kind === "text" ? sign * String(a).localeCompare(String(b), "en", { numeric: true }) : sign * (a - b);
+}
+
+// Heads with data-sort ("up" or "down": numbers, and which way first; "text") become buttons, which tell `order` the
+// column, its kind and 1 (rising) or -1.
+function sortHeads(heads, order) {
   heads.forEach((head, column) => {
     const kind = head.dataset.sort;
     if (!kind) return;
@@ -53,23 +58,24 @@ function sortable(table) {
     button.addEventListener("click", () => {
       const now = head.getAttribute("aria-sort");
       const first = kind === "down" ? "descending" : "ascending";
-      const other = first === "ascending" ? "descending" : "ascending";
-      const order = now === first ? other : first;
+      const next = now !== first ? first : first === "ascending" ? "descending" : "ascending";
       for (const one of heads) if (one.dataset.sort) one.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", order);
-      const sign = order === "ascending" ? 1 : -1;
-      const keyed = [...table.tBodies[0].rows].map((row) => {
-        const cell = row.cells[column];
-        const text = cell.dataset.value ?? cell.textContent;
-        return { row, value: text === "" ? null : kind === "text" ? text : Number(text) };
-      });
-      keyed.sort((a, b) => {
-        if (a.value === null || b.value === null) return (a.value === null) - (b.value === null);
-        if (kind === "text") return sign * a.value.localeCompare(b.value, "en", { numeric: true });
-        return sign * (a.value - b.value);
-      });
-      table.tBodies[0].append(...keyed.map((one) => one.row));
+      head.setAttribute("aria-sort", next);
+      order(column, kind, next === "ascending" ? 1 : -1);
     });
+  });
+}
+
+// A table of the HTML itself: a cell sorts by its data-value, else by its text. Equal rows keep their order.
+function sortable(table) {
+  sortHeads([...table.tHead.rows[0].cells], (column, kind, sign) => {
+    const keyed = [...table.tBodies[0].rows].map((row) => {
+      const cell = row.cells[column];
+      const text = cell.dataset.value ?? cell.textContent;
+      return { row, value: text === "" ? null : kind === "text" ? text : Number(text) };
+    });
+    keyed.sort((a, b) => compareValues(a.value, b.value, kind, sign));
+    table.tBodies[0].append(...keyed.map((one) => one.row));
   });
 }
 

@@ -1,7 +1,5 @@
-// Plots as inline SVG, drawn at the width they have, and the mean behind the comparison of two rows.
+// Plots as inline SVG, drawn at the width they have.
 "use strict";
-
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function ticks(low, high, wanted) {
   const rough = (high - low) / wanted;
@@ -98,6 +96,28 @@ function symbol(kind, x, y, size) {
   return node;
 }
 
+// An empty chart that shrinks with its box and says what it is.
+function canvas(width, height, name) {
+  return draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
+}
+
+// The range of DSC that shows points {dsc, low, high} with some room.
+function dscRange(points) {
+  const lows = points.map((point) => point.low ?? point.dsc);
+  const highs = points.map((point) => point.high ?? point.dsc);
+  const pad = Math.max(0.01, 0.05 * (Math.max(...highs) - Math.min(...lows)));
+  return [Math.max(0, Math.min(...lows) - pad), Math.min(1, Math.max(...highs) + pad)];
+}
+
+function dscAxis(svg, low, high, up, left, right) {
+  for (const [value, text] of ticks(low, high, 6)) {
+    svg.append(
+      draw("line", { x1: left, x2: right, y1: up(value), y2: up(value), class: "grid" }),
+      draw("text", { x: left - 6, y: up(value) + 4, "text-anchor": "end" }, text),
+    );
+  }
+}
+
 // Dots of one value each, on a shared axis, one band a group: dots that would overlap are moved up or down.
 // bands: [{label, kind, points: [{value, text}], centre, low, high}].
 function swarm({ bands, low, high, name, zero = false, axis, sides = null, hint }) {
@@ -152,7 +172,7 @@ function swarm({ bands, low, high, name, zero = false, axis, sides = null, hint 
       top = bottom + 14;
     }
     const height = top + 34;
-    const svg = draw("svg", { width, height, role: "img", "aria-label": name });
+    const svg = canvas(width, height, name);
     for (const [value, text] of ticks(low, high, width < 420 ? 4 : 8)) {
       svg.append(
         draw("line", { x1: scale(value), x2: scale(value), y1: sides ? 20 : 0, y2: top, class: "grid" }),
@@ -162,54 +182,6 @@ function swarm({ bands, low, high, name, zero = false, axis, sides = null, hint 
     if (zero) svg.append(draw("line", { x1: scale(0), x2: scale(0), y1: 4, y2: top, class: "zero" }));
     svg.append(inner, draw("text", { x: width / 2, y: top + 30, "text-anchor": "middle" }, axis));
     return [svg, explore(svg, marks, hint)];
-  });
-}
-
-// DSC against the number of parameters. points: [{name, kind, x, y, low, high}].
-function costPlot(points) {
-  return plot((width) => {
-    const [left, right, top, height] = [44, 14, 10, 300];
-    const bottom = height - 40;
-    const logs = points.map((point) => Math.log10(point.x));
-    const [x0, x1] = [Math.min(...logs) - 0.08, Math.max(...logs) + 0.08];
-    const lows = points.map((point) => point.low ?? point.y);
-    const highs = points.map((point) => point.high ?? point.y);
-    const pad = Math.max(0.01, 0.05 * (Math.max(...highs) - Math.min(...lows)));
-    const [y0, y1] = [Math.max(0, Math.min(...lows) - pad), Math.min(1, Math.max(...highs) + pad)];
-    const across = (x) => left + ((Math.log10(x) - x0) / (x1 - x0)) * (width - left - right);
-    const up = (y) => bottom - ((y - y0) / (y1 - y0)) * (bottom - top);
-    const svg = draw("svg", { width, height, role: "img", "aria-label": "DSC against the number of parameters" });
-    for (const [value, text] of ticks(y0, y1, 6)) {
-      svg.append(
-        draw("line", { x1: left, x2: width - right, y1: up(value), y2: up(value), class: "grid" }),
-        draw("text", { x: left - 6, y: up(value) + 4, "text-anchor": "end" }, text),
-      );
-    }
-    const steps = x1 - x0 > (width < 420 ? 1.2 : 2.5) ? [1] : [1, 2, 5];
-    for (let power = Math.floor(x0); power <= x1; power += 1) {
-      for (const step of steps) {
-        const value = step * 10 ** power;
-        if (Math.log10(value) < x0 || Math.log10(value) > x1) continue;
-        const text = value >= 1e6 ? `${value / 1e6}M` : value >= 1e3 ? `${value / 1e3}k` : String(value);
-        svg.append(
-          draw("line", { x1: across(value), x2: across(value), y1: top, y2: bottom, class: "grid" }),
-          draw("text", { x: across(value), y: bottom + 16, "text-anchor": "middle" }, text),
-        );
-      }
-    }
-    const marks = [...points].sort((a, b) => a.x - b.x).map((point) => {
-      const [x, y] = [across(point.x), up(point.y)];
-      if (!missing(point.low)) {
-        svg.append(draw("line", { x1: x, x2: x, y1: up(point.low), y2: up(point.high), class: "whisker" }));
-      }
-      const node = symbol(point.kind, x, y, 5);
-      svg.append(node);
-      const interval = missing(point.low) ? "" : ` [${number(point.low)}, ${number(point.high)}]`;
-      return { node, x, y, text: `${point.name}: DSC ${number(point.y)}${interval}, ${count(point.x)} parameters` };
-    });
-    svg.append(draw("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" },
-      "parameters (log scale)"));
-    return [svg, explore(svg, marks, "DSC (vertical) with its interval. Point at a mark, or use the arrow keys.")];
   });
 }
 

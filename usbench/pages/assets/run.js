@@ -13,7 +13,7 @@ function curves(names, title, height) {
     const highest = Math.max(...rows.flatMap((row) => names.map(([name]) => row[name] ?? 0)), 1e-12) * 1.04;
     const across = (i) => (last ? left + (i / last) * (width - left - right) : (left + width - right) / 2);
     const up = (value) => bottom - (value / highest) * (bottom - top);
-    const svg = draw("svg", { width, height, role: "img", "aria-label": `${title} by epoch` });
+    const svg = canvas(width, height, `${title} by epoch`);
     for (const [value, text] of ticks(0, highest, height > 150 ? 6 : 3)) {
       svg.append(
         draw("line", { x1: left, x2: width - right, y1: up(value), y2: up(value), class: "grid" }),
