@@ -207,6 +207,7 @@ def _text(
         columns=tuple(name for name in cells if any(row[name] != "-" for row in rows)),
         words=_WORDS,
         rows=rows,
+        notes=track_notes(table),
         dispensable=dispensable,
         printed=printed,
         marks=marks,
