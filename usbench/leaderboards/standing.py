@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from usbench.leaderboards.rows import Row
-from usbench.leaderboards.stats import ALPHA, SEEDS, smallest_p, testable
+from usbench.leaderboards.stats import ALPHA, SEEDS, can_separate, smallest_p
 from usbench.leaderboards.stats.flips import EXACT, FLIPS
 from usbench.leaderboards.stats.large import FLIPS as FLIPS_OF_MANY
 
@@ -73,7 +73,7 @@ def standing_word(place: int, p: float, patients: int, gap: float, rows: int) ->
     """
     if rows < 2:
         return ""
-    if not testable(patients):
+    if not can_separate(patients):
         return NOT_TESTABLE
     if place == 0:
         return LEADER
@@ -82,7 +82,7 @@ def standing_word(place: int, p: float, patients: int, gap: float, rows: int) ->
 
 def not_testable(patients: int) -> str:
     """Why so few patients separate nothing; "" where they can."""
-    if testable(patients):
+    if can_separate(patients):
         return ""
     return f"not testable (n = {patients}: smallest p {smallest_p(patients):.3g})"
 
@@ -109,7 +109,7 @@ def words_of_tests(ranked: Sequence[Row], patients: int, of: str, stepped: bool)
         patients=patients,
         flips=flips,
         smallest_p=smallest_p(patients),
-        testable=testable(patients),
+        testable=can_separate(patients),
         note=_note(rows, patients, flips),
         seeds=_of_seeds(ranked),
     )

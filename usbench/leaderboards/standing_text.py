@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from usbench.leaderboards.compare import FUSION_CORRECTION, Difference, FusionEffect, SplitHalf, Tests
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.standing import NOT_TESTABLE, NULL, not_testable
-from usbench.leaderboards.stats import ALPHA, Schemes, testable
+from usbench.leaderboards.stats import ALPHA, Schemes, can_separate
 from usbench.leaderboards.stats.intervals import FEW, LEAST
 from usbench.leaderboards.stats.ranks import HALVES
 from usbench.leaderboards.table import Table
@@ -192,7 +192,7 @@ def difference(one: Difference | FusionEffect) -> str:
 
 
 def _separated(one: Difference | FusionEffect) -> str:
-    if not testable(one.n):
+    if not can_separate(one.n):
         return NOT_TESTABLE
     return "yes" if one.p <= ALPHA else "no"
 

@@ -41,6 +41,6 @@ def smallest_p(patients: int) -> float:
     return min(1.0, 2.0 ** (1 - patients))
 
 
-def testable(patients: int) -> bool:
+def can_separate(patients: int) -> bool:
     """Whether so many patients can separate anything at all: from 6 on."""
     return smallest_p(patients) <= ALPHA

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usbench.leaderboards.stats.average import DECIMALS
-from usbench.leaderboards.stats.flips import testable
+from usbench.leaderboards.stats.flips import can_separate
 from usbench.leaderboards.stats.separation import Separation
 
 
@@ -50,7 +50,7 @@ def ranking_schemes(scores: np.ndarray, separation: Separation | None = None) ->
     keys = {"mean": np.round(scores.mean(axis=1), DECIMALS)}
     within = rankdata(-np.round(scores, DECIMALS), axis=0)
     keys["ranks"] = -np.round(within.mean(axis=1), DECIMALS)
-    if separation is not None and testable(n):
+    if separation is not None and can_separate(n):
         sign = separation.better()
         wins = np.zeros(rows)
         np.add.at(wins, separation.pairs[:, 0], sign)
