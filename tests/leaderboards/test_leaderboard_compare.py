@@ -1,4 +1,4 @@
-"""What the leaderboard says of differences: tests, tiers, ranks, fusions, and tasks."""
+"""What the leaderboard says of differences: tests, standings, ranks, fusions, and tasks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import scipy.stats
 from kit.handmade import TASKS, add_row, add_tasks
 
+from usbench.errors import UsbenchError
 from usbench.leaderboards.board import build
-from usbench.leaderboards.stats import bootstrap_interval
 
 CHAOS = {
     "task__modalities": ["t1-in", "t1-out", "t2-spir"],
@@ -34,87 +34,97 @@ def test_each_row_is_tested_against_the_leader(tmp_path):
     add_row(tmp_path, "half", (best - 0.5).tolist(), folds=5, done=(0, 1))
     table, rows = the_table(tmp_path)
     assert [row.method for row in table.rows] == ["best", "near", "far", "half"]
-    raw = {name: scipy.stats.wilcoxon(values, best).pvalue for name, values in (("near", near), ("far", far))}
-    assert raw["far"] < 0.05 / 3 < raw["near"]
-    assert {name: rows[name].p_raw for name in raw} == pytest.approx(raw, rel=1e-9)
-    # Three ranked rows are three pairs: the smaller p times 3, the larger times 2.
-    assert rows["far"].p_leader == pytest.approx(3 * raw["far"])
-    assert rows["near"].p_leader == pytest.approx(min(1, max(2 * raw["near"], 3 * raw["far"])))
-    assert [row.tier for row in table.rows] == [1, 1, 2, None]
-    assert (rows["best"].p_raw, rows["best"].p_leader) == (None, None)
-    # A row that lacks a fold is in no test, no family and no rank.
-    assert (rows["half"].p_raw, rows["half"].rank_interval) == (None, None)
+    assert [row.standing for row in table.rows] == ["leader", "not separated", "below the leader", ""]
+    assert [row.best for row in table.rows] == [True, True, False, None]
+    assert [row.rank_set for row in table.rows] == [(1, 2), (1, 2), (3, 3), None]
+    assert rows["far"].p_leader <= 0.001
+    assert rows["near"].p_leader > 0.05
+    assert rows["best"].p_leader is None
     tests = table.tests
-    assert (tests.leader, tests.comparisons, tests.family) == ("best, late", 2, 3)
-    assert tests.note == "p is exact."
-    assert "Wilcoxon" in tests.test
-    assert 'zero_method="wilcox"' in tests.test
-    assert "Holm (1979)" in tests.correction
-    assert rows["far"].rank_interval == (3, 3, 3)
-    assert rows["best"].rank_interval[0] == 1
-    assert 0.3 < table.split_half_tau <= 1
-
-
-def test_more_patients_than_exact_tests_take(tmp_path):
-    rng = np.random.default_rng(1)
-    first = rng.uniform(0.5, 0.9, 60)
-    add_row(tmp_path, "one", first.tolist())
-    add_row(tmp_path, "two", (first - 0.01).tolist())
-    table, _ = the_table(tmp_path)
-    assert table.tests.note == "p is the normal approximation."
-    # A constant difference of 0.01 ties all sizes: sixty signs of one kind.
-    assert table.rows[1].tier == 2
+    assert (tests.leader, tests.family, tests.patients, tests.flips) == ("best, late", 3, 20, 10_000)
+    assert "maxT" in tests.correction
+    assert "another seed may reverse" in tests.seeds
+    assert table.split_half.agreement > 0.3
+    assert table.schemes.by_mean == (1, 2, 3)
+    # Every pair of ranked rows, in order; that of the best and the far one is what scipy says of its mean.
+    assert [(one.a, one.b) for one in table.pairs] == [
+        ("best, late", "near, late"),
+        ("best, late", "far, late"),
+        ("near, late", "far, late"),
+    ]
+    theirs = scipy.stats.ttest_1samp(best - far, 0)
+    assert table.pairs[1].difference == pytest.approx((best - far).mean())
+    interval = theirs.confidence_interval(0.95)
+    assert (table.pairs[1].low, table.pairs[1].high) == pytest.approx((interval.low, interval.high))
 
 
 def test_few_patients_cannot_separate_anything(tmp_path):
-    add_row(tmp_path, "one", [0.9, 0.8, 0.9, 0.85, 0.88])
-    add_row(tmp_path, "two", [0.1, 0.2, 0.15, 0.3, 0.22])
+    add_row(tmp_path, "one", [0.9, 0.91, 0.92, 0.93])
+    add_row(tmp_path, "two", [0.1, 0.12, 0.13, 0.14])
     table, rows = the_table(tmp_path)
-    assert rows["two"].p_leader == 0.0625
-    assert rows["two"].tier == 1
-    assert "5 patients: the smallest two-sided exact p is 0.0625: no row can be separated" in table.tests.note
-    add_row(tmp_path, "three", [0.1, 0.2, 0.15, 0.3, 0.21])
+    assert [row.standing for row in table.rows] == ["not testable"] * 2
+    assert [row.best for row in table.rows] == [None, None]
+    assert rows["two"].p_leader == 0.125
+    assert table.tests.note.startswith("Not testable (n = 4: smallest p 0.125)")
+    assert not table.tests.testable
+    assert table.split_half is None
+
+
+def test_six_patients_can(tmp_path):
+    add_row(tmp_path, "one", [0.9, 0.91, 0.92, 0.93, 0.94, 0.95])
+    add_row(tmp_path, "two", [0.1, 0.12, 0.13, 0.14, 0.15, 0.16])
+    table, rows = the_table(tmp_path)
+    assert rows["two"].p_leader == 1 / 32
+    assert [row.standing for row in table.rows] == ["leader", "below the leader"]
+    assert table.tests.note == "p is exact: all 32 patterns of signs of 6 patients."
+
+
+def test_a_row_that_is_better_in_most_patients_is_never_below_the_leader(tmp_path):
+    better = np.random.default_rng(0).normal(0.85, 0.03, 32)
+    worse = better - 0.008
+    better[3] = 0.0
+    add_row(tmp_path, "mostly-better", better.tolist(), folds=2)
+    add_row(tmp_path, "leads", worse.tolist(), folds=2)
     table, _ = the_table(tmp_path)
-    assert "0.0625, 0.188 after correction for 3 pairs of rows" in table.tests.note
+    assert [(row.method, row.standing) for row in table.rows] == [
+        ("leads", "leader"),
+        ("mostly-better", "not separated"),
+    ]
 
 
 def test_one_patient(tmp_path):
-    add_row(tmp_path, "one", [0.9])
-    add_row(tmp_path, "two", [0.1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        table, rows = the_table(tmp_path)
-    assert (rows["two"].p_leader, rows["two"].tier, rows["two"].interval) == (1, 1, None)
-    assert rows["two"].rank_interval is None
-    assert table.split_half_tau is None
-    assert "1 patient: the smallest" in table.tests.note
+    add_row(tmp_path, "one", [0.9], folds=1)
+    add_row(tmp_path, "two", [0.5], folds=1)
+    table, rows = the_table(tmp_path)
+    assert rows["one"].interval is None
+    assert rows["one"].interval_note == "too few patients"
+    assert [row.standing for row in table.rows] == ["not testable"] * 2
 
 
 def test_one_row_and_no_ranked_row(tmp_path):
     add_row(tmp_path, "one", [0.9, 0.8, 0.7, 0.6])
     table, rows = the_table(tmp_path)
-    assert (rows["one"].tier, rows["one"].p_leader, rows["one"].rank_interval) == (1, None, None)
-    assert (table.tests.leader, table.tests.comparisons) == ("one, late", 0)
+    assert (rows["one"].standing, rows["one"].p_leader, rows["one"].rank_set) == ("", None, None)
+    assert (table.tests.leader, table.tests.family) == ("one, late", 0)
     assert "nothing is compared" in table.tests.note
+    assert table.pairs == ()
     other = tmp_path / "other"
     add_row(other, "one", [0.9, 0.8, 0.7, 0.6], folds=2, done=[0])
     table, rows = the_table(other)
-    assert (rows["one"].tier, table.tests.leader, table.split_half_tau) == (None, None, None)
+    assert (rows["one"].standing, table.tests.leader, table.split_half) == ("", None, None)
 
 
 def test_patients_without_a_score_are_no_pairs(tmp_path):
     nan = math.nan
-    one = [0.9, nan, 0.8, 0.7, 0.85, 0.95, 0.6]
-    two = [0.5, 0.4, nan, 0.3, 0.45, 0.55, 0.2]
+    one = [0.9, nan, 0.8, 0.7, 0.85, 0.95, 0.6, 0.7]
+    two = [0.5, 0.4, nan, 0.3, 0.45, 0.55, 0.2, 0.4]
     add_row(tmp_path, "one", one)
     add_row(tmp_path, "two", two)
     table, rows = the_table(tmp_path)
-    pairs = [a - b for a, b in zip(one, two, strict=True) if not math.isnan(a - b)]
-    assert len(pairs) == 5
-    assert rows["two"].p_raw == pytest.approx(scipy.stats.wilcoxon(np.round(pairs, 12)).pvalue)
-    assert rows["one"].cases == 6
-    assert rows["one"].rank_interval == (1, 1, 1)
-    assert table.split_half_tau == 1
+    # Six patients have both, and all six are better.
+    assert table.tests.patients == table.pairs[0].n == 6
+    assert rows["two"].p_leader == 1 / 32
+    assert rows["one"].cases == 7
 
 
 def test_rows_without_a_common_patient(tmp_path):
@@ -122,12 +132,12 @@ def test_rows_without_a_common_patient(tmp_path):
     add_row(tmp_path, "one", [0.9, 0.8, nan, nan])
     add_row(tmp_path, "two", [nan, nan, 0.3, 0.2])
     table, rows = the_table(tmp_path)
-    assert (rows["two"].p_raw, rows["two"].p_leader, rows["two"].tier) == (None, None, 1)
-    assert rows["two"].rank_interval is None
-    assert "0 patients" in table.tests.note
+    assert (rows["two"].p_leader, rows["two"].standing) == (1.0, "not testable")
+    assert table.pairs[0].difference is None
+    assert "n = 0" in table.tests.note
 
 
-def test_identical_rows_share_everything(tmp_path):
+def test_equal_rows_share_everything(tmp_path):
     dsc = np.random.default_rng(2).uniform(0.5, 0.9, 8).tolist()
     for method in ("one", "two"):
         for fusion in ("early", "late"):
@@ -136,13 +146,13 @@ def test_identical_rows_share_everything(tmp_path):
         warnings.simplefilter("error")
         table, _ = the_table(tmp_path)
     assert [row.rank for row in table.rows] == [1] * 4
-    assert [row.tier for row in table.rows] == [1] * 4
+    assert [row.standing for row in table.rows] == ["leader", *["not separated"] * 3]
     assert [row.p_leader for row in table.rows] == [None, 1, 1, 1]
-    assert [row.rank_interval for row in table.rows] == [(1, 1, 1)] * 4
-    assert table.split_half_tau is None
+    assert [row.rank_set for row in table.rows] == [(1, 4)] * 4
+    assert table.split_half is None
     assert [(e.method, e.difference, e.low, e.high, e.p) for e in table.fusion_effects] == [
-        ("one", 0, 0, 0, 1),
-        ("two", 0, 0, 0, 1),
+        ("one", 0, None, None, 1),
+        ("two", 0, None, None, 1),
     ]
 
 
@@ -164,16 +174,86 @@ def test_fusion_effects_by_hand(tmp_path):
     ]
     first, second, third = effects
     assert first.difference == pytest.approx(-0.5 / 6)
-    assert (first.low, first.high) == pytest.approx(
-        bootstrap_interval([a - b for a, b in zip(early, hybrid, strict=True)])
-    )
-    # All six patients agree: 2 / 2^6, the smallest of three p, times three.
-    assert first.p_raw == pytest.approx(2 / 64)
-    assert first.p == pytest.approx(3 * 2 / 64)
+    interval = scipy.stats.ttest_1samp(np.subtract(early, hybrid), 0).confidence_interval(0.95)
+    assert (first.low, first.high) == pytest.approx((interval.low, interval.high))
+    # All six patients agree, and no other pair comes near: one pattern of 32.
+    assert first.p == pytest.approx(1 / 32)
     assert second.difference == pytest.approx(0.9 / 6)
-    raw = [scipy.stats.wilcoxon(np.round(np.subtract(a, late), 12)).pvalue for a in (early, hybrid)]
-    assert [second.p_raw, third.p_raw] == pytest.approx(raw)
-    assert second.p == third.p == pytest.approx(min(1, max(2 * min(raw), max(raw))))
+    assert min(second.p, third.p) > 0.3
+
+
+def test_fusion_effects_are_corrected_over_the_whole_table(tmp_path):
+    rng = np.random.default_rng(5)
+    base = rng.uniform(0.5, 0.9, 12)
+    for method in range(8):
+        for fusion in ("early", "late"):
+            add_row(tmp_path, f"m{method}", (base + rng.normal(0, 0.03, 12)).tolist(), fusion, folds=2)
+    many = build(tmp_path).tables[0].fusion_effects
+    alone = [
+        scipy.stats.permutation_test(
+            (np.array(one),), lambda x, axis: np.abs(x.mean(axis=axis)), permutation_type="samples",
+            vectorized=True, alternative="greater", n_resamples=np.inf,
+        ).pvalue
+        for one in _paired(tmp_path)
+    ]  # fmt: skip
+    assert len(many) == len(alone) == 8
+    assert all(e.p >= p - 1e-9 for e, p in zip(many, alone, strict=True))
+    assert min(e.p for e in many) > 1.5 * min(alone)
+
+
+def _paired(runs):
+    """Early less late of each method, in order."""
+    _, table = None, build(runs).tables[0]
+    by = {(row.method, row.fusion): [one["dsc"] for one in row.patients.values()] for row in table.rows}
+    return [np.subtract(by[f"m{i}", "early"], by[f"m{i}", "late"]) for i in range(8)]
+
+
+def test_seeds_enter_every_claim(tmp_path):
+    rng = np.random.default_rng(7)
+    base = rng.uniform(0.6, 0.8, 20)
+    for seed, shift in enumerate((-0.03, 0.0, 0.03)):
+        add_row(tmp_path, "a", (base + shift + rng.normal(0, 0.01, 20)).tolist(), folds=2, seed=seed)
+        add_row(tmp_path, "b", (base - 0.015 - shift + rng.normal(0, 0.01, 20)).tolist(), folds=2, seed=seed)
+    table, rows = the_table(tmp_path)
+    assert rows["a"].noise is not None
+    assert rows["b"].standing == "not separated"
+    assert "counted in every claim" in table.tests.seeds
+    # The interval of the difference holds what another three seeds may bring.
+    assert table.pairs[0].low < 0 < table.pairs[0].high
+    # The averaged scores alone, as if they were of one training, would be separated.
+    averaged = tmp_path / "averaged"
+    for name in ("a", "b"):
+        dsc = [one["dsc"] for one in rows[name].patients.values()]
+        add_row(averaged, name, dsc, folds=2)
+    assert the_table(averaged)[1]["b"].standing == "below the leader"
+
+
+def test_a_named_comparator(tmp_path):
+    rng = np.random.default_rng(3)
+    base = rng.uniform(0.6, 0.8, 12)
+    for method, shift in (("a", 0.1), ("b", 0.0), ("c", -0.1)):
+        add_row(tmp_path, method, (base + shift + rng.normal(0, 0.01, 12)).tolist(), folds=2)
+    (table,) = build(tmp_path, baseline="b-late").tables
+    assert [(one.a, one.b) for one in table.baseline] == [("a, late", "b, late"), ("c, late", "b, late")]
+    assert [round(one.difference, 1) for one in table.baseline] == [0.1, -0.1]
+    assert all(one.p <= 0.05 for one in table.baseline)
+    assert build(tmp_path).tables[0].baseline == ()
+    with pytest.raises(UsbenchError, match=r"unknown baseline 'z-late'.*METHOD-FUSION"):
+        build(tmp_path, baseline="z-late")
+
+
+def test_hundreds_of_rows_are_tested_in_one_step(tmp_path):
+    rng = np.random.default_rng(4)
+    base = rng.uniform(0.6, 0.8, 12)
+    for i in range(302):
+        shift = -0.3 if i == 7 else 0.0
+        add_row(tmp_path, f"m{i}", (base + shift + rng.normal(0, 0.01, 12)).tolist(), folds=1)
+    table, rows = the_table(tmp_path)
+    assert "single-step" in table.tests.correction
+    assert rows["m7"].standing == "below the leader"
+    assert rows["m7"].best is False
+    assert rows["m7"].rank_set == (302, 302)
+    assert table.pairs is None
 
 
 def test_settings_that_differ_are_no_fusion_effect(tmp_path):

@@ -51,7 +51,7 @@ def enumerated(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, n = scores.shape
     pairs = [(a, b) for a in range(rows) for b in range(a + 1, rows)]
     found = [np.round(scores[a] - scores[b], 12) for a, b in pairs]
-    floor = np.quantile([np.var(d, ddof=1) for d in found], 0.25)
+    floor = np.quantile([np.var(d, ddof=1) for d in found], 0.25, method="inverted_cdf")
 
     def statistic(pattern: tuple[int, ...]) -> list[float]:
         turned = [np.array(pattern) * d for d in found]

@@ -88,7 +88,9 @@ def statistic_weights(found: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """1 / sqrt(sum d^2 + n s0^2) of differences [pairs, patients] with 0 for absent ones; 0 where d is 0."""
     squares = (found * found).sum(axis=1)
     enough = patients > 1
-    floor = np.quantile(_variances(found, patients)[enough], 0.25) if enough.any() else 0.0
+    floor = (
+        np.quantile(_variances(found, patients)[enough], 0.25, method="inverted_cdf") if enough.any() else 0.0
+    )
     below = np.sqrt(squares + patients * floor)
     weights: np.ndarray = np.divide(1.0, below, out=np.zeros(len(found)), where=squares > 0)
     return weights
