@@ -179,7 +179,7 @@ def test_fusion_effects_by_hand(tmp_path):
     # All six patients agree, and no other pair comes near: one pattern of 32.
     assert first.p == pytest.approx(1 / 32)
     assert second.difference == pytest.approx(0.9 / 6)
-    assert min(second.p, third.p) > 0.3
+    assert min(second.p, third.p) > 0.25
 
 
 def test_fusion_effects_are_corrected_over_the_whole_table(tmp_path):
