@@ -68,7 +68,7 @@ def _table(table: Table, view: View, number: int, of: int) -> str:
 
 
 def _rows(table: Table, view: View, columns: Sequence[Column]) -> tuple[str, list[str], list[str]]:
-    cells = cells_of(table.rows, columns, view.spread)
+    cells = cells_of(table, columns, view.spread)
     align = "".join("l" if column.words else "r" for column in columns)
     head = [_line([escape(column.heading) for column in columns])]
     lines = []
@@ -81,7 +81,7 @@ def _rows(table: Table, view: View, columns: Sequence[Column]) -> tuple[str, lis
 
 
 def _grid(table: Table, view: View, columns: Sequence[Column]) -> tuple[str, list[str], list[str]]:
-    cells = cells_of(table.rows, columns, view.spread)
+    cells = cells_of(table, columns, view.spread)
     methods, fusions, places = methods_by_fusions(table.rows)
     width = len(columns)
     align = "l" + "".join("l" if column.words else "r" for column in columns) * len(fusions)

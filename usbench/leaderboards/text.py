@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from usbench.contracts.score import Score
 from usbench.leaderboards.board import Leaderboard
+from usbench.leaderboards.columns import best_and_second
 from usbench.leaderboards.flat import seeds
 from usbench.leaderboards.learning import LEARNING_NOTE, Learning
 from usbench.leaderboards.overall import Overall
@@ -179,16 +180,8 @@ def _marks(table: Table) -> dict[tuple[int, str], str]:
     columns = {(_DSC if s.name == "dsc" else s.mean_heading): s for s in all_scores() if s.in_leaderboard}
     marks = {}
     for column, score in columns.items():
-        if score.direction == "neither":
-            continue
-        sign = -1 if score.direction == "higher" else 1
-        values = {
-            i: sign * round(value, score.digits)
-            for i, row in enumerate(table.rows)
-            if row.rank and (value := row.scores[score.mean_name]) is not None
-        }
-        for mark, place in zip((BEST, SECOND), sorted(set(values.values()))[:2], strict=False):
-            marks.update({(i, column): mark for i, value in values.items() if value == place})
+        for mark, places in zip((BEST, SECOND), best_and_second(table.rows, score), strict=True):
+            marks.update({(place, column): mark for place in places})
     return marks
 
 

@@ -113,11 +113,15 @@ class Cell:
     ranked: bool = True
 
 
-def cells_of(rows: Sequence[Row], columns: Sequence[Column], spread: str) -> list[dict[str, Cell]]:
-    """The cells of some rows of one table by the names of columns, best and second best marked."""
+def cells_of(table: Table, columns: Sequence[Column], spread: str) -> list[dict[str, Cell]]:
+    """The cells of the rows of a table by the names of columns.
+
+    Best and second best are marked, but not where so few patients separate nothing.
+    """
+    rows, marked = table.rows, table.tests.testable
     found: list[dict[str, Cell]] = [{} for _ in rows]
     for column in columns:
-        best, second = best_and_second(rows, column.score) if column.score else (set(), set())
+        best, second = best_and_second(rows, column.score) if column.score and marked else (set(), set())
         for place, row in enumerate(rows):
             more = ""
             if column.score is not None:
@@ -160,7 +164,7 @@ def view_texts(board: Leaderboard, view: View) -> list[TextTable]:
 
 def _rows_text(table: Table, view: View) -> TextTable:
     columns = view.shown()
-    cells = cells_of(table.rows, columns, view.spread)
+    cells = cells_of(table, columns, view.spread)
     return TextTable(
         title=table.title,
         facts=table.facts,
@@ -177,7 +181,7 @@ def _rows_text(table: Table, view: View) -> TextTable:
 
 def _grid_text(table: Table, view: View) -> TextTable:
     columns = view.shown()
-    cells = cells_of(table.rows, columns, view.spread)
+    cells = cells_of(table, columns, view.spread)
     methods, fusions, places = methods_by_fusions(table.rows)
     rows = []
     for method in methods:
