@@ -62,9 +62,8 @@ def board_data(folder: Path) -> dict[str, Any]:
     first = data["tables"][0]
     for i, row in enumerate(first["rows"]):
         row |= {
-            "tier": 1 if i < 2 else 2,
+            "standing": "leader" if i == 0 else "not separated" if i == 1 else "below the leader",
             "p_leader": None if i == 0 else 0.0004 * i**4,
-            "rank_median": i + 1,
             "rank_low": max(1, i),
             "rank_high": i + 2,
             "gflops": 1.5 * (i + 1),
@@ -73,13 +72,6 @@ def board_data(folder: Path) -> dict[str, Any]:
             "seed_sd": None,
             "device": "CPU of the test",
         }
-    first["tests"] = {
-        "leader": "unet, early",
-        "test": "a paired test",
-        "correction": "Holm",
-        "note": "By hand",
-    }
-    first["split_half_tau"] = 0.75
     effect = {"method": "unet", "a": "late", "b": "early", "difference": -0.05, "low": -0.08, "high": -0.02}
     first["fusion_effects"] = [{**effect, "n": 25, "p": 0.0002}]
     group = {
@@ -119,16 +111,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     from usbench.fusions.looks import looks_of
     from usbench.leaderboards.board import build
-    from usbench.leaderboards.compare import paired_intervals
+    from usbench.leaderboards.flat import pairs_list
     from usbench.pages import leaderboard_page as page
     from usbench.pages import run_page
 
     folder = tmp_path_factory.mktemp("pages")
     data = board_data(folder / "runs")
     tables = build(folder / "runs").tables
-    intervals = [paired_intervals(table.rows) for table in tables]
+    pairs = [pairs_list(table) for table in tables]
+    notes = [["Leader: unet, early. By a test made by hand."], []]
     fusions = looks_of(row.fusion_stated for table in tables for row in table.rows)
     looks = {name: asdict(look) for name, look in fusions.items()}
-    (folder / "board.html").write_text(page.html(data, data, intervals, looks), encoding="utf-8")
+    (folder / "board.html").write_text(page.html(data, data, pairs, looks, notes=notes), encoding="utf-8")
     run_page.write_report(folder / "runs" / "chaos" / "3", folder / "run.html")
     return {name: (folder / f"{name}.html").as_uri() for name in ("board", "run")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Mappings whose keys are not fixed.
-FREE = {"config", "settings", "patients", "train", "ranks", "dsc", "scores", "units"}
+FREE = {"agreement", "config", "settings", "patients", "train", "ranks", "dsc", "scores", "units"}
 
 
 def same_keys(value, schema, path="board"):

@@ -7,7 +7,6 @@ import io
 import json
 import math
 
-import numpy as np
 import pytest
 from kit.handmade import FOLDS, class_score, make_run, rewrite
 
@@ -15,7 +14,6 @@ import usbench
 from usbench.errors import UsbenchError
 from usbench.leaderboards import render, write
 from usbench.leaderboards.board import build
-from usbench.leaderboards.stats import bootstrap_interval
 from usbench.results.io import cases_csv, read_cases, write_result
 
 
@@ -52,20 +50,14 @@ def test_means_ranks_and_order_by_hand(tmp_path):
     assert unet.ms_per_slice == 10.5
     assert unext.status == "incomplete: 1 of 2 folds"
     assert unext.cases == 2
-    low, high = unet.interval
-    assert 0.6 <= low < 0.75 < high <= 0.9
-
-
-def test_interval_is_the_percentile_bootstrap():
-    # Two patients at 0 and 1: the mean of a resample is 0, 0.5 or 1 with 1/4, 1/2, 1/4.
-    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
-    assert bootstrap_interval([0.7]) is None
-    assert bootstrap_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
-    from scipy.stats import bootstrap
-
-    values = np.random.default_rng(1).random(30)
-    theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=0).confidence_interval
-    assert bootstrap_interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+    # SD 0.1291, standard error 0.06455; on the logit scale 0.06455 / (0.75 * 0.25) = 0.3443, and Student's
+    # quantile of three degrees of freedom is 3.182: log(3) +- 1.0957.
+    assert unet.interval == pytest.approx((0.5007, 0.8998), abs=1e-4)
+    assert (unet.interval_note, unext.interval, unext.interval_note) == (
+        "few patients",
+        None,
+        "too few patients",
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,13 +134,12 @@ def test_settings_make_rows_of_their_own(tmp_path):
 
 
 def test_code_that_changed_between_folds_is_not_averaged(tmp_path):
-    make_run(tmp_path, fold=0)
-    make_run(tmp_path, fold=1, method__source_hash="e" * 64)
-    rows = build(tmp_path).tables[0].rows
-    assert [(r.rank, r.label, r.folds_done) for r in rows] == [
-        (None, f"unet, code {'b' * 10}", 1),
-        (None, f"unet, code {'e' * 10}", 1),
-    ]
+    make_run(tmp_path, fold=0, provenance__finished="2026-01-01T00:00:00Z")
+    make_run(tmp_path, fold=1, method__source_hash="e" * 64, provenance__finished="2026-01-02T00:00:00Z")
+    (row,) = build(tmp_path).tables[0].rows
+    assert (row.rank, row.folds_done, set(row.patients)) == (None, 1, {"p3", "p4"})
+    assert row.settings["code"] == "e" * 10
+    assert [(one.name, one.why) for one in row.also] == [(f"code {'b' * 10}", "older code")]
 
 
 def test_seeds_with_different_folds(tmp_path):
@@ -224,15 +215,14 @@ def test_csv_names_what_is_left_out_on_standard_error(tmp_path, capsys):
 
 def test_formats_say_the_same(tmp_path):
     for fold in (0, 1):
-        make_run(
-            tmp_path, "zeus", fold=fold, method__weights="bundled", dsc=dict.fromkeys(FOLDS[fold], (0.7, 0.7))
-        )
+        dsc = ({"p1": (0.8, 0.8), "p2": (0.7, 0.7)}, {"p3": (0.9, 0.9), "p4": (0.6, 0.6)})[fold]
+        make_run(tmp_path, "zeus", fold=fold, method__weights="bundled", dsc=dsc)
     make_run(tmp_path, fold=0, cost__parameters=50_000_000)
     board = build(tmp_path)
     table, markdown = render(board, "table"), render(board, "md")
     for text in (table, markdown):
         assert "chaos (phantom), preset quick" in text
-        assert "0.700 [0.700, 0.700]" in text
+        assert "0.750 [0.501, 0.900]" in text
         assert "zeus [bundled]" in text
         assert "50.00M (14.33M)" in text
         assert "incomplete" in text
@@ -240,7 +230,7 @@ def test_formats_say_the_same(tmp_path):
     assert "- incomplete: 1 of 2 folds: unet, late" in markdown
     data = json.loads(render(board, "json"))
     assert [row["rank"] for row in data["tables"][0]["rows"]] == [1, None]
-    assert data["tables"][0]["rows"][0]["dsc"] == pytest.approx(0.7)
+    assert data["tables"][0]["rows"][0]["dsc"] == pytest.approx(0.75)
     paths = write(board, tmp_path / "out")
     names = [
         "leaderboard.md",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from kit.handmade import make_run
+from kit.intervals import of_scores
 from kit.made_tracks import make_track
 from kit.pictures import has_colour
 from kit.schemas import same_keys
@@ -53,24 +54,47 @@ def board(runs: Path) -> Leaderboard:
 def test_words_of_every_section(board):
     robust, lost, effect, external, _ = track_texts(board.tracks)
     assert [row["method"] for row in robust.rows] == ["unet", "unet", "unext"]
-    assert robust.rows[0] | {"rank": "1", "EMM avg [95% CI]": "0.600 [0.500, 0.700]"} == robust.rows[0]
+    assert robust.rows[0] | {"rank": "1", "EMM avg [95% CI]": "0.600 [0.411, 0.763]"} == robust.rows[0]
     assert robust.rows[2]["rank"] == "incomplete"
     assert robust.unranked == ["incomplete: 1 of 2 folds: unext, late"]
+    # Four patients separate nothing, so that nothing is marked as the best.
+    assert robust.marks == {}
+    assert {row["standing"] for row in robust.rows[:2]} == {"not testable"}
+    # What is lost, and by how much fusions differ, is the same for every patient: no spread, no interval.
+    assert lost.rows[1]["without t1-in [95% CI]"] == "0.400"
+    assert effect.rows[0]["EMM avg [95% CI]"] == "-0.300"
+    assert external.rows[0] | {"DSC [95% CI]": "0.500", "loss": "0.200"} == external.rows[0]
+    low, high = of_scores([0.8, 0.6, 0.8, 0.6])
+    assert external.rows[0]["clean DSC"] == f"0.700 [{low:.3f}, {high:.3f}]"
+    assert "told" not in external.columns
+
+
+def test_best_and_second_of_a_column_are_marked_where_rows_can_be_separated(tmp_path):
+    names = [f"p{i}" for i in range(6)]
+    for fusion in ("early", "late"):
+        clean = {name: 0.6 + 0.04 * i for i, name in enumerate(names)}
+        split = {"split__test": names, "split__folds": 1, "data__cases": 6}
+        run = make_run(tmp_path, "unet", fusion, 0, 0, {name: (v, v) for name, v in clean.items()}, **split)
+
+        def score(condition, case, label, clean=clean, fusion=fusion):
+            return clean[case] - LOSS[fusion] * (condition != "clean")
+
+        make_track(run, score)
+    board = build(tmp_path)
+    (robust, *_) = track_texts(board.tracks)
     assert (robust.marks[0, "EMM avg [95% CI]"], robust.marks[1, "EMM avg [95% CI]"]) == ("best", "second")
     # Both fusions have the same clean DSC: both are the best of that column.
     assert (robust.marks[0, "clean"], robust.marks[1, "clean"]) == ("best", "best")
-    assert lost.rows[1]["without t1-in [95% CI]"] == "0.400 [0.400, 0.400]"
-    assert effect.rows[0]["EMM avg [95% CI]"] == "-0.300 [-0.300, -0.300]"
-    assert external.rows[0] | {"DSC [95% CI]": "0.500 [0.500, 0.500]", "loss": "0.200"} == external.rows[0]
-    assert external.rows[0]["clean DSC"] == "0.700 [0.600, 0.800]"
-    assert "told" not in external.columns
+    # Clean DSC 0.6 to 0.8 with a mean of 0.7, of which late fusion loses 0.1.
+    low, high = of_scores([0.5 + 0.04 * i for i in range(6)])
+    assert rf"\textbf{{0.600 [{low:.3f}, {high:.3f}]}}" in render(board, "latex")
 
 
 def test_every_column_can_be_dropped_or_fits(board):
     for text in track_texts(board.tracks):
         kept = [name for name in text.columns if name not in text.dispensable]
         assert len(kept) < 9
-        assert set(text.printed) <= set(text.columns) | {"p", "tier"}
+        assert set(text.printed) <= set(text.columns) | {"p", "standing"}
 
 
 def test_text_formats_show_tracks_after_the_clean_tables(board):
@@ -81,8 +105,7 @@ def test_text_formats_show_tracks_after_the_clean_tables(board):
         ]
         assert places == sorted(places)
         assert "What is lost without" in text
-    assert "| 0.600 [0.500, 0.700] |" in render(board, "md")
-    assert r"\textbf{0.600 [0.500, 0.700]}" in render(board, "latex")
+    assert "| 0.600 [0.411, 0.763] |" in render(board, "md")
 
 
 def test_json_has_what_its_schema_explains(board, runs):
@@ -95,7 +118,7 @@ def test_json_has_what_its_schema_explains(board, runs):
             for mean in row["means"].values():
                 same_keys(mean, TRACK_SCHEMA["rows"][0]["means"]["NAME"])
     assert robust["rows"][0]["means"]["lost-t1-in"] == pytest.approx(
-        {"value": 0.1, "low": 0.1, "high": 0.1, "cases": 4}
+        {"value": 0.1, "low": None, "high": None, "cases": 4}
     )
     assert robust["rows"][0]["patients"] == pytest.approx({"p1": 0.7, "p2": 0.5, "p3": 0.7, "p4": 0.5})
     # A leaderboard without tracks is what it was.
@@ -108,7 +131,7 @@ def test_files_of_out(board, tmp_path):
     robust = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard-robustness.csv").read_text())))
     assert [row["label"] for row in robust] == ["unet", "unet", "unext"]
     assert float(robust[0]["emm_avg"]) == pytest.approx(0.6)
-    assert float(robust[0]["emm_avg_low"]) == pytest.approx(0.5)
+    assert float(robust[0]["emm_avg_low"]) == pytest.approx(of_scores([0.7, 0.5, 0.7, 0.5])[0])
     assert float(robust[1]["lost-t2-spir"]) == pytest.approx(0.4)
     assert float(robust[1]["iou_clean"]) == pytest.approx(0.35)
     external = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard-external.csv").read_text())))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from kit.few_patients import FULL, HALF, add, seal, write_curves
 from kit.handmade import TASKS
+from kit.intervals import of_scores
 from kit.schemas import same_keys
 from PIL import Image
 
 from usbench.leaderboards import render, write
 from usbench.leaderboards.board import Leaderboard, build
 from usbench.leaderboards.plain import FEW_PATIENTS_SCHEMA
-from usbench.leaderboards.stats import bootstrap_interval
 from usbench.results.usable import table_key
 
 TITLE = "chaos (phantom), preset quick"
@@ -37,7 +37,9 @@ def test_numbers_are_those_of_the_rows(board: Leaderboard) -> None:
     assert [(point.least, point.most) for point in unet.points] == [(1, 1), (2, 2), (3, 3)]
     assert [point.dsc for point in unet.points] == pytest.approx([0.5, 0.6, 0.8])
     assert [(point.low, point.high) for point in unet.points] == [
-        pytest.approx(bootstrap_interval(values)) for values in ([0.5] * 6, HALF, FULL)
+        (None, None),  # All six have 0.5: there is no spread.
+        pytest.approx(of_scores(HALF)),
+        pytest.approx(of_scores(FULL)),
     ]
     assert [point.cases for point in unet.points] == [6, 6, 6]
     assert [point.table for point in unet.points] == [
@@ -113,7 +115,7 @@ def test_a_row_without_a_score_has_no_point(tmp_path: Path) -> None:
 
 
 def test_every_format_shows_them(board: Leaderboard, tmp_path: Path) -> None:
-    low, high = bootstrap_interval(HALF) or (0, 0)
+    low, high = of_scores(HALF)
     for form in ("table", "md"):
         text = render(board, form)
         assert f"Learning curves: {TITLE}" in text

@@ -34,7 +34,7 @@ def test_curves_can_be_read(reader: Any, tmp_path: Path) -> None:
         ".map((row) => [...row.cells].map((cell) => cell.innerText).join(''))"
     )
     assert len(rows) == 4
-    assert rows[1].startswith("unetlate1 patient10.500[0.500, 0.500]62/2")
+    assert rows[1].startswith("unetlate1 patient10.500\N{EN DASH}62/2")
     reader.run("document.querySelector('#learning svg[role=img]').focus()")
     assert "unext, early, trained on 2 patients (50%): DSC 0.950" in reader.text("#learning .plot .caption")
     assert "30%" not in reader.text("#learning")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from kit.browsing import MINUS, NEEDS_BROWSER
 from kit.handmade import HISTORY
+from kit.intervals import of_differences
 from kit.made_pages import CASES, EVIL, LONG, ROWS
 
-from usbench.leaderboards.stats import bootstrap_interval
 from usbench.scores.registry import beside_dsc
 
 pytestmark = NEEDS_BROWSER
@@ -126,12 +126,8 @@ def test_two_rows_are_compared_patient_by_patient(reader, pages):
     )
     differences = np.round(a, 6) - np.round(b, 6)
     assert reader.fact("mean") == f"{differences.mean():+.4f}"
-    low, high = bootstrap_interval(differences)
+    low, high = of_differences(differences)
     assert reader.fact("interval") == f"{low:+.4f} to {high:+.4f}"
-    # Other draws agree within the noise of 1000 resamples.
-    draws = np.random.default_rng(7).integers(len(a), size=(20000, len(a)))
-    free = np.percentile(differences[draws].mean(axis=1), (2.5, 97.5))
-    np.testing.assert_allclose([low, high], free, atol=0.006)
     assert reader.fact("better") == str((differences > 0).sum())
     assert reader.fact("worse") == str((differences < 0).sum())
     assert reader.fact("equal") == "0"
@@ -159,9 +155,7 @@ def test_statistics_effects_pictures_and_what_was_left_out_are_there(reader, pag
     reader.open(pages["board"])
     notes = reader.text("#table-1 .notes")
     assert "Leader: unet, early." in notes
-    assert "a paired test" in notes
-    assert "Holm" in notes
-    assert "(Kendall's tau): 0.75." in notes
+    assert "By a test made by hand." in notes
     first = reader.all("#table-1 .board tbody tr")
     assert reader.run(
         "return [...document.querySelectorAll('#table-1 .tie')].map((one) => one.textContent)"

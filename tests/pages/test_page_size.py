@@ -31,17 +31,13 @@ def test_a_few_rows_are_kept_whole_and_many_as_lists():
     assert many["details"][0] == {"patients": [0.5], "runs": [{"path": "x"}], "settings": {}}
 
 
-def test_pairs_are_the_tables_own_or_come_from_the_intervals():
-    rows = [
-        {"patients": {"a": 0.75, "b": 0.5}},
-        {"patients": {"a": 0.5, "b": None}},
-        {"patients": {"b": 0.25}},
-    ]
-    (made,) = compact_tables([{"rows": rows}], [[(0.1, 0.4), None, None]])
-    assert made["pairs"] == [[0.25, 0.1, 0.4, None], [0.25, None, None, None], None]
-    given = [[0.2, 0.1, 0.3, 0.04], None, None]
-    (kept,) = compact_tables([{"rows": rows, "pairs": given}], [None])
-    assert kept["pairs"] == given
+def test_pairs_are_those_given_to_six_digits():
+    rows = [{"patients": {"a": 0.75, "b": 0.5}}, {"patients": {"a": 0.5, "b": None}}]
+    given = [[1 / 3, 0.1, 0.4, 0.04], [0.25, None, None, 1.0]]
+    (made,) = compact_tables([{"rows": rows}], [given])
+    assert made["pairs"] == [[0.333333, 0.1, 0.4, 0.04], [0.25, None, None, 1.0]]
+    (none,) = compact_tables([{"rows": rows}], [None])
+    assert none["pairs"] is None
 
 
 @pytest.mark.slow

@@ -59,13 +59,14 @@ def test_verified_tracks_are_rows_of_their_own(members, tmp_path):
     write_record(verify(path))
     runs = lay_out(members, tmp_path / "own")
     board = build(runs, submissions=submissions)
-    (table,) = board.tracks
-    ours, theirs = table.rows
-    assert [ours.standing.label, theirs.standing.label] == [
-        "unext-small",
-        "unext-small, worked example: unext-small",
+    # The same networks as one's own runs are one row, that of one's own.
+    ((ours,),) = (table.rows for table in board.tracks)
+    assert (ours.standing.label, ours.standing.entry) == ("unext-small", None)
+    assert [(one.name, one.why) for one in ours.standing.also] == [
+        ("submission unext-small, worked example", "the same scores")
     ]
-    assert ours.standing.entry is None
+    ((theirs,),) = (table.rows for table in build(tmp_path / "none", submissions=submissions).tracks)
+    assert theirs.standing.label == "unext-small, worked example: unext-small"
     assert theirs.standing.entry is not None
     assert ours.means == theirs.means
     # A record that does not name the tracks makes them claims.
