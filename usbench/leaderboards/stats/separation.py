@@ -38,7 +38,7 @@ class Separation:
     p: np.ndarray
 
     def better(self) -> np.ndarray:
-        """+1 where the first row of a pair is separated from the second and above it, -1 below it, else 0."""
+        """+1 where the first row is separated from the second and above it, -1 below it, else 0; [pairs]."""
         above = np.where(self.p <= ALPHA, np.sign(np.nan_to_num(self.difference)), 0)
         found: np.ndarray = above.astype(int)
         return found

@@ -66,7 +66,7 @@ function comparison(a, b, table) {
   const facts = [
     ["mean difference of DSC", signed(result.mean, 4), "mean"],
     ["95% interval", !missing(result.low) ? `${signed(result.low, 4)} to ${signed(result.high, 4)}`
-      : table.pairs ? "none of so few patients" : "none in a table of so many rows", "interval"],
+      : table.pairs ? "none of so few patients, or without spread" : "none in a table of so many rows", "interval"],
     ["p of the paired test", pValue(result.p), "p"],
     ["patients better", result.better, "better"],
     ["patients worse", result.worse, "worse"],
@@ -89,8 +89,8 @@ function comparison(a, b, table) {
   }));
   const left = result.only.some((n) => n > 0)
     ? ` Patients in one row alone are left out: ${result.only[0]} of the first, ${result.only[1]} of the second.` : "";
-  parts.push(make("p", { class: "muted" }, "The interval is the percentile bootstrap of the mean over patients, as in the "
-    + `table. It is of this pair alone and not corrected for choosing the pair.${left}`));
+  parts.push(make("p", { class: "muted" }, "The interval (Student's, of the patients' differences) is of this pair alone and not "
+    + `corrected for choosing the pair; p is corrected over all pairs of the table.${left}`));
   return parts;
 }
 
