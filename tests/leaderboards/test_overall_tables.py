@@ -72,5 +72,5 @@ def test_a_wrong_or_double_choice_is_refused(runs: Path) -> None:
         UsbenchError, match=r"unknown table 'chaos'.* give the title or the protocol of a table"
     ):
         build(runs, overall_tables=["chaos"])
-    with pytest.raises(UsbenchError, match="names 2 tables of chaos .* name one of them"):
+    with pytest.raises(UsbenchError, match=r"names 2 tables of chaos .* name one of them"):
         build(runs, overall_tables=[ONE, TWO])

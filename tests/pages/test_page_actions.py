@@ -179,7 +179,6 @@ def test_a_row_without_overlap_is_never_called_tied(reader, data, tmp_path):
 
 def test_the_comparison_of_two_rows_is_read_from_the_table(reader, data, tmp_path):
     changed = json.loads(json.dumps(data))
-    table = changed["tables"][0]
     # Ten pairs of five rows: the third of them is the first row and the fourth.
     pairs = [[0.0, None, None, 1.0]] * 10
     pairs[2] = [0.125, -0.25, 0.5, 0.0625]

@@ -139,7 +139,7 @@ def _score_notes(rows: Sequence[Row], empty: str) -> list[str]:
         )
         notes.append(
             f"A class that the truth does not have {rule}; false on empty: patients in whom it was "
-            "predicted, of those without it, and the mean volume."
+            "predicted, of those without it, and its mean volume in them."
         )
     if any(row.hd95_penalised for row in rows):
         notes.append(
