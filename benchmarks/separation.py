@@ -189,7 +189,7 @@ def share(part: float, of: float) -> str:
 
 
 def markdown(chunks: list[dict], cells: list[Cell]) -> str:
-    """Three tables: intervals, false claims, power; shares in percent."""
+    """Four tables: intervals, false claims, power, false claims together; shares in percent."""
     sums: dict[Cell, dict[str, float]] = {}
     for one in chunks:
         into = sums.setdefault(tuple(one["cell"]), defaultdict(float))
@@ -221,7 +221,26 @@ def markdown(chunks: list[dict], cells: list[Cell]) -> str:
             names = ("worse old", "worse new", "worse out")
             shares = [share(found[name], found["worse"]) for name in names]
             parts["power"].append("| " + " | ".join(map(str, [*head, *shares])) + " |")
-    return "\n\n".join("\n".join(lines) for lines in parts.values())
+    return "\n\n".join("\n".join(lines) for lines in [*parts.values(), together(sums, cells)])
+
+
+def together(sums: dict[Cell, dict[str, float]], cells: list[Cell]) -> list[str]:
+    """Lines of false claims over all cells of 10 patients or more, which a few tables a cell need."""
+    pooled: dict[tuple[str, str, str], dict[str, float]] = {}
+    for cell in sums.keys() & set(cells):
+        population, kind, n, _, seeds = cell
+        if kind == "interval" or n < 10:
+            continue
+        into = pooled.setdefault((population, kind, str(seeds or "-")), defaultdict(float))
+        for name, value in sums[cell].items():
+            into[name] += value
+    lines = ["| population | rows | seeds | tables | old | new | new, any pair | best ruled out |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for head, found in sorted(pooled.items(), key=lambda one: (one[0][2], one[0])):
+        names = ("false old", "false new", "false any pair", "best ruled out")
+        shares = [share(found[name], found["tables"]) for name in names]
+        lines.append("| " + " | ".join([*head, str(int(found["tables"])), *shares]) + " |")
+    return lines
 
 
 def main() -> None:
