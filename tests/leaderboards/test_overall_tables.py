@@ -40,6 +40,19 @@ def test_a_task_of_several_tables_takes_no_part_and_the_section_says_so(runs: Pa
     assert "Not counted: chaos has several tables" in render(board, "md")
 
 
+def test_where_one_task_alone_would_count_the_section_still_says_so(tmp_path: Path) -> None:
+    add_tasks(tmp_path, "unet", (0.9, 0.8, None))
+    one = {"task__modalities": ["t1-in"], "protocol": "0123456789ab"}
+    add_row(tmp_path, "unet", [0.45, 0.55], **one)
+    board = build(tmp_path)
+    (group,) = board.overall
+    assert (group.rows, group.tasks) == ((), ("msd-brain",))
+    for form in ("table", "md", "latex", "json", "html"):
+        assert "chaos has several tables" in " ".join(render(board, form).split()), form
+    (chosen,) = build(tmp_path, overall_tables=[ONE]).overall
+    assert [row.method for row in chosen.rows] == ["unet"]
+
+
 @pytest.mark.parametrize(
     ("chosen", "unet", "unext"),
     [(TWO, (0.9 + 0.8 + 0.7) / 3, 2.0 / 3), (ONE, 2.0 / 3, (0.9 + 0.7 + 0.6) / 3)],

@@ -55,7 +55,7 @@ class Overall:
         train: The settings of training that are shared, so without those of `OF_TASK`.
         tasks: Names of the tasks.
         tables: Titles of the tables that the ranks are from, one a task.
-        rows: The rows, the best first.
+        rows: The rows, the best first; none where fewer than two tasks are left to count.
         left_out: Names of rows that are complete on some of the tasks only.
         open: Tasks that take no part since several tables of them would fit, and nobody chose one; a sentence
             each.
@@ -115,6 +115,8 @@ def across_tasks(tables: Sequence[Table], chosen: Sequence[str] = ()) -> tuple[O
         )
         if len(counted) > 1:
             found.append(_overall(counted, open_tasks))
+        elif open_tasks and len(by_task) > 1:
+            found.append(_described(next(iter(by_task.values()))[0], counted, (), (), open_tasks))
     return tuple(group for group in found if group is not None)
 
 
@@ -168,17 +170,27 @@ def _overall(tables: Sequence[Table], open_tasks: tuple[str, ...]) -> Overall | 
                 dsc=dict(zip(tasks, dsc[:, i].tolist(), strict=True)),
             )
         )
-    first = tables[0]
     partial = {row.name for table in by_table for key, row in table.items() if key not in common}
+    return _described(tables[0], tables, rows, sorted(partial), open_tasks)
+
+
+def _described(
+    first: Table,
+    tables: Sequence[Table],
+    rows: Sequence[OverallRow],
+    left_out: Sequence[str],
+    open_tasks: tuple[str, ...],
+) -> Overall:
+    """A group with what its tables share, as the first of them has it."""
     return Overall(
         first.kind,
         first.preset,
         first.config["data"].get("size"),
         _shared(first),
-        tasks,
+        tuple(table.task for table in tables),
         tuple(table.title for table in tables),
         tuple(rows),
-        tuple(sorted(partial)),
+        tuple(left_out),
         open_tasks,
     )
 

@@ -211,6 +211,9 @@ def _curve_text(group: Learning) -> TextTable:
 
 
 def _overall_text(group: Overall) -> TextTable:
+    title = f"Over all tasks ({group.kind} data, preset {group.preset}, size {group.size})"
+    if not group.rows:
+        return TextTable(title, f"{title}: {'; '.join(group.open)}.", (), (), [], [])
     rows = [
         {
             "rank": str(row.rank),
@@ -236,7 +239,7 @@ def _overall_text(group: Overall) -> TextTable:
     if group.left_out:
         notes.append(f"Not complete on all: {'; '.join(group.left_out)}.")
     return TextTable(
-        title=f"Over all tasks ({group.kind} data, preset {group.preset}, size {group.size})",
+        title=title,
         facts=f"tasks {', '.join(group.tasks)}",
         columns=tuple(rows[0]),
         words=("method", "fusion"),
