@@ -71,6 +71,13 @@ def test_older_code_that_is_more_complete_stays_a_row(tmp_path: Path) -> None:
     assert [row.also for row in table.rows] == [(), ()]
 
 
+def test_older_code_of_another_fold_stays_a_row(tmp_path: Path) -> None:
+    add_row(tmp_path, "unet", DSC, folds=2, done=[0], **code("a", OLD))
+    add_row(tmp_path, "unet", DSC, folds=2, done=[1], **code("b", NEW))
+    (table,) = build(tmp_path).tables
+    assert sorted(row.settings["code"][0] for row in table.rows) == ["a", "b"]
+
+
 def test_other_settings_with_equal_scores_are_not_folded(tmp_path: Path) -> None:
     # Networks that find nothing have equal scores, all 0, and are different networks.
     for encoder in ("resnet18", "resnet34"):

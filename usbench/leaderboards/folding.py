@@ -20,8 +20,8 @@ def fold(rows: Sequence[Row]) -> list[Row]:
     """Fold rows that are one.
 
     Two rows of one recipe with the same score for every patient are the same networks: a submission of one's
-    own runs, or a copy. One's own row stays, of submissions the first. Of rows that
-    differ in the code of the method or fusion alone, the newest stays where it is as complete.
+    own runs, or a copy. One's own row stays, of submissions the first. Of rows that differ in the code of the
+    method or fusion alone the newest stays, and the older are folded where it has all their folds.
 
     Args:
         rows: Of one table, not ranked yet.
@@ -44,13 +44,17 @@ def fold(rows: Sequence[Row]) -> list[Row]:
     found = []
     for group in versions.values():
         newest = max(group, key=lambda row: row.finished)
-        older = [row for row in group if row is not newest and row.folds_done <= newest.folds_done]
+        older = [row for row in group if row is not newest and _folds(row) <= _folds(newest)]
         found += [
             _over(newest, older, OLDER),
             *(row for row in group if row is not newest and row not in older),
         ]
     places = {id(run): i for i, row in enumerate(rows) for run in row.runs}
     return sorted(found, key=lambda row: places[id(row.runs[0])])
+
+
+def _folds(row: Row) -> set[int]:
+    return {int(run["fold"]) for run in row.runs}
 
 
 def _scores_key(row: Row) -> tuple[Any, ...]:
