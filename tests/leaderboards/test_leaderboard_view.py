@@ -18,7 +18,8 @@ from usbench.leaderboards import View, build, render
 from usbench.leaderboards.latex import escape
 
 ODD = "n_1 & 50% #2 café αΩ ± 中"
-FIRST = [0.5, 0.6, 0.7, 0.9]
+# Eight patients: of fewer than six nothing is marked.
+FIRST = [0.5, 0.6, 0.7, 0.9] * 2
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,22 @@ def board(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     for place, fusion in enumerate(("early", "hybrid", "late")):
         add_row(runs, ODD, [value + 0.02 * place for value in FIRST], fusion, folds=2)
-    add_row(runs, "[odd]", [0.4, 0.5, 0.6, 0.7], "early", folds=2)
-    add_row(runs, "[odd]", [0.8, 0.9, 0.9, 0.9], "late", folds=2, done=[0])
+    add_row(runs, "[odd]", [0.4, 0.5, 0.6, 0.7] * 2, "early", folds=2)
+    add_row(runs, "[odd]", [0.8, 0.9, 0.9, 0.9] * 2, "late", folds=2, done=[0])
     return build(runs)
 
 
 def body(text: str) -> list[list[str]]:
     """The cells of the lines of LaTeX tables."""
     return [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if line.endswith(r"\\")]
+
+
+def test_nothing_is_marked_where_nothing_can_be_tested(tmp_path):
+    for method, value in (("one", 0.9), ("two", 0.2)):
+        add_row(tmp_path, method, [value, value - 0.1, value - 0.05, value - 0.02])
+    for view in (None, View(("dsc",))):
+        text = render(build(tmp_path), "latex", view)
+        assert not re.search(r"\\textbf|\\underline", text)
 
 
 def test_methods_by_fusions_has_a_group_of_columns_for_each_fusion(board):
