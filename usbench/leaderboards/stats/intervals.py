@@ -46,9 +46,9 @@ def score_interval(values: Sequence[float] | np.ndarray, noise: Noise | None = N
 
     With m the mean, SD the standard deviation and n the patients, logit(m) +- t s with
     s = SD / sqrt(n) / (m (1 - m)) (delta method) and t the quantile of Student's distribution on n - 1
-    degrees of freedom, mapped back; so it never leaves 0 to 1. On simulated patients it covers 92 to 97 %
-    from n = 4 on, 88 to 91 % where scores are skewed by failures; a percentile bootstrap covers 76 % of
-    n = 4.
+    degrees of freedom, mapped back; so it never leaves 0 to 1. On simulated patients it covers 94 to 95 %
+    from n = 4 on, 91 to 94 % where scores are skewed by failures; a percentile bootstrap covers 74 to 79 % of
+    n = 4 (`benchmarks/separation.py`).
 
     Args:
         values: One a patient, [N], none NaN, each between 0 and 1.
