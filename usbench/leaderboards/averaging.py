@@ -13,6 +13,7 @@ import numpy as np
 from usbench.leaderboards.folding import fold
 from usbench.leaderboards.rows import Row, label_rows
 from usbench.leaderboards.stats import Noise, mean, of_seeds, score_interval
+from usbench.leaderboards.stats.average import DECIMALS
 from usbench.results.usable import Run, row_key, settings
 from usbench.scores.registry import all_scores
 
@@ -213,7 +214,7 @@ def _rank(rows: Sequence[Row]) -> list[Row]:
     def order(row: Row) -> tuple[float, str, str]:
         dsc = row.scores["dsc"]
         # Means that agree to 12 decimals are equal: the rest is rounding.
-        return (-round(dsc, 12) if dsc is not None else math.inf, row.label, row.fusion)
+        return (-round(dsc, DECIMALS) if dsc is not None else math.inf, row.label, row.fusion)
 
     ranked: list[Row] = []
     for place, row in enumerate(sorted((r for r in rows if not r.status), key=order), start=1):

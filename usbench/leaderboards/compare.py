@@ -24,13 +24,13 @@ from usbench.leaderboards.stats import (
     Noise,
     Schemes,
     Separation,
+    can_rule_out,
     difference_interval,
     rank_sets,
     ranking_schemes,
     ruled_out,
     separate,
     separate_many,
-    smallest_p,
     split_half,
 )
 from usbench.leaderboards.stats.trainings import together
@@ -169,7 +169,7 @@ def compare(rows: Sequence[Row], of: str = "DSC", baseline: str | None = None) -
             standing=standing_word(i, p[i], _shared(scores, i), _mean_gap(scores, i), len(ranked)),
             p_leader=None if i == 0 or len(ranked) < 2 else p[i],
             rank_set=sets[i] if len(ranked) > 1 else None,
-            best=not out[i] if len(ranked) > 1 and smallest_p(patients) <= 0.0625 else None,
+            best=not out[i] if len(ranked) > 1 and can_rule_out(patients) else None,
         )
         for i, row in enumerate(ranked)
     ]

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from usbench.errors import UsbenchError, unknown
 from usbench.leaderboards.rows import Row
+from usbench.leaderboards.stats.average import DECIMALS
 from usbench.leaderboards.table import Table
 from usbench.leaderboards.words import TextTable, between, millions, number
-
-_DECIMALS = 12  # Means that agree so far are equal: the rest is rounding.
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def cost_fronts(table: Table) -> tuple[CostFront, ...]:
 
 def _dsc(row: Row) -> float:
     value = row.scores["dsc"]
-    return -math.inf if value is None else round(value, _DECIMALS)
+    return -math.inf if value is None else round(value, DECIMALS)
 
 
 Limits = dict[str, float]

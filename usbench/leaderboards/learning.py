@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from usbench.leaderboards.rows import Row, entry_key, label_rows
+from usbench.leaderboards.rows import Row, identity_key, label_rows
 from usbench.leaderboards.table import Table
-from usbench.results.usable import settings_key
 
 LEARNING_NOTE = (
     "Patients: how many a run was trained on; smaller sets lie within larger ones of the same seed. Test "
@@ -105,7 +104,7 @@ def _learning(tables: Sequence[Table]) -> Learning:
     for table in tables:
         for row in table.rows:
             if row.scores["dsc"] is not None:
-                points[_identity(row)].append((_point(table, row), row))
+                points[identity_key(row)].append((_point(table, row), row))
     # Rows are named anew: a setting may tell two rows of one table apart, and none of another.
     names = label_rows([members[0][1] for members in points.values()])
     curves = [
@@ -114,10 +113,6 @@ def _learning(tables: Sequence[Table]) -> Learning:
     ]
     curves.sort(key=lambda curve: (-max(point.dsc for point in curve.points), curve.label, curve.fusion))
     return Learning(tables[0].base_title, tables[0].task, tables[0].kind, tuple(curves))
-
-
-def _identity(row: Row) -> tuple[Any, ...]:
-    return row.method, row.fusion, row.weights, settings_key(row.settings), entry_key(row)
 
 
 def _point(table: Table, row: Row) -> Point:

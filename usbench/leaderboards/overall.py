@@ -12,8 +12,9 @@ import numpy as np
 
 from usbench.errors import UsbenchError, unknown
 from usbench.leaderboards.compare import score_matrix
-from usbench.leaderboards.rows import Row, entry_key, label_rows
+from usbench.leaderboards.rows import Row, identity_key, label_rows
 from usbench.leaderboards.stats import over_tasks
+from usbench.leaderboards.stats.average import DECIMALS
 from usbench.leaderboards.table import Table
 from usbench.results.usable import settings_key
 
@@ -136,14 +137,14 @@ def _choice(task: str, tables: Sequence[Table], chosen: Sequence[str]) -> Table 
 def _overall(tables: Sequence[Table], open_tasks: tuple[str, ...]) -> Overall | None:
     from scipy.stats import rankdata
 
-    by_table = [{_identity(row): row for row in table.ranked} for table in tables]
+    by_table = [{identity_key(row): row for row in table.ranked} for table in tables]
     common = [key for key in by_table[0] if all(key in rows for rows in by_table)]
     if not common:
         return None
     scores = [_common_scores([rows[key] for key in common]) for rows in by_table]
     found = over_tasks(scores)
     dsc = np.array([one.mean(axis=1) for one in scores])
-    ranks = rankdata(-np.round(dsc, 12), axis=1)
+    ranks = rankdata(-np.round(dsc, DECIMALS), axis=1)
     tasks = tuple(table.task for table in tables)
     labelled = label_rows([by_table[0][key] for key in common])
     places = sorted(range(len(common)), key=lambda i: (found.rank[i], -found.score[i], labelled[i].name))
@@ -203,7 +204,3 @@ def _common_scores(rows: Sequence[Row]) -> np.ndarray:
 
 def _shared(table: Table) -> dict[str, Any]:
     return {name: value for name, value in table.config["train"].items() if name not in OF_TASK}
-
-
-def _identity(row: Row) -> tuple[Any, ...]:
-    return row.method, row.fusion, row.weights, settings_key(row.settings), entry_key(row)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from usbench.leaderboards.stats import Noise
-from usbench.results.usable import Entry
+from usbench.results.usable import Entry, settings_key
 
 OUTSIDE_WORDS = {"pipeline": "outside pipeline", "masks": "masks from elsewhere"}
 """How a row is marked whose masks another program made."""
@@ -126,6 +126,11 @@ class Row:
 def entry_key(row: Row) -> str:
     """What keeps the rows of a submission apart from one's own; submissions have names of their own."""
     return row.entry.name if row.entry else ""
+
+
+def identity_key(row: Row) -> tuple[Any, ...]:
+    """What is one row in several tables: of other tasks, or of fewer training patients."""
+    return row.method, row.fusion, row.weights, settings_key(row.settings), entry_key(row)
 
 
 def differences(own: Mapping[str, Any], namesakes: Sequence[Mapping[str, Any]]) -> str:

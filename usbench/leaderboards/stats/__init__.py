@@ -13,7 +13,7 @@ say whether the order of rows would be another with other patients or another sc
 from __future__ import annotations
 
 from usbench.leaderboards.stats.average import mean
-from usbench.leaderboards.stats.flips import ALPHA, can_separate, smallest_p
+from usbench.leaderboards.stats.flips import ALPHA, can_rule_out, can_separate, smallest_p
 from usbench.leaderboards.stats.intervals import Interval, difference_interval, score_interval
 from usbench.leaderboards.stats.large import MANY, Large, separate_many
 from usbench.leaderboards.stats.over_tasks import OverTasks, over_tasks
@@ -32,6 +32,7 @@ __all__ = [
     "OverTasks",
     "Schemes",
     "Separation",
+    "can_rule_out",
     "can_separate",
     "difference_interval",
     "mean",

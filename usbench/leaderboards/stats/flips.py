@@ -44,3 +44,8 @@ def smallest_p(patients: int) -> float:
 def can_separate(patients: int) -> bool:
     """Whether so many patients can separate anything at all: from 6 on."""
     return smallest_p(patients) <= ALPHA
+
+
+def can_rule_out(patients: int) -> bool:
+    """Whether so many patients can rule a row out as best, one-sided: from 5 on."""
+    return smallest_p(patients) / 2 <= ALPHA

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usbench.leaderboards.stats.average import all_pairs, paired_differences
-from usbench.leaderboards.stats.flips import ALPHA, signs
+from usbench.leaderboards.stats.flips import ALPHA, can_rule_out, signs
 from usbench.leaderboards.stats.trainings import Noise, shrinking
 
 _CELLS = 2_000_000
@@ -149,7 +149,7 @@ def ruled_out(scores: np.ndarray, noise: Sequence[Noise | None] | None = None) -
     """
     rows, n = scores.shape
     out = np.zeros(rows, dtype=bool)
-    if rows < 2 or 2.0**-n > ALPHA:
+    if rows < 2 or not can_rule_out(n):
         return out
     pairs = all_pairs(rows)
     found = paired_differences(scores, pairs)
