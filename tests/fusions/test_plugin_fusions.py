@@ -157,7 +157,7 @@ def test_any_encoder_and_decoder_runs_under_it(files: dict[str, Path], words: di
 
 
 @pytest.mark.slow
-def test_other_code_of_the_fusion_is_another_cell_and_another_row(
+def test_other_code_of_the_fusion_is_another_cell_and_its_older_row_is_folded(
     files: dict[str, Path], words: dict[str, Any]
 ) -> None:
     (first,) = usbench.run("tiny", "mean-image", "msd-prostate", **words)
@@ -173,10 +173,13 @@ def test_other_code_of_the_fusion_is_another_cell_and_another_row(
     assert "fusion-code" in settings(second.data)
     assert "fusion-code" not in settings(early.data)
     (table,) = build(words["runs_dir"]).tables
-    assert sorted(row.fusion for row in table.rows) == ["early", "mean-image", "mean-image"]
-    labels = [row.label for row in table.rows if row.fusion == "mean-image"]
-    assert len(set(labels)) == 2
-    assert all("fusion-code" in label for label in labels)
+    rows = {row.fusion: row for row in table.rows}
+    assert sorted(rows) == ["early", "mean-image"] and len(table.rows) == 2
+    (older,) = rows["mean-image"].also
+    assert "fusion-code" in older.name
+    assert rows["mean-image"].runs[0]["path"] == str(second.path)
+    assert older.runs[0]["path"] == str(first.path)
+    assert not rows["early"].also
 
 
 def test_the_leaderboard_compares_it_with_the_three(tmp_path: Path) -> None:

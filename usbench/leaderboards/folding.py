@@ -21,7 +21,7 @@ def fold(rows: Sequence[Row]) -> list[Row]:
     """Fold rows that are one.
 
     Two rows of one recipe with the same score for every patient are the same networks: a submission of one's
-    own runs, or a copy. One's own row stays, of submissions the first. Of rows that differ in the code of the
+    own runs, or a copy. One's own newest row stays, of submissions the first. Of rows that differ in the code of the
     method or fusion alone the newest stays, and the older are folded where it has all their folds.
 
     Args:
@@ -35,8 +35,9 @@ def fold(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         same[_scores_key(row)].append(row)
     for group in same.values():
+        newest_first = sorted(group, key=lambda row: row.finished, reverse=True)
         first, *others = sorted(
-            group, key=lambda row: (row.entry is not None, row.entry.name if row.entry else "")
+            newest_first, key=lambda row: (row.entry is not None, row.entry.name if row.entry else "")
         )
         kept.append(_over(first, others, SAME))
     versions: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
