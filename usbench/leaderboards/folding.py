@@ -21,8 +21,8 @@ def fold(rows: Sequence[Row]) -> list[Row]:
     """Fold rows that are one.
 
     Two rows of one recipe with the same score for every patient are the same networks: a submission of one's
-    own runs, or a copy. One's own newest row stays, of submissions the first. Of rows that differ in the code of the
-    method or fusion alone the newest stays, and the older are folded where it has all their folds.
+    own runs, or a copy. One's own newest row stays, of submissions the first. Of rows that differ in the code
+    of the method or fusion alone the newest stays, and the older are folded where it has all their folds.
 
     Args:
         rows: Of one table, not ranked yet.

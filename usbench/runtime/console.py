@@ -32,6 +32,11 @@ def console() -> Console:
 def say(message: str) -> None:
     """Print one plain line on standard error (no markup is interpreted), and tell who is `listening`."""
     console().print(message, markup=False)
+    note(message)
+
+
+def note(message: str) -> None:
+    """Tell one line to who is `listening`, without printing it."""
     for hear in _listeners.get():
         hear(message)
 
@@ -74,30 +79,24 @@ def muted() -> Iterator[None]:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress display; add tasks with `add_task(description, total=n)`."""
-    with progress_bar() as bar:
+    """A progress display; add tasks with `add_task(description, total=n)` and `advance` them.
+
+    Once a minute it also says how far it is, to the log, and where no bar can move on standard error.
+    """
+    with progress_bar(lines=True) as bar:
         yield bar
 
 
-def progress_bar() -> Progress:
-    """A progress display that is not shown yet; `start` and `stop` do that."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def progress_bar(lines: bool = False) -> Progress:
+    """A progress display that is not shown yet; `start` and `stop` do that. `lines`: as `progress`."""
+    from usbench.runtime.progress import bar_on
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console())
+    return bar_on(console(), _tell_progress if lines else None)
+
+
+def _tell_progress(words: str, left: float | None) -> None:
+    line = words if left is None else f"{words}, about {duration(left)} left"
+    (note if shows_bars() else say)(line)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _LINES = 20  # about so many a run
+_SECONDS = 600  # and one as often as this, whatever an epoch takes
 
 
 class Epochs:
@@ -22,6 +23,7 @@ class Epochs:
         self.epochs = epochs
         self.every = max(1, epochs // _LINES)
         self._seconds: list[float] = []
+        self._silent = 0.0
 
     def line(self, row: Mapping[str, float]) -> str | None:
         """The line on an epoch: its loss and the time that is left; None where this epoch has none.
@@ -30,9 +32,11 @@ class Epochs:
             row: a row of history.csv.
         """
         self._seconds.append(row["seconds"])
+        self._silent += row["seconds"]
         epoch = int(row["epoch"])
-        if epoch % self.every and epoch not in (1, self.epochs):
+        if epoch % self.every and epoch not in (1, self.epochs) and self._silent < _SECONDS:
             return None
+        self._silent = 0.0
         left = sum(self._seconds) / len(self._seconds) * (self.epochs - epoch)
         # Of an outside pipeline neither the loss nor the number of epochs need be known.
         loss = "" if math.isnan(row["loss"]) else f", loss {row['loss']:.4f}"
