@@ -17,7 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-
 Tell = Callable[[str, float | None], None]
 """Takes how far something is, in words, and the seconds that it is likely to take from then on, if known."""
 
