@@ -32,6 +32,7 @@ GROUP = brought.METHOD.group
 BUILT_IN = {
     "attunet": "usbench.baselines.attunet:METHOD",
     "dynunet": "usbench.baselines.dynunet:METHOD",
+    "ivdnet": "usbench.baselines.ivdnet:METHOD",
     "medvisionllama": "usbench.methods.medvisionllama.model:METHOD",
     "missformer": "usbench.baselines.missformer:METHOD",
     "mist": "usbench.methods.mist.method:METHOD",
