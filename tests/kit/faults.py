@@ -162,13 +162,6 @@ def method_without_the_fusion(p: SimpleNamespace) -> Any:
     return on_prostate(p, "--plugin", file, "--method", "mine"), ("mine", "early", "choose late")
 
 
-def corrupted_checkpoint(p: SimpleNamespace) -> Any:
-    folder = cell_folder(p)
-    folder.mkdir(parents=True)
-    (folder / "checkpoint.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
-    return on_prostate(p), ("checkpoint.pt", "--overwrite")
-
-
 def edited_result(p: SimpleNamespace) -> Any:
     folder = finished(p)
     file = folder / "result.json"
@@ -269,7 +262,6 @@ FAULTS = [
     plugin_absent,
     plugin_with_wrong_shape,
     method_without_the_fusion,
-    corrupted_checkpoint,
     edited_result,
     edited_cases,
     prepared_data_changed,

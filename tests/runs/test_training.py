@@ -208,20 +208,6 @@ def test_augmentation_of_a_share_is_that_of_the_whole_batch() -> None:
     assert torch.allclose(whole[3:], share, atol=1e-6)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
-def test_corrupted_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "checkpoint.pt"
-    slices = Slices(cases(), 2, torch.device("cpu"))
-    fit(network(), slices, dataclasses.replace(SETTINGS, epochs=1), FABRIC, 0, checkpoint=path, key="k")
-    if damage == "truncated":
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    key = "other" if damage == "foreign" else "k"
-    with pytest.raises(UsbenchError, match=r"checkpoint\.pt: .*--overwrite"):
-        fit(network(), slices, SETTINGS, FABRIC, 0, checkpoint=path, key=key)
-
-
 def test_modality_dropout_leaves_one_modality_of_every_slice_at_least() -> None:
     present = draw_present(np.random.default_rng(0), 20_000, 3, 0.5)
     assert present.any(axis=1).all()

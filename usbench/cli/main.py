@@ -26,6 +26,7 @@ from usbench.cli.zeus import zeus
 from usbench.errors import UsbenchError
 from usbench.runtime.output import OutputLost, flush_output, is_of_output, take_any_text
 from usbench.runtime.process import settle
+from usbench.runtime.stopping import end_on_term, ending
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -47,6 +48,7 @@ for command in COMMANDS:
 def entry() -> None:
     """The console script: errors are one line and exit code 1."""
     settle()
+    end_on_term()
     take_any_text()
     debug = "--debug" in sys.argv[1:]
     try:
@@ -54,8 +56,8 @@ def entry() -> None:
         flush_output()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing finished is lost, the same command goes on", 130, debug)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        _fail(*ending(stop), debug)
     except click.ClickException as error:
         _fail(error.format_message().replace("\n", " "), 1, debug)
     except UsbenchError as error:

@@ -76,7 +76,7 @@ class Watcher:
         """
 
     def on_epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch is finished, and so is its checkpoint.
+        """An epoch is finished; its checkpoint is written where that was due.
 
         Args:
             row: its row of history.csv: epoch (from 1), loss, dice_loss, bce_loss, lr, slices, seconds.

@@ -94,7 +94,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
 def write_signs(folder: Path, seal: str, signs: Signs) -> None:
     """Remember by which signs the files of a case are known; no error where the store cannot be written."""
     with suppress(UsbenchError):
-        write_json(folder / "signs.json", {"of": seal, "raw": signs.raw, "prepared": signs.prepared})
+        write_json(folder / "signs.json", {"of": seal, "raw": signs.raw, "prepared": signs.prepared}, False)
 
 
 def read_signs(folder: Path, seal: str) -> Signs:

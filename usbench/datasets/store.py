@@ -264,7 +264,7 @@ def _write_index(path: Path, task: Task, settings: DataSettings, root: Path) -> 
         "root": str(root.resolve()),
         **({"regions": True} if task.regions else {}),
     }
-    write_json(path / "index.json", index)
+    write_json(path / "index.json", index, durable=False)
 
 
 def _gone(path: Path, present: Sequence[str]) -> list[Path]:
@@ -277,8 +277,11 @@ def _gone(path: Path, present: Sequence[str]) -> list[Path]:
 
 def _sweep(path: Path) -> None:
     """Remove what a killed preparation left half-written; only under the lock."""
-    for leftover in (path / "cases").glob(".*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in (path / "cases").glob(".*.part*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _prepare_all(

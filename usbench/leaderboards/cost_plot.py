@@ -73,7 +73,7 @@ def cost_figure(tables: Sequence[Table], path: Path, axes: Sequence[str] = USUAL
         _key(key, rows, looks)
     if len(drawn) > len(shown):
         figure.text(0.55 / _WIDTH, 0.05 / height, f"the first {_TABLES} of {len(drawn)} tables", fontsize=9)
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(Path(path), durable=False) as temporary:
         figure.savefig(temporary, format="png")
     return True
 

@@ -52,7 +52,7 @@ def learning_figure(groups: Sequence[Learning], looks: Mapping[str, Look], path:
         _plot(axes, key, group, looks)
     if len(groups) > len(shown):
         figure.text(0.6 / _WIDTH, 0.05 / height, f"the first {_GROUPS} of {len(groups)} groups", fontsize=9)
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(Path(path), durable=False) as temporary:
         figure.savefig(temporary, format="png")
     return True
 

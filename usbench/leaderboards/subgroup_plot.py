@@ -63,7 +63,7 @@ def subgroup_figure(tables: Sequence[SubgroupTable], looks: Mapping[str, Look], 
         top -= height
     if len(drawn) > len(shown):
         figure.text(0.1 / width, 0.05 / total, f"the first {_TABLES} of {len(drawn)} tables", fontsize=8)
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(Path(path), durable=False) as temporary:
         figure.savefig(temporary, format="png")
     return True
 

@@ -36,7 +36,7 @@ def robustness_figure(tables: Sequence[TrackTable], path: Path) -> bool:
     panels = _panels(tables)
     if not panels:
         return False
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(Path(path), durable=False) as temporary:
         temporary.write_bytes(_drawn(panels, _DPI))
     return True
 

@@ -74,7 +74,7 @@ def compute_job(job: Job) -> JobReport:
         How it went. An error is a report of the kind "failed".
 
     Raises:
-        KeyboardInterrupt: where the user interrupts; nothing else is raised.
+        KeyboardInterrupt: where the user interrupts, or SIGTERM ends the process; nothing else is raised.
     """
     start = time.perf_counter()
     try:
@@ -82,6 +82,8 @@ def compute_job(job: Job) -> JobReport:
             kind = _evaluate(job)
         else:
             kind = _by_run(job) if job.cell.devices > 1 else _here(job)
+    except KeyboardInterrupt:  # Also `Terminated`, which is a SystemExit too.
+        raise
     except (Exception, SystemExit) as error:
         _let_go()
         return _failed(error, time.perf_counter() - start)

@@ -161,7 +161,7 @@ def _new_figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(Path(path), durable=False) as temporary:
         figure.savefig(temporary, format="png")
 
 

@@ -43,7 +43,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """
     result = load_result(folder)
     path = Path(out) if out is not None else result.path / "report.html"
-    write_text(path, html(result))
+    write_text(path, html(result), durable=False)
     return path
 
 

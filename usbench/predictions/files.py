@@ -160,7 +160,7 @@ def write_case(folder: Path, found: Predicted, task: Task, wanted: Wanted, by: s
     """
     patient, case_id = found.patient, found.patient.case_id
     names = wanted.names(case_id)
-    write_mask(found.mask, patient.affine, folder / f"{case_id}.nii.gz")
+    write_mask(found.mask, patient.affine, folder / f"{case_id}.nii.gz", durable=True)
     if wanted.probabilities:
         assert found.probabilities is not None
         write_probabilities(

@@ -16,6 +16,7 @@ from usbench.predictions.known import TrainedOn
 from usbench.runs.network import TrainedNetwork
 from usbench.runtime.console import say, track
 from usbench.storage.files import at_home, locked, require_writable
+from usbench.storage.temporary import sweep
 
 
 def predict(
@@ -82,8 +83,7 @@ def predict(
     require_writable(folder)
     busy = UsbenchError(f"{folder}: another process is predicting into it; wait, or choose another --out")
     with locked(folder / ".lock", busy=busy, remove=True):
-        for leftover in folder.glob(".*.part*"):
-            leftover.unlink(missing_ok=True)
+        sweep(folder)
         listed = Listed(folder, networks, overwrite)
         _predict_all(networks, patients, chosen, listed, Wanted(probabilities, dicom_seg))
     return {**listed.head, "cases": listed.cases}

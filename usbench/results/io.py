@@ -16,7 +16,7 @@ from usbench.results.result import Result
 from usbench.results.schema import KNOWN_VERSIONS, typed
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
-from usbench.storage.files import digest_of, read_json, sha256_file, write_json, write_text
+from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
 
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
 PROTOCOL_VERSION = 3
@@ -183,6 +183,8 @@ def write_result(folder: Path, data: dict[str, Any]) -> Result:
     data.pop("digest", None)
     data["digest"] = digest_of(data)
     typed(data, str(folder / "result.json"), "this is an error of usbench or of a plugin")
+    # A power cut after this line may take no file that the result names.
+    flush_folder(folder, above=3)
     write_json(folder / "result.json", data)
     return load_result(folder)
 
@@ -243,5 +245,5 @@ def write_tables(
     folder: Path, cases: Mapping[str, Sequence[ClassScore]], history: Iterable[Mapping[str, float]]
 ) -> None:
     """Write cases.csv and history.csv."""
-    write_text(folder / "cases.csv", cases_csv(cases))
-    write_text(folder / "history.csv", history_csv(history))
+    write_text(folder / "cases.csv", cases_csv(cases), durable=False)
+    write_text(folder / "history.csv", history_csv(history), durable=False)

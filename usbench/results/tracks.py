@@ -22,7 +22,7 @@ from usbench.contracts.names import DataKind
 from usbench.errors import UsbenchError
 from usbench.results.schema import Block, CellBlock, Cost, Count, Names, Provenance
 from usbench.results.wrong import what_is_wrong
-from usbench.storage.files import digest_of, read_json, sha256_file, write_json, write_text
+from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
 
 TRACK_SCHEMA = 1
 TRACK_VERSION = 1
@@ -187,7 +187,7 @@ def write_track(
     Raises:
         UsbenchError: Where `data` does not fit, or a file cannot be written.
     """
-    write_text(folder / CASES, tracks_csv(rows, scores))
+    write_text(folder / CASES, tracks_csv(rows, scores), durable=False)
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     whole = json.loads(json.dumps(dict(data)))
     whole["files"] = {
@@ -197,6 +197,7 @@ def write_track(
     }
     whole["digest"] = digest_of(whole)
     check_track(whole, str(folder / FILE))
+    flush_folder(folder, above=2)
     write_json(folder / FILE, whole)
     return load_track(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from usbench.fusions.build import build_model
 from usbench.results.io import history_csv, load_result
 from usbench.results.result import Result
 from usbench.runs.frozen import Frozen, frozen_of
+from usbench.runs.history import History
 from usbench.runs.lock import LOCK, locked_cell
 from usbench.runs.network import why_not_kept
 from usbench.runs.pipelines.compute import compute_pipeline, epochs_of
@@ -25,7 +27,7 @@ from usbench.runs.pipelines.places import FOLDER, remove
 from usbench.runs.predict import predict_cases
 from usbench.runs.record import record
 from usbench.runs.score import score_cases
-from usbench.runs.train import History, fit
+from usbench.runs.train import fit
 from usbench.runs.watchers.group import Watchers
 from usbench.runs.watchers.log_file import LogFile
 from usbench.runs.watchers.loggers import make_loggers
@@ -33,6 +35,7 @@ from usbench.runs.watchers.terminal import terminal_watcher
 from usbench.runtime.console import say
 from usbench.runtime.devices import device_name
 from usbench.runtime.memory import forget_peak
+from usbench.runtime.stopping import end_with
 from usbench.scores.case import ClassScore
 from usbench.storage.files import os_errors, write_text
 
@@ -49,7 +52,7 @@ def compute(
 ) -> tuple[Result, bool]:
     """Compute a cell, unless it was computed before.
 
-    A cell that was stopped goes on from its last finished epoch. With several devices every process calls
+    A cell that was stopped goes on from its checkpoint. With several devices every process calls
     this; the first one writes and speaks.
 
     Args:
@@ -67,6 +70,7 @@ def compute(
     """
     overwrite, cache_gb = cell.request.overwrite, cell.request.cache_gb
     if not fabric.is_global_zero:
+        end_with(os.getppid())
         if overwrite or cell.finished() is None:
             fabric.barrier()  # The first process computes the features, the others read them.
             _train(cell, fabric, frozen_of(cell, fabric.device, cache_gb), Watchers([]))
@@ -162,12 +166,12 @@ def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tu
 
     def before(history: History) -> None:
         if history.rows and fabric.is_global_zero:
-            say(f"{checkpoint}: going on from the last finished epoch")
+            say(f"{checkpoint}: going on after epoch {history.epochs}")
         watching.on_training(history.rows)
 
     def after_epoch(history: History) -> None:
         if fabric.is_global_zero:
-            write_text(cell.folder / "history.csv", history_csv(history.rows))
+            write_text(cell.folder / "history.csv", history_csv(history.rows), durable=False)
         watching.on_epoch(history.rows[-1])
 
     settings = cell.config.train

@@ -227,7 +227,7 @@ def write_network(network: nn.Module, path: Path) -> None:
     state = network.state_dict()
     # The format takes no two names for one memory, so each gets its own.
     own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=False) as temporary:
         try:
             save_file(own, temporary)
         except SafetensorError as error:  # What it meets on the disk is told in a text alone.

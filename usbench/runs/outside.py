@@ -167,7 +167,7 @@ def record_outside(
     names = cell.task.modality_names, cell.task.class_names
     figure = cell.folder / "figures" / "cases.png"
     cases_figure(figure, evaluated.pictures, *names, regions=cell.task.regions)
-    write_text(cell.folder / "cases.csv", cases_csv(evaluated.scores))
+    write_text(cell.folder / "cases.csv", cases_csv(evaluated.scores), durable=False)
     data = describe_cell(cell, evaluated)
     data |= {"schema": OUTSIDE_VERSION, "preset": "outside", "remarks": list(facts.remarks)}
     data["cost"] = _cost(cell, facts)

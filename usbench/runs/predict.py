@@ -203,15 +203,18 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def write_mask(volume: np.ndarray, affine: np.ndarray, path: Path) -> None:
-    """Write a mask [X, Y, Z] as compressed NIfTI on its native grid, atomically, always the same bytes."""
+def write_mask(volume: np.ndarray, affine: np.ndarray, path: Path, durable: bool = False) -> None:
+    """Write a mask [X, Y, Z] as compressed NIfTI on its native grid, atomically, always the same bytes.
+
+    `durable` as for `atomic_path`; a run brings its masks to the disk with its result.
+    """
     import gzip
 
     import nibabel
 
     image = nibabel.Nifti1Image(volume.astype(np.uint8), affine)
     image.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         # A fixed time and no name in the gzip header: equal masks are equal files.
         temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
 

@@ -69,7 +69,7 @@ def record(
         else:
             write_network(network, cell.folder / FILE)
     if notes := frozen.notes():
-        write_json(cell.folder / "notes.json", notes)
+        write_json(cell.folder / "notes.json", notes, durable=False)
     data = describe(cell, fabric, network, history, evaluated, memory_since)
     data["remarks"] = remarks
     data["scores"] = evaluated.summary()

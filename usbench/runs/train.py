@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,9 @@ from usbench.datasets.draws import draw_epoch
 from usbench.errors import UsbenchError
 from usbench.fusions.merge import as_wide
 from usbench.fusions.segmenter import takes_present
-from usbench.storage.files import atomic_path
+from usbench.runs.checkpoint import Checkpoints, Trained
+from usbench.runs.history import History
+from usbench.runtime.stopping import Terminated, ending_later
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -32,32 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["History", "dice_bce", "draw_epoch", "draw_present", "fit", "learning_rate"]
 
 SMOOTH = 1.0
-
-
-@dataclass
-class History:
-    """What happened in training, epoch by epoch.
-
-    Attributes:
-        rows: An epoch each: "epoch" (from 1), "loss", "dice_loss", "bce_loss" (means over its batches), "lr",
-            "slices" (how many were seen) and "seconds".
-        best: The lowest loss so far.
-        stale: How many epochs there were since then.
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    best: float = math.inf
-    stale: int = 0
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs were trained."""
-        return len(self.rows)
-
-    @property
-    def seconds(self) -> float:
-        """How long all epochs took together, in seconds."""
-        return sum(row["seconds"] for row in self.rows)
+GRACE_SECONDS = 20.0
+"""So long a training that is asked to end may go on; Slurm ends a job by force after 30 seconds."""
 
 
 def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tuple[Tensor, Tensor]:
@@ -140,8 +116,8 @@ def fit(
         settings: How to train.
         fabric: The device or devices and the numerical precision.
         seed: Of every random draw.
-        checkpoint: Written after every epoch; where it is there already, training goes on from it. None for
-            none.
+        checkpoint: Written after an epoch, as often as that takes little time (`usbench.runs.checkpoint`);
+            where it is there already, training goes on from it. None for none.
         key: Of the run; a checkpoint made under another one is refused.
         on_epoch: Called after each epoch, on every process.
         on_training: Called once before the first epoch, with what a checkpoint says of earlier ones.
@@ -151,7 +127,9 @@ def fit(
 
     Raises:
         UsbenchError: For a network without trainable parameters, a loss that is not finite, logits of a wrong
-            shape, and a checkpoint that cannot be used or written.
+            shape, and a checkpoint of another run, or that cannot be written.
+        Terminated: After SIGTERM: at the end of the epoch, which is then kept, where that is near, else at
+            once.
     """
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -162,23 +140,42 @@ def fit(
     optimizer = torch.optim.Adam(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     if settings.modality_dropout:
         _require_droppable(slices, network)
-    history = History()
-    if checkpoint is not None and checkpoint.exists():
-        history = _restore(checkpoint, key, network, optimizer)
+    checkpoints = Checkpoints(checkpoint, key, Trained(network, optimizer, fabric))
+    history = checkpoints.restore()
     model, adam = fabric.setup(network, optimizer)
     if on_training is not None:
         on_training(history)
-    while history.epochs < settings.epochs and history.stale < settings.patience:
-        epoch = history.epochs
-        history.rows.append(_epoch(model, network, adam, slices, settings, fabric, seed, epoch))
-        loss = history.rows[-1]["loss"]
-        history.stale = 0 if loss < history.best else history.stale + 1
-        history.best = min(loss, history.best)
-        if checkpoint is not None and fabric.is_global_zero:
-            _save(checkpoint, key, network, optimizer, history)
-        if on_epoch is not None:
-            on_epoch(history)
+    begun = time.monotonic()
+
+    def near_its_end() -> bool:
+        """Whether the running epoch and its checkpoint will be done in time."""
+        if checkpoint is None or not history.rows:
+            return False
+        left = max(0.0, history.rows[-1]["seconds"] - (time.monotonic() - begun))
+        return left + checkpoints.expected <= GRACE_SECONDS
+
+    with ending_later(near_its_end) as asked:
+        while history.epochs < settings.epochs and history.stale < settings.patience:
+            begun = time.monotonic()
+            history.add(_epoch(model, network, adam, slices, settings, fabric, seed, history.epochs))
+            ends = _any(asked.yes, fabric)
+            checkpoints.after_epoch(history, now=ends)
+            if on_epoch is not None:
+                on_epoch(history)
+            if ends:
+                raise Terminated(
+                    f"ended by SIGTERM after epoch {history.epochs}, which is kept; the same command goes on"
+                )
     return history
+
+
+def _any(here: bool, fabric: Fabric) -> bool:
+    """Whether something holds on one of the devices."""
+    if fabric.world_size == 1:
+        return here
+    total = fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return bool(total > 0)
 
 
 def _require_droppable(slices: Slices | Volumes, network: nn.Module) -> None:
@@ -264,46 +261,3 @@ def _epoch(
         "slices": sum(len(group) for group in groups),
         "seconds": time.perf_counter() - start,
     }
-
-
-def _save(
-    path: Path, key: str, network: nn.Module, optimizer: torch.optim.Optimizer, history: History
-) -> None:
-    state = {
-        "key": key,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "rows": history.rows,
-        "best": history.best,
-        "stale": history.stale,
-    }
-    with atomic_path(path) as temporary:
-        try:
-            torch.save(state, temporary)
-        except RuntimeError as error:  # torch's writer hides the operating system's own error.
-            raise UsbenchError(f"{path}: cannot write the checkpoint ({error}); free some space") from error
-
-
-def _restore(path: Path, key: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["key"] != key:
-            raise UsbenchError(f"{path}: belongs to another run; remove it or use --overwrite")
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        return History(state["rows"], state["best"], state["stale"])
-    except UsbenchError:
-        raise
-    except (
-        RuntimeError,
-        KeyError,
-        ValueError,
-        TypeError,
-        EOFError,
-        OSError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise UsbenchError(
-            f"{path}: corrupted checkpoint ({type(error).__name__}); "
-            "remove it or use --overwrite to start again"
-        ) from error

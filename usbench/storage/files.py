@@ -7,13 +7,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
+from usbench.storage.temporary import fresh_file, fresh_folder
 
 
 @contextmanager
@@ -42,42 +42,98 @@ def describe_os_error(error: OSError, path: Path, doing: str) -> UsbenchError:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is gone.
 
     Parent folders are made. The temporary name keeps the suffix of `path`, since libraries choose
-    a format by it. Errors of the operating system come out as `UsbenchError` naming `path`.
+    a format by it. Errors of the operating system come out as `UsbenchError` naming `path`. Half-written
+    files that dead processes left in that folder are removed.
+
+    Args:
+        path: The file.
+        durable: Whether it is to be on the disk when this ends, so that a power cut takes neither the old
+            nor the new file. That takes some milliseconds: not for what is checked and made again when it is
+            read, and not for a file of a run, which `flush_folder` brings to the disk with all others.
     """
     path = Path(path)
     with os_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        suffix = "".join(path.suffixes[-2:])
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".part{suffix}", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        made = _make_folder(path.parent)
+        with fresh_file(path) as temporary:
             yield temporary
-            os.chmod(temporary, 0o644)
+            if durable:
+                _flush(temporary)
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if durable:
+            for folder in (path.parent, *made):
+                _flush(folder)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it replaces `path`, on failure it is gone."""
+def atomic_folder(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it replaces `path`, on failure it is gone.
+
+    Args:
+        path: The folder.
+        durable: As for `atomic_path`, for all that is in it. Most folders are caches, which are checked.
+    """
     path = Path(path)
     with os_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        os.chmod(temporary, 0o755)
-        try:
+        made = _make_folder(path.parent)
+        with fresh_folder(path) as temporary:
             yield temporary
+            if durable:
+                flush_folder(temporary)
             if path.exists():
                 shutil.rmtree(path)
             os.replace(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if durable:
+            for folder in (path.parent, *made):
+                _flush(folder)
+
+
+def flush_folder(folder: Path, above: int = 0) -> None:
+    """Bring the files in and below a folder to the disk, but hidden ones: a power cut then takes none.
+
+    Args:
+        folder: The folder.
+        above: How many of the folders above it were perhaps made with it.
+    """
+    with os_errors(folder, "write"):
+        for place, below, names in os.walk(folder):
+            below[:] = [name for name in below if not name.startswith(".")]
+            for name in names:
+                if not name.startswith(".") and not os.path.islink(os.path.join(place, name)):
+                    _flush(Path(place, name))
+            _flush(Path(place))
+        for parent in list(folder.absolute().parents)[:above]:
+            _flush(parent)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; gives the folders that got a new entry."""
+    absent = []
+    place = folder
+    while not place.exists() and place != place.parent:
+        absent.append(place.parent)
+        place = place.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return absent
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError, FileNotFoundError):
+        return  # Not ours to read, or gone meanwhile; a folder cannot be opened on Windows.
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some file systems cannot do it for folders; a full disk may show here first.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -119,15 +175,18 @@ def locked(
         lock.release()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
-    with atomic_path(path) as temporary:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write `text` to `path` atomically, as UTF-8; `durable` as for `atomic_path`."""
+    with atomic_path(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` atomically as indented JSON; NaN is refused, use None."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Write `value` to `path` atomically as indented JSON; NaN is refused, use None.
+
+    `durable` as for `atomic_path`.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable)
 
 
 def read_json(path: Path, what: str, remedy: str, undecoded: str = "strict") -> Any:
@@ -184,6 +243,5 @@ def require_writable(folder: Path) -> None:
     """Fail before hours of training where results cannot be written."""
     with os_errors(folder, "write results into"):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".usbench-{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
+        with fresh_file(folder / "usbench"):
+            pass

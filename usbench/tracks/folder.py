@@ -67,7 +67,7 @@ class TrackFolder:
             known = file.is_file() and read_json(file, "a mark", "remove the folder") == mark
             if overwrite or not known:
                 self._clear()
-            write_json(file, mark)
+            write_json(file, mark, durable=False)
             for leftover in self.path.rglob(".*.part*"):
                 leftover.unlink(missing_ok=True)
             yield

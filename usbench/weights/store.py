@@ -227,7 +227,7 @@ def _remembered_digests(weight: Weight, path: Path) -> dict[str, str]:
     if new != old:
         # A folder that cannot be written to costs time, not correctness.
         with suppress(UsbenchError):
-            write_json(memory, {"path": str(path), "files": new})
+            write_json(memory, {"path": str(path), "files": new}, durable=False)
     return {name: str(facts["sha256"]) for name, facts in new.items()}
 
 

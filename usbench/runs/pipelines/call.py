@@ -137,7 +137,7 @@ def _check(cell: Cell, call: Call, found: PipelineMasks, names: Mapping[str, str
     if odd := sorted(set(found.masks) - known):
         say(f"{who}: its mask of '{odd[0]}' is of no test case and is left out")
     values = usual_values(call.task)
-    with atomic_folder(call.checked) as folder:
+    with atomic_folder(call.checked, durable=True) as folder:
         for case_id in test:
             case = cell.store.case(case_id)
             file = Path(found.masks[names[case_id]])

@@ -58,8 +58,8 @@ class EpochRows(PipelineWatcher):
         numbers = {name: float(row.get(name, math.nan)) for name in _COLUMNS}
         self.rows.append({**numbers, "epoch": epoch, "call": self._call})
         rows = [{n: None if math.isnan(v) else v for n, v in one.items()} for one in self.rows]
-        write_json(self._kept, rows)
-        write_text(self._csv, history_csv([{n: one[n] for n in _COLUMNS} for one in self.rows]))
+        write_json(self._kept, rows, durable=False)
+        write_text(self._csv, history_csv([{n: one[n] for n in _COLUMNS} for one in self.rows]), False)
         self._watching.on_epoch(_shown(self.rows[-1]))
 
     def say(self, text: str) -> None:

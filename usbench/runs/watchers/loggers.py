@@ -115,7 +115,7 @@ class CSV(MetricLogger):
         folder = facts.folder / LOGS / "csv"
         shutil.rmtree(folder, ignore_errors=True)
         self._logger = CSVLogger(facts.folder / LOGS, name="csv", version="")
-        write_json(folder / "hyperparameters.json", hyperparameters)
+        write_json(folder / "hyperparameters.json", hyperparameters, durable=False)
 
     def log(self, values: Mapping[str, float], axis: str, step: int) -> None:
         self._logger.log_metrics(dict(values), step)
