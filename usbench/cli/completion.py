@@ -56,6 +56,12 @@ def _weights() -> Iterable[str]:
     return [weight.name for weight in WEIGHTS]
 
 
+def _cache() -> Iterable[str]:
+    from usbench.caches.contents import KINDS
+
+    return KINDS
+
+
 def _chosen(name: str) -> Callable[[], Iterable[str]]:
     """The choices that an option of a request states."""
 
@@ -110,12 +116,17 @@ _AT: dict[str, Callable[[], Iterable[str]] | None] = {
     "new kind": _fixed("encoder-decoder", "segmenter"),
     "data import kind": _fixed("folders", "nnunet", "bids", "csv", "msd"),
     "leaderboard track": _fixed("clean", *_TRACKS),
+    "cache list kinds": _cache,
+    "cache clear kinds": _cache,
     "figure methods": None,  # METHOD-FUSION of rows
 }
 """The same where a command differs, by its words and the name of the parameter."""
 
 _LISTS = frozenset({"methods", "tasks", "fusions", "tracks"})
 """Parameters of "a,b": what follows the last comma is completed."""
+
+_BY_NAMES = frozenset({"prune", "cache list", "cache clear"})
+"""Commands that take several tasks, methods and fusions in one word."""
 
 _ALSO_ALL = frozenset({"methods", "tasks", "fusions"})
 
@@ -163,7 +174,7 @@ def add_completion(command: click.Command, path: str = "") -> None:
         if words is None or one.type is not click.STRING:
             continue
         # Options that are written several times have a word each.
-        several = (name in _LISTS or (path == "prune" and name in ("method", "task", "fusion"))) and not (
+        several = (name in _LISTS or (path in _BY_NAMES and name in ("method", "task", "fusion"))) and not (
             one.multiple if isinstance(one, click.Option) else False
         )
         one.type = Words(

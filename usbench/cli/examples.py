@@ -79,6 +79,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "weights list": ("usbench weights list", "usbench weights list --json"),
     "weights fetch": ("usbench weights fetch --set bundled",),
     "weights check": ("usbench weights check", "usbench weights check --json"),
+    "cache": ("usbench cache list", "usbench cache clear --older-than 30 --dry-run"),
+    "cache list": ("usbench cache list", "usbench cache list --json"),
+    "cache clear": (
+        "usbench cache clear --dry-run                   # all that is made again by itself",
+        "usbench cache clear features views --older-than 30",
+        "usbench cache clear prepared --task chaos --yes",
+    ),
     "zeus": ("usbench zeus instructions --task chaos",),
     "zeus instructions": ("usbench zeus instructions --task chaos --format csv",),
     "zeus ablation": ("usbench zeus ablation 3 --weights bundled --dry-run",),

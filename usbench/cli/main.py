@@ -8,6 +8,7 @@ import sys
 import click
 
 from usbench import __version__
+from usbench.cli.cache import cache
 from usbench.cli.check import check
 from usbench.cli.data import data
 from usbench.cli.evaluate import evaluate
@@ -40,8 +41,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, matrix, predict, evaluate, score, leaderboard, figure, report, prune, methods, data, weights, zeus,
-    new, check, submit, verify,
+    run, matrix, predict, evaluate, score, leaderboard, figure, report, prune, cache, methods, data, weights,
+    zeus, new, check, submit, verify,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)
@@ -59,7 +60,7 @@ def entry() -> None:
     take_any_text()
     debug = "--debug" in sys.argv[1:]
     try:
-        main.main(standalone_mode=False)
+        main.main(prog_name="usbench", standalone_mode=False)
         flush_output()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
