@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, some_options, split_names
+from usbench.cli.options import some_options, split_names
 
 
 @click.command()
@@ -17,7 +17,6 @@ from usbench.cli.options import debug_option, some_options, split_names
 @click.option("--preset", default="smoke", show_default=True, help="Settings of this preset: smoke is small.")
 @some_options("settings", "plugins")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@debug_option
 def check(
     method: str,
     fusions: str | None,

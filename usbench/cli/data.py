@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usbench.cli.imports import data_export, data_import
-from usbench.cli.options import data_dir_option, debug_option, plugin_option, some_options
+from usbench.cli.options import data_dir_option, json_option, plugin_option, print_json, some_options
 from usbench.contracts.request import Request
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, count
 from usbench.runtime.console import say
 
 if TYPE_CHECKING:
@@ -26,65 +26,11 @@ def _chosen_task(request: Request) -> Task:
     return make_task(request)
 
 
-def list_tasks(data_dir: Path | None, plugins: Sequence[Path] = ()) -> None:
-    """Print every task with its facts and whether its data is below the data folder.
-
-    plugins: Python files with tasks. A task of a package that cannot be used, or whose name is taken, is
-    named with the reason on standard error.
-    """
-    from usbench.datasets.resolve import data_folder
-    from usbench.datasets.tasks import get_task, search_tasks, task_names
-
-    folder = data_folder(data_dir)
-    searched = search_tasks(plugins)
-    for name in (*task_names(), *sorted(searched.found)):
-        try:
-            task = get_task(name, plugins)
-        except UsbenchError as error:
-            click.echo(str(error), err=True)
-            continue
-        without = "runs use the phantom" if task.phantom else "no run is possible, there is no phantom"
-        state = f"no data folder given (--data-dir or USBENCH_DATA): {without}"
-        if folder is not None:
-            state = _state(task, folder) or f"not found in {folder}: {without}"
-        click.echo(f"{task.name}: {task.title}")
-        if task.found is not None:
-            click.echo(f"  from        {task.found.origin}")
-        click.echo(f"  modalities  {', '.join(task.modality_names)}")
-        click.echo(f"  {'regions' if task.regions else 'classes'}     {', '.join(task.class_names)}")
-        click.echo(
-            f"  cases       {f'{len(task.case_ids)} with public masks' if task.case_ids else 'not stated'}"
-        )
-        click.echo(f"  tolerance   {task.nsd_tolerance_mm:g} mm of NSD, {task.tolerance_reason}")
-        click.echo(f"  licence     {task.licence}")
-        click.echo(f"  citation    {task.citation}")
-        click.echo(f"  homepage    {task.homepage or 'not stated'}")
-        if task.download is not None:
-            size = f"{task.download.bytes:,} bytes" if task.download.bytes else "size stated by the server"
-            click.echo(f"  download    {task.download.url} ({size})")
-        click.echo(f"  here        {state}")
-    for problem in searched.problems:
-        click.echo(problem.text, err=True)
-    _name_older_stores()
-
-
 def _name_older_stores() -> None:
     from usbench.datasets.older import older_notice
 
     if notice := older_notice():
         say(notice)
-
-
-def _state(task: Task, folder: Path) -> str:
-    """What there is of a task's data in a data folder; "" where there is nothing."""
-    from usbench.datasets.readers.layouts import locate, open_reader
-
-    root = None
-    try:
-        root = locate(task, folder)
-        return "" if root is None else f"{len(open_reader(task, folder).case_ids())} cases in {root}"
-    except UsbenchError as error:
-        return f"in {root or folder}, but: {error}"
 
 
 def download_task(task: str, data_dir: Path | None, url: str | None, plugins: Sequence[Path] = ()) -> None:
@@ -102,8 +48,10 @@ def download_task(task: str, data_dir: Path | None, url: str | None, plugins: Se
     say(f"{task}: extracted to {root}; check it with 'usbench data check {task} --data-dir {folder}'")
 
 
-def check_task(request: Request) -> None:
+def check_task(request: Request, as_json: bool = False) -> None:
     """Report everything that is wrong in a data set; raises `UsbenchError` with the count if anything is."""
+    from dataclasses import asdict
+
     from usbench.datasets.check import check
     from usbench.datasets.resolve import data_folder, find_data
 
@@ -112,11 +60,14 @@ def check_task(request: Request) -> None:
     own = the_task.files.folder if the_task.files else request.task_dir
     root = own or data_folder(request.data_dir) or find_data(the_task).root
     problems = check(the_task, root)
-    for problem in problems:
+    if as_json:
+        print_json({"folder": root, "problems": [asdict(problem) for problem in problems]})
+    for problem in () if as_json else problems:
         click.echo(str(problem))
     if problems:
-        raise UsbenchError(f"{root}: {len(problems)} problem{'s' if len(problems) > 1 else ''}, listed above")
-    click.echo(f"{root}: nothing wrong found")
+        raise UsbenchError(f"{root}: {count(problems, 'problem')}, listed above")
+    if not as_json:
+        click.echo(f"{root}: nothing wrong found")
 
 
 def prepare_task(request: Request, workers: int | None, overwrite: bool, verify: bool) -> None:
@@ -137,7 +88,9 @@ def prepare_task(request: Request, workers: int | None, overwrite: bool, verify:
         if agreement:
             words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
             click.echo(f"case {case_id}: the two annotations agree, as Dice: {words}")
-    click.echo(f"{len(store.case_ids)} cases prepared in {store.path}, fingerprint {store.fingerprint[:16]}")
+    click.echo(
+        f"{count(store.case_ids, 'case')} prepared in {store.path}, fingerprint {store.fingerprint[:16]}"
+    )
     _name_older_stores()
 
 
@@ -151,7 +104,7 @@ def write_phantom(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsbenchError(f"{folder}: is not an empty folder; name a new one")
     make_phantom(get_task(task, plugins), folder, cases, seed, scanner)
-    click.echo(f"{cases} digital patients written to {folder}; use them with --data-dir {folder}")
+    click.echo(f"{count(cases, 'digital patient')} written to {folder}; use them with --data-dir {folder}")
 
 
 @click.group()
@@ -166,10 +119,21 @@ data.add_command(data_export)
 @data.command("list")
 @data_dir_option
 @plugin_option
-@debug_option
-def data_list(data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
+@json_option
+def data_list(data_dir: Path | None, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Show every task: modalities, classes, cases, licence, size, and whether its data is here."""
-    list_tasks(data_dir, plugins)
+    from usbench.datasets.listing import list_tasks, task_lines
+
+    rows, problems = list_tasks(data_dir, plugins)
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            for line in task_lines(row):
+                click.echo(line)
+    for problem in problems:
+        click.echo(problem, err=True)
+    _name_older_stores()
 
 
 @data.command("download")
@@ -177,7 +141,6 @@ def data_list(data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Target folder (default: $USBENCH_DATA).")
 @click.option("--url", help="Another address of the same archive; size and checksum are still verified.")
 @plugin_option
-@debug_option
 def data_download(task: str, data_dir: Path | None, url: str | None, plugins: tuple[Path, ...]) -> None:
     """Download a data set: resumes a partial file, verifies it, extracts it."""
     download_task(task, data_dir, url, plugins)
@@ -186,10 +149,10 @@ def data_download(task: str, data_dir: Path | None, url: str | None, plugins: tu
 @data.command("check")
 @click.argument("task", required=False)
 @some_options("task_dir", "data_dir", "modalities", "plugins")
-@debug_option
-def data_check(**options: Any) -> None:
+@json_option
+def data_check(as_json: bool, **options: Any) -> None:
     """Walk a data set and report everything that is wrong in it; exit code 1 if anything is."""
-    check_task(Request(**options))
+    check_task(Request(**options), as_json)
 
 
 @data.command("prepare")
@@ -203,7 +166,6 @@ def data_check(**options: Any) -> None:
     "--verify", is_flag=True, help="Read every raw and prepared file, and prepare again what is damaged."
 )
 @plugin_option
-@debug_option
 def data_prepare(workers: int | None, overwrite: bool, verify: bool, **options: Any) -> None:
     """Prepare a data set for training; `run` does this by itself when it is needed."""
     prepare_task(Request(**options), workers, overwrite, verify)
@@ -218,7 +180,6 @@ def data_prepare(workers: int | None, overwrite: bool, verify: bool, **options: 
 @click.option("--seed", default=0, show_default=True, help="Seed; the same seed makes the same patients.")
 @some_options("scanner")
 @plugin_option
-@debug_option
 def data_phantom(
     task: str, folder: Path, cases: int, seed: int, scanner: str, plugins: tuple[Path, ...]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, some_options
+from usbench.cli.options import some_options
 from usbench.errors import UsbenchError
 
 
@@ -28,7 +28,6 @@ from usbench.errors import UsbenchError
 @some_options("device", "plugins", "cache_gb")
 @click.option("--overwrite", is_flag=True, help="Compute finished tracks again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@debug_option
 def evaluate(
     runs: tuple[Path, ...],
     track: str,

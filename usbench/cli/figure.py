@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from usbench.cli.options import debug_option, split_names
+from usbench.cli.options import split_names
 
 
 @click.command()
@@ -23,7 +23,6 @@ from usbench.cli.options import debug_option, split_names
 @click.option("--methods", metavar="A,B", help="METHOD-FUSION of each column, as unet-early (default: all).")
 @click.option("--modalities", metavar="A,B", help="Which to show (default: all); masks lie on the first.")
 @click.option("--width", default=7.0, show_default=True, help="Of the figure in inches.")
-@debug_option
 def figure(
     runs: tuple[Path, ...], cases: str, out: Path, methods: str | None, modalities: str | None, width: float
 ) -> None:

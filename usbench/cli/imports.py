@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option, some_options
+from usbench.cli.options import plugin_option, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
@@ -92,7 +92,6 @@ def import_task(
 )
 @click.option("--session", default="", help="The session to take, where subjects of BIDS have several.")
 @click.option("--overwrite", is_flag=True, help="Replace a task file and a picture that are there.")
-@debug_option
 def data_import(
     place: Path,
     out: Path,
@@ -144,7 +143,6 @@ def export_task(request: Request, to: str, out: Path) -> None:
 )
 @some_options("task_dir", "data_dir", "data", "modalities", "merge_labels")
 @plugin_option
-@debug_option
 def data_export(to: str, out: Path, **options: Any) -> None:
     """Write the cases of TASK (a name or a task file) in the layout of nnU-Net or of the Decathlon."""
     export_task(Request(**options), to, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option, split_names
+from usbench.cli.options import plugin_option, split_names
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
@@ -121,7 +121,6 @@ if TYPE_CHECKING:
     "not predicted either and 0 else.",
 )
 @plugin_option
-@debug_option
 def leaderboard(
     runs_dir: Path,
     submissions: Path | None,

@@ -8,14 +8,18 @@ import sys
 import click
 
 from usbench import __version__
+from usbench.cli.cache import cache
 from usbench.cli.check import check
 from usbench.cli.data import data
 from usbench.cli.evaluate import evaluate
+from usbench.cli.examples import add_examples
 from usbench.cli.figure import figure
 from usbench.cli.leaderboard import leaderboard
 from usbench.cli.matrix import matrix
 from usbench.cli.methods import methods
+from usbench.cli.mistakes import explain, is_bare_group
 from usbench.cli.new import new
+from usbench.cli.options import add_everywhere
 from usbench.cli.predict import predict
 from usbench.cli.prune import prune
 from usbench.cli.run import report, run
@@ -23,7 +27,7 @@ from usbench.cli.score import score
 from usbench.cli.submissions import submit, verify
 from usbench.cli.weights import weights
 from usbench.cli.zeus import zeus
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, log_note
 from usbench.runtime.output import OutputLost, flush_output, is_of_output, take_any_text
 from usbench.runtime.process import settle
 from usbench.runtime.stopping import end_on_term, ending
@@ -38,11 +42,17 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, matrix, predict, evaluate, score, leaderboard, figure, report, prune, methods, data, weights, zeus,
-    new, check, submit, verify,
+    run, matrix, predict, evaluate, score, leaderboard, figure, report, prune, cache, methods, data, weights,
+    zeus, new, check, submit, verify,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)
+add_everywhere(main)
+add_examples(main)
+if "_USBENCH_COMPLETE" in os.environ:
+    from usbench.cli.completion import add_completion
+
+    add_completion(main)
 
 
 def entry() -> None:
@@ -52,23 +62,27 @@ def entry() -> None:
     take_any_text()
     debug = "--debug" in sys.argv[1:]
     try:
-        main.main(standalone_mode=False)
+        main.main(prog_name="usbench", standalone_mode=False)
         flush_output()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt) as stop:
         _fail(*ending(stop), debug)
     except click.ClickException as error:
-        _fail(error.format_message().replace("\n", " "), 1, debug)
+        if is_bare_group(error):
+            click.echo(error.format_message())
+            return
+        _fail(explain(error, main, sys.argv[1:]), 1, debug)
     except UsbenchError as error:
-        _fail(str(error), 1, debug)
+        _fail(f"{error}{log_note(error)}", 1, debug)
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:
         if isinstance(error, OSError) and is_of_output(error):
             _fail(str(OutputLost(error)), 1, debug)
         line = " ".join(str(error).split()) or "no message"
-        _fail(f"unexpected {type(error).__name__}: {line}; --debug shows the traceback", 1, debug)
+        where = log_note(error) or "; --debug shows the traceback"
+        _fail(f"unexpected {type(error).__name__}: {line}{where}", 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

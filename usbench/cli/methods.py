@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option
+from usbench.cli.options import plugin_option
 
 
 @click.command()
@@ -19,7 +19,6 @@ from usbench.cli.options import debug_option, plugin_option
 )
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@debug_option
 def methods(names: tuple[str, ...], task: str, preset: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """List the methods, or only those named: origin, parameters and GFLOPs under each fusion, what fails.
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from usbench.cli.options import debug_option
-
 
 @click.command()
 @click.argument("name")
@@ -24,7 +22,6 @@ from usbench.cli.options import debug_option
 @click.option(
     "--folder", default=".", show_default=True, type=click.Path(path_type=Path), help="Where to write it."
 )
-@debug_option
 def new(name: str, kind: str, dims: int, pip: bool, folder: Path) -> None:
     """Start a method of your own: a small network that works, in a file or package to be changed.
 

@@ -14,19 +14,48 @@ from usbench.contracts.request import Request
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _debug(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        context.find_root().meta["usbench.debug"] = True
+def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing any more: every command gets --debug from `add_everywhere`."""
+    return command
 
 
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_debug,
-    help="Show the traceback of an error.",
-)
+def _loudness(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Say less or more from now on; the two cannot be asked for together, wherever they stand."""
+    if not value or context.resilient_parsing:
+        return
+    if context.meta.setdefault("usbench.loudness", parameter.name) != parameter.name:
+        raise click.UsageError("--quiet and --verbose are opposites; give one of them")
+    from usbench.runtime.console import set_loudness
+
+    set_loudness("quiet" if parameter.name == "quiet" else "verbose")
+
+
+def _everywhere() -> list[click.Option]:
+    """The options that every command has."""
+    shared: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True}
+    return [
+        click.Option(["-q", "--quiet"], help="Say errors and results alone.", callback=_loudness, **shared),
+        click.Option(["-v", "--verbose"], help="Say more of what is done.", callback=_loudness, **shared),
+        # Its value is looked for in the words of the command line, since a wrong line has no context.
+        click.Option(["--debug"], help="Show the traceback of an error.", **shared),
+    ]
+
+
+def add_everywhere(command: click.Command) -> None:
+    """Give a command, and those below it, what all have: -q, -v and --debug."""
+    command.params.extend(_everywhere())
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        add_everywhere(inner)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as a JSON document on standard output; paths become texts."""
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from usbench.cli.options import debug_option, plugin_option, split_names
+from usbench.cli.options import plugin_option, split_names
 from usbench.errors import UsbenchError
 
 _ASSIGNMENT = re.compile(r"([^=/\\]+)=(.+)")
@@ -45,7 +45,6 @@ _ASSIGNMENT = re.compile(r"([^=/\\]+)=(.+)")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @plugin_option
 @click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
-@debug_option
 def predict(
     runs: tuple[str, ...],
     images: tuple[str, ...],

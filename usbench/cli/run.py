@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, request_options
+from usbench.cli.options import request_options, some_options
 from usbench.contracts.request import Request, run_options
+from usbench.errors import UsbenchError
 
 
 @click.command()
 @request_options(run_options())
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@debug_option
 def run(dry_run: bool, **options: Any) -> None:
     """Train and score one method under one fusion protocol on one task.
 
@@ -38,16 +38,26 @@ def run(dry_run: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="RUN_FOLDER", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, metavar="[RUNS]...", type=click.Path(path_type=Path))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
-    help="Where to write the page (default: report.html in the run's folder).",
+    help="Where to write the page of one run (default: report.html in its folder).",
 )
-@debug_option
-def report(folder: Path, out: Path | None) -> None:
-    """Show one finished run as a page: curves, scores, pictures, settings and where it comes from."""
-    from usbench.pages.run_page import write_report
+@some_options("runs_dir")
+def report(runs: tuple[Path, ...], out: Path | None, runs_dir: Path) -> None:
+    """Show finished runs as pages: curves, scores, pictures, settings and where they come from.
 
-    click.echo(f"written: {write_report(folder, out)}")
+    RUNS are run folders, or folders that hold them; without any, the newest run below --runs-dir.
+    """
+    from usbench.pages.run_page import write_report
+    from usbench.results.usable import named_runs, newest_run
+
+    folders = named_runs(runs) if runs else [newest_run(runs_dir)]
+    if out is not None and len(folders) > 1:
+        raise UsbenchError(
+            f"--out {out}: is one page, and {len(folders)} runs are named; leave it out, or name one"
+        )
+    for folder in folders:
+        click.echo(f"written: {write_report(folder, out)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, some_options
+from usbench.cli.options import some_options
 from usbench.cli.submissions import listed_problems
 
 
@@ -38,7 +38,6 @@ from usbench.cli.submissions import listed_problems
 )
 @some_options("runs_dir", "limit", "plugins")
 @click.option("--overwrite", is_flag=True, help="Replace results of this name that are of other masks.")
-@debug_option
 def score(predictions: Path, labels: str | None, **options: Any) -> None:
     """Score masks that were made elsewhere: they become results, which tables mark so.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from usbench.cli.options import debug_option
+from usbench.cli.options import json_option, print_json
 from usbench.errors import UsbenchError
 
 
@@ -14,11 +14,16 @@ def weights() -> None:
 
 
 @weights.command("list")
-@debug_option
-def weights_list() -> None:
+@json_option
+def weights_list(as_json: bool) -> None:
     """Show every entry: its set, size, licence, and whether it is here, absent or damaged."""
+    from dataclasses import asdict
+
     from usbench.weights.store import list_weights, render, weights_dir
 
+    if as_json:
+        print_json([asdict(row) for row in list_weights()])
+        return
     click.echo(render(list_weights()))
     click.echo(f"folder: {weights_dir()}", err=True)
 
@@ -26,7 +31,6 @@ def weights_list() -> None:
 @weights.command("fetch")
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--set", "of_set", metavar="SET", help="Fetch a whole set: bundled, paper or more.")
-@debug_option
 def weights_fetch(names: tuple[str, ...], of_set: str | None) -> None:
     """Fetch weights: resumes a partial file, verifies it, keeps what is here."""
     from usbench.weights.store import fetch_all
@@ -37,14 +41,17 @@ def weights_fetch(names: tuple[str, ...], of_set: str | None) -> None:
 
 @weights.command("check")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@debug_option
-def weights_check(names: tuple[str, ...]) -> None:
+@json_option
+def weights_check(names: tuple[str, ...], as_json: bool) -> None:
     """Verify the weights that are here; exit code 1 if any is damaged."""
+    from dataclasses import asdict
+
     from usbench.weights.store import check_weights
 
-    damaged = 0
-    for row in check_weights(names):
+    rows = check_weights(names)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    for row in () if as_json else rows:
         click.echo(f"{row.name}: {row.state}{': ' + row.problem if row.problem else ''}")
-        damaged += row.state == "damaged"
-    if damaged:
+    if damaged := sum(row.state == "damaged" for row in rows):
         raise UsbenchError(f"{damaged} damaged, listed above")

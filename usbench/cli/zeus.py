@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, some_options
+from usbench.cli.options import some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
 
@@ -135,7 +135,6 @@ def zeus() -> None:
 )
 @click.option("--limit", "cases", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
 @click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))
-@debug_option
 def zeus_instructions(cases: int | None, form: str, **options: Any) -> None:
     """Show what the language model says of each modality and class, as `run` with the same words uses it."""
     show_instructions(Request(method="zeus", **options), form, cases)
@@ -147,7 +146,6 @@ def zeus_instructions(cases: int | None, form: str, **options: Any) -> None:
 @click.option("--fusion", default="late", show_default=True, help="hybrid or late.")
 @click.option("--dry-run", is_flag=True, help="List the commands, run nothing.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@debug_option
 def zeus_ablation(table: str, weights: str, fusion: str, dry_run: bool, options: tuple[str, ...]) -> None:
     """Run the rows of the paper's Table 3, 4 or 5; OPTIONS are added to every `usbench run`."""
     run_ablation(int(table), weights, fusion, dry_run, options)

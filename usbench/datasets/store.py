@@ -44,6 +44,7 @@ from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
 from usbench.runtime.console import track
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, locked, write_json
+from usbench.storage.in_use import use
 from usbench.storage.slices import SliceArray, write_slices
 
 __all__ = ["DataSettings", "PreparedCase", "Store", "find_prepared", "prepare"]
@@ -173,6 +174,7 @@ def prepare(
     present = reader.case_ids()
     wanted = _select(reader, present, case_ids)
     path = _store_folder(reader, settings, cache)
+    use(path)
     code = preparation_code(task)
     redo = wanted if overwrite else stale_cases(reader, path, wanted, code, verify)
     if redo or _gone(path, present):
@@ -196,13 +198,16 @@ def find_prepared(
 ) -> Store | None:
     """The store that `prepare` would give, or None where a case of it is still to be prepared.
 
-    Nothing is written.
+    Nothing is written but that this process uses it.
     """
     reader = open_reader(task, Path(root))
     wanted = _select(reader, reader.case_ids(), case_ids)
     path = _store_folder(reader, settings, None)
     stale = stale_cases(reader, path, wanted, preparation_code(task), remember=False)
-    return None if stale else _open(reader, settings, path, wanted)
+    if stale:
+        return None
+    use(path)
+    return _open(reader, settings, path, wanted)
 
 
 def _store_folder(reader: Reader, settings: DataSettings, cache: Path | None) -> Path:

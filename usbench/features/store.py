@@ -30,6 +30,7 @@ from usbench.runtime.console import progress, say
 from usbench.runtime.devices import device_name
 from usbench.storage.arrays import load_arrays, save_arrays
 from usbench.storage.files import digest_of, locked
+from usbench.storage.in_use import use
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -165,6 +166,9 @@ class FeatureStore:
     ) -> _Found:
         folder, full = self.folder(feature, view, mirror), self.full_folder(feature, view, mirror)
         form = self.form(feature)
+        for place in (folder, full):
+            if place is not None:
+                use(place)
 
         def stored() -> _Found:
             found = self._stored(folder, case_ids, form)

@@ -19,6 +19,7 @@ from usbench.datasets.augment import light
 from usbench.datasets.batches import View
 from usbench.storage.arrays import load_arrays, save_arrays
 from usbench.storage.files import cache_dir, digest_of, locked
+from usbench.storage.in_use import use
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -52,6 +53,7 @@ def view_of(task: Task, store: Store, case_id: str, number: int, mirror: bool = 
     """
     content, place = store.contents[case_id], view_place(task, store, case_id, number, mirror)
     names = ("images", "mask")
+    use(place.parent)
     stored = load_arrays(place, names)
     if stored is None:
         waiting = f"{place.parent}: another process is making these views; waiting for it"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, log_note
 from usbench.results.tracks import FOLDER
 
 if TYPE_CHECKING:
@@ -208,11 +208,13 @@ def _failed(error: BaseException, seconds: float) -> JobReport:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         words = " ".join(str(error).split()) or type(error).__name__
         reason = f"out of memory ({words}); compute fewer at once (--workers, --gpus-per-run), or lower "
-        return JobReport("failed", seconds, reason + "train.batch or data.size", _trace(error))
+        reason += f"train.batch or data.size{log_note(error)}"
+        return JobReport("failed", seconds, reason, _trace(error))
     if isinstance(error, UsbenchError):
-        return JobReport("failed", seconds, str(error))
+        return JobReport("failed", seconds, f"{error}{log_note(error)}")
     words = " ".join(str(error).split()) or "no message"
-    return JobReport("failed", seconds, f"{type(error).__name__}: {words}", _trace(error))
+    reason = f"{type(error).__name__}: {words}{log_note(error)}"
+    return JobReport("failed", seconds, reason, _trace(error))
 
 
 def _trace(error: BaseException) -> str:

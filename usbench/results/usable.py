@@ -210,6 +210,21 @@ def named_runs(given: Sequence[str | Path], problems: list[str] | None = None) -
     return found
 
 
+def newest_run(runs_dir: Path) -> Path:
+    """The folder of the run below `runs_dir` that was finished last.
+
+    Raises:
+        UsbenchError: Where no run is finished there.
+    """
+    finished = [folder for folder, done in run_folders(runs_dir) if done]
+    if not finished:
+        what = "holds no finished run" if runs_dir.is_dir() else "no such folder of runs"
+        raise UsbenchError(
+            f"{runs_dir}: {what}; name a run, its --runs-dir, or compute one: usbench run --help"
+        )
+    return max(finished, key=lambda folder: ((folder / "result.json").stat().st_mtime_ns, folder))
+
+
 def rows_of(rows: Sequence[Mapping[str, Any]], empty: str = TRUTH) -> list[dict[str, Any]]:
     """Rows of a cases.csv with the scores that tables count where the truth has nothing of a class.
 

@@ -29,7 +29,7 @@ from usbench.runs.record import record
 from usbench.runs.score import score_cases
 from usbench.runs.train import fit
 from usbench.runs.watchers.group import Watchers
-from usbench.runs.watchers.log_file import LogFile
+from usbench.runs.watchers.log_file import LogFile, failure_logged
 from usbench.runs.watchers.loggers import make_loggers
 from usbench.runs.watchers.terminal import terminal_watcher
 from usbench.runtime.console import say
@@ -76,7 +76,7 @@ def compute(
             _train(cell, fabric, frozen_of(cell, fabric.device, cache_gb), Watchers([]))
             fabric.barrier()
         return load_result(cell.folder), True
-    with locked_cell(cell.folder):
+    with locked_cell(cell.folder), failure_logged(cell.folder):
         if overwrite:
             with os_errors(cell.folder, "remove the old result in"):
                 for entry in cell.folder.iterdir():

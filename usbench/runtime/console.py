@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Loudness = Literal["quiet", "usual", "verbose"]
+
+_loudness: list[Loudness] = ["usual"]
 _listeners: ContextVar[tuple[Callable[[str], None], ...]] = ContextVar("listeners", default=())
 
 
@@ -26,7 +29,19 @@ def console() -> Console:
 
     # Without ipywidgets rich shows no bar in a notebook and warns of each; this way it redraws a line.
     notebook = None if find_spec("ipywidgets") else False
-    return Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=notebook)
+    quiet = _loudness[0] == "quiet"
+    return Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=notebook, quiet=quiet)
+
+
+def set_loudness(loudness: Loudness) -> None:
+    """Choose how much this process says from now on.
+
+    Args:
+        loudness: "quiet": no messages and no bars; errors are no messages. "verbose": details too.
+    """
+    _loudness[0] = loudness
+    if console.cache_info().currsize:
+        console().quiet = loudness == "quiet"
 
 
 def say(message: str) -> None:
@@ -39,6 +54,12 @@ def note(message: str) -> None:
     """Tell one line to who is `listening`, without printing it."""
     for hear in _listeners.get():
         hear(message)
+
+
+def detail(message: str) -> None:
+    """Print one plain line on standard error where the user asked for details; logs do not get it."""
+    if _loudness[0] == "verbose":
+        console().print(message, markup=False)
 
 
 @contextmanager
@@ -63,6 +84,8 @@ def shows_bars() -> bool:
     from importlib.util import find_spec
 
     here = console()
+    if here.quiet:
+        return False
     return here.is_terminal or (here.is_jupyter and find_spec("ipywidgets") is not None)
 
 

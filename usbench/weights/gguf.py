@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from usbench.errors import UsbenchError
 from usbench.runtime.torchvision_cpu import make_importable
 from usbench.storage.files import atomic_folder, cache_dir, os_errors
+from usbench.storage.in_use import use
 from usbench.weights.reading import load_errors, quiet, seeded
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def converted(path: Path, precision: str) -> Path:
     folder = cache_dir() / "converted" / f"{path.stem}-{stat.st_size}-{stat.st_mtime_ns:x}-{bits}"
     with os_errors(folder, "write the converted language model"):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        use(folder)
         with FileLock(folder.parent / f".{folder.name}.lock"):
             if not (folder / "config.json").is_file():
                 _convert(path, folder, dtype)

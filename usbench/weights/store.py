@@ -23,6 +23,7 @@ from usbench.errors import UsbenchError, unknown
 from usbench.runtime.console import say
 from usbench.storage import download as transfer
 from usbench.storage.files import atomic_folder, atomic_path, cache_dir, os_errors, sha256_file, write_json
+from usbench.storage.in_use import use
 from usbench.weights.table import WEIGHTS, HuggingFace, Manual, Package, Url, Weight
 
 SETS = ("bundled", "paper", "more")
@@ -76,6 +77,7 @@ def weight_path(name: str, fetch: bool = True) -> Path:
         UsbenchError: For absent or damaged weights; it says what to do.
     """
     weight = find_weight(name)
+    use(weights_dir() / weight.file)
     path = present(weight)
     if path is not None:
         verified(weight, path)

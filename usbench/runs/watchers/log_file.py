@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from usbench.contracts.watcher import CellFacts, Watcher
+from usbench.errors import LOGGED
 from usbench.results.io import LOG
 from usbench.runs.watchers.terminal import Epochs
-from usbench.runtime.console import duration, listening
+from usbench.runtime.console import detail, duration, listening
 from usbench.runtime.machine import provenance
 
 
@@ -57,7 +58,7 @@ class LogFile(Watcher):
 
     def on_epoch(self, row: Mapping[str, float]) -> None:
         if (line := self._epochs.line(row)) is not None:
-            self._write(line)
+            self._log(line)
 
     def on_case(self, case_id: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         classes = ", ".join(f"{name} {row['dsc']:.4f}" for name, row in scores.items())
@@ -73,23 +74,50 @@ class LogFile(Watcher):
             if error is None:
                 self._write(f"end, after {took}")
             else:
+                # The traceback comes from `failure_logged`, which also knows of what fails before the start.
                 self._write(f"stopped by an error, after {took}")
-                self._write("".join(traceback.format_exception(error)).rstrip())
         finally:
             self._stream = None
             self._open.close()
 
     def _write(self, text: str) -> None:
-        if self._stream is None:
-            return
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._stream.write("".join(f"{now} {line}\n" for line in text.splitlines()))
-        self._stream.flush()
+        """Log what the terminal shows too where the user asked for details."""
+        for line in text.splitlines():
+            detail(line)
+        self._log(text)
+
+    def _log(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(_dated(text))
+            self._stream.flush()
 
     def _hear(self, message: str) -> None:
         # Whoever speaks must not fail because the log cannot be written.
         with contextlib.suppress(OSError, ValueError):
-            self._write(message)
+            self._log(message)
+
+
+def _dated(text: str) -> str:
+    """The lines of a text with the time before each."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return "".join(f"{now} {line}\n" for line in text.splitlines())
+
+
+@contextlib.contextmanager
+def failure_logged(folder: Path) -> Iterator[None]:
+    """Append the traceback of whatever is raised within to the log of a run, and note that on the error.
+
+    Args:
+        folder: of the run; where its log cannot be written, the error stays as it is.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            with open(folder / LOG, "a", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(_dated("".join(traceback.format_exception(error)).rstrip()))
+            error.add_note(f"{LOGGED}{folder / LOG}")
+        raise
 
 
 @contextlib.contextmanager

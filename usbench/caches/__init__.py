@@ -1,0 +1,1 @@
+"""`usbench cache`: what lies in the cache folder, and clearing it."""
