@@ -247,7 +247,7 @@ def test_a_submission_of_volumes_is_verified(small_prostate: Path, tmp_path: Pat
     assert found.largest_difference < 1e-9
 
 
-@pytest.mark.parametrize("precision", ["bf16", "16"])
+@pytest.mark.parametrize("precision", ["bf16"])
 def test_half_precision_of_volumes_is_refused_on_a_cpu(
     small_prostate: Path, tmp_path: Path, precision: str
 ) -> None:

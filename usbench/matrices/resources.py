@@ -53,7 +53,7 @@ def find_place(stack: ExitStack, request: MatrixRequest) -> Place:
             is not there.
     """
     from usbench.datasets.workers import usable_cores
-    from usbench.runtime.devices import choose_device, require_devices
+    from usbench.runtime.devices import choose_device, require_devices, require_precision
 
     device, devices, workers = request.shared.device, request.shared.devices, request.workers
     if not 1 <= devices <= 100_000:
@@ -68,6 +68,7 @@ def find_place(stack: ExitStack, request: MatrixRequest) -> Place:
         chosen = choose_device(device)
         require_devices(chosen, devices)
         cores, cards = usable_cores(), _cards(chosen)
+    require_precision(request.shared.precision, chosen)
     cpus = request.cpus_per_run or (devices if chosen == "cpu" else 1)
     gpus = _gpus(chosen, devices, request.gpus_per_run)
     fits = cores // cpus if chosen == "cpu" else cards / gpus

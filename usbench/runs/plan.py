@@ -13,7 +13,7 @@ from usbench.contracts.few import FewPatients
 from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
-from usbench.runtime.devices import choose_device
+from usbench.runtime.devices import choose_device, require_precision
 
 if TYPE_CHECKING:
     from usbench.contracts.method import Method
@@ -98,6 +98,7 @@ def make_plan(request: Request) -> Plan:
         if problem.of_file:
             say(f"not used: {problem.text}")
     device = choose_device(request.device)
+    require_precision(request.precision, device)
     settings = read_settings(request)
     require_pipeline_request(method, request, settings)
     # Settings are checked before a phantom is made or data is looked for.

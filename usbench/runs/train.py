@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,25 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
     return float(settings.lr * (1 - epoch / settings.epochs) ** settings.poly_power)
 
 
+def adam_for(trainable: Sequence[nn.Parameter], settings: TrainSettings, fabric: Fabric) -> torch.optim.Adam:
+    """Adam over all parameters in one kernel, or over lists of them where gradients are scaled and clipped.
+
+    At `--precision 16` gradients are scaled. The one kernel takes the scale out by itself, after the place
+    where they would be clipped, and so Fabric refuses to clip them; an Adam over lists leaves that to the
+    scaler.
+
+    Args:
+        trainable: The parameters, on their device.
+        settings: `lr`, `weight_decay` and `clip` count.
+        fabric: Says whether gradients are scaled.
+    """
+    scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+    one_kernel = not (scaled and settings.clip)
+    return torch.optim.Adam(
+        trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=one_kernel or None
+    )
+
+
 def fit(
     network: nn.Module,
     slices: Slices | Volumes,
@@ -137,7 +156,7 @@ def fit(
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
-    optimizer = torch.optim.Adam(trainable, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimizer = adam_for(trainable, settings, fabric)
     if settings.modality_dropout:
         _require_droppable(slices, network)
     checkpoints = Checkpoints(checkpoint, key, Trained(network, optimizer, fabric))

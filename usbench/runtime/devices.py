@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""What may be asked for, and what Lightning Fabric calls it."""
 
 
 def choose_device(device: str) -> str:
@@ -29,6 +30,25 @@ def choose_device(device: str) -> str:
             "--device cuda: torch sees no GPU here; use --device cpu, or install torch for CUDA"
         )
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def require_precision(precision: str, device: str) -> None:
+    """Raise `UsbenchError` where a device does not compute in a precision.
+
+    On a CPU, Lightning Fabric would take bfloat16 in place of float16, and a result would say what did not
+    run.
+
+    Args:
+        precision: One of `PRECISIONS`.
+        device: "cpu" or "cuda".
+    """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, tuple(PRECISIONS))
+    if (device, precision) == ("cpu", "16"):
+        raise UsbenchError(
+            "--precision 16: a CPU does not train in float16; use --precision 32, or bf16 for a network of "
+            "slices"
+        )
 
 
 def is_first_process() -> bool:
@@ -56,7 +76,11 @@ def require_devices(device: str, devices: int, nodes: int = 1) -> None:
 
 
 def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fabric:
-    """Lightning Fabric for a device; with several devices it starts the other processes (DDP)."""
+    """Lightning Fabric for a device; with several devices it starts the other processes (DDP).
+
+    Raises:
+        UsbenchError: For devices that are not there, and a precision that the device does not compute in.
+    """
     import logging
     import warnings
 
@@ -66,6 +90,7 @@ def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fa
     import torch
     from lightning_fabric import Fabric
 
+    require_precision(precision, device)
     require_devices(device, devices, nodes)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning_fabric")
@@ -79,6 +104,12 @@ def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fa
         strategy="ddp" if devices * nodes > 1 else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
+    taken = getattr(fabric.strategy.precision, "precision", None)
+    if taken != PRECISIONS[precision]:
+        raise UsbenchError(
+            f"--precision {precision}: Lightning Fabric would compute in {taken} on {device}; choose another "
+            "precision"
+        )
     fabric.launch()
     return fabric
 
