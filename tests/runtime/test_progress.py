@@ -8,7 +8,7 @@ import pytest
 
 from usbench.runs.watchers.terminal import Epochs
 from usbench.runtime import progress as module
-from usbench.runtime.console import listening, progress, track
+from usbench.runtime.console import listening, progress, told, track
 
 
 class Clock:
@@ -57,6 +57,15 @@ def test_each_line_of_a_bar_has_its_own_minute(clock: Clock) -> None:
         bar.advance(quick)
         bar.advance(slow)
     assert [line.split(",")[0] for line in heard] == ["slow: 1", "quick: 1 of 3"]
+
+
+def test_the_batches_of_a_long_epoch_are_told(clock: Clock) -> None:
+    heard: list[str] = []
+    with listening(heard.append):
+        for _ in told(range(900), "epoch 3, batches", 900):
+            clock.now += 2.0  # 1,800 s in all
+    assert len(heard) == 29
+    assert heard[0] == "epoch 3, batches: 30 of 900, about 29 min left"
 
 
 def test_long_epochs_have_a_line_each(capsys: Any) -> None:

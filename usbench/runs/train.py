@@ -20,6 +20,7 @@ from usbench.fusions.merge import as_wide
 from usbench.fusions.segmenter import takes_present
 from usbench.runs.checkpoint import Checkpoints, Trained
 from usbench.runs.history import History
+from usbench.runtime.console import told
 from usbench.runtime.stopping import Terminated, ending_later
 
 if TYPE_CHECKING:
@@ -232,9 +233,10 @@ def _epoch(
     absences = np.random.default_rng([seed, epoch, 2])
     model.train()
     total = torch.zeros(3, device=fabric.device)
-    for share, (images, target, extras) in zip(
-        shares, slices.batches([s[fabric.global_rank] for s in shares]), strict=True
-    ):
+    batches = slices.batches([s[fabric.global_rank] for s in shares])
+    if fabric.is_global_zero:
+        batches = told(batches, f"epoch {epoch + 1}, batches", len(groups))
+    for share, (images, target, extras) in zip(shares, batches, strict=True):
         if settings.augment == "light" and not extras:
             first = sum(len(part) for part in share[: fabric.global_rank])
             total_slices = sum(len(part) for part in share)

@@ -129,3 +129,13 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance(task)
+
+
+def told(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Iterate over `items`, `total` of them, without a bar: a line a minute, as `progress` says it."""
+    from usbench.runtime.progress import Minutes
+
+    minutes = Minutes(_tell_progress)
+    for done, item in enumerate(items):
+        minutes.reached(description, done, total)
+        yield item

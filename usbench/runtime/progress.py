@@ -44,31 +44,47 @@ def bar_on(console: Console, tell: Tell | None) -> Progress:
     return TimedProgress(tell, *columns, console=console) if tell else Progress(*columns, console=console)
 
 
+class Minutes:
+    """Says once a minute how far something is.
+
+    Args:
+        tell: What is called with it.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._begun = self._said = time.monotonic()
+
+    def reached(self, description: str, done: float, total: float | None) -> None:
+        """Say that `done` of `total` steps are done, where the last line is a minute old."""
+        now = time.monotonic()
+        if now - self._said < EVERY or (total is not None and done >= total):
+            return
+        self._said = now
+        words, left = f"{description}: {done:.0f}", None
+        if total:
+            words += f" of {total:.0f}"
+            if done:
+                left = (now - self._begun) / done * (total - done)
+        self._tell(words, left)
+
+
 class TimedProgress(Progress):
     """A progress display that says once a minute how far each of its tasks is."""
 
     def __init__(self, tell: Tell, *columns: Any, **settings: Any) -> None:
         super().__init__(*columns, **settings)
         self._tell = tell
-        self._said: dict[TaskID, float] = {}
+        self._minutes: dict[TaskID, Minutes] = {}
 
     def add_task(self, *args: Any, **named: Any) -> TaskID:
         """Add a task, as `rich.progress.Progress.add_task`."""
         task = super().add_task(*args, **named)
-        self._said[task] = time.monotonic()
+        self._minutes[task] = Minutes(self._tell)
         return task
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """Go `advance` steps on, as `rich.progress.Progress.advance`."""
         super().advance(task_id, advance)
-        now = time.monotonic()
         task = self.tasks[self.task_ids.index(task_id)]
-        if now - self._said[task_id] < EVERY or task.finished:
-            return
-        self._said[task_id] = now
-        words, left = f"{task.description}: {task.completed:.0f}", None
-        if task.total:
-            words += f" of {task.total:.0f}"
-            if task.elapsed and task.completed:
-                left = task.elapsed / task.completed * (task.total - task.completed)
-        self._tell(words, left)
+        self._minutes[task_id].reached(task.description, task.completed, task.total)
