@@ -25,13 +25,18 @@ CONTENT = {
 
 
 class Server:
-    """Serves one file; `ranges`, `cut` (stop after so many bytes) and `status` make it misbehave."""
+    """Serves one file; the attributes from `ranges` to `length` make it misbehave.
+
+    `cut`: stop after so many bytes. `reason`: of an error. `length`: whether the size is stated.
+    """
 
     def __init__(self) -> None:
         self.content = b""
         self.ranges = True
         self.cut: int | None = None
         self.status = 200
+        self.reason: str | None = None
+        self.length = True
         self.asked: list[str | None] = []
         outer = self
 
@@ -40,7 +45,7 @@ class Server:
                 asked = self.headers.get("Range")
                 outer.asked.append(asked)
                 if outer.status != 200:
-                    self.send_error(outer.status)
+                    self.send_error(outer.status, outer.reason)
                     return
                 start = 0
                 if asked and outer.ranges:
@@ -56,7 +61,8 @@ class Server:
                 else:
                     self.send_response(200)
                 body = outer.content[start:]
-                self.send_header("Content-Length", str(len(body)))
+                if outer.length:
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body[: outer.cut])
 

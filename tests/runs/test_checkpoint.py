@@ -1,4 +1,4 @@
-"""The checkpoint: what is wrong with it is said and it is not used; it takes little of the time."""
+"""The checkpoint: what is wrong with it is said, and it is not used; it takes its share of the time."""
 
 from __future__ import annotations
 

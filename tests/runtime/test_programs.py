@@ -97,21 +97,40 @@ def test_an_error_of_the_listener_ends_it_and_its_children(tmp_path: Path) -> No
     assert all(_gone(process) for process in seen)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is of Linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells it")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_it_dies_with_the_process_that_started_it(tmp_path: Path, number: signal.Signals) -> None:
-    inner = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+def test_it_and_its_children_die_with_the_process_that_started_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Also a grandchild in a session of its own that does not obey SIGTERM."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    inner = (
+        "import os, subprocess, sys, time; "
+        f"one = subprocess.Popen([sys.executable, '-c', {deaf!r}]); "
+        f"two = subprocess.Popen([sys.executable, '-c', {deaf!r}], start_new_session=True); "
+        "time.sleep(0.5); text = ' '.join(map(str, (os.getpid(), one.pid, two.pid))); "
+        f"open({str(tmp_path / 'half')!r}, 'w').write(text); "
+        f"os.rename({str(tmp_path / 'half')!r}, {str(tmp_path / 'pids')!r}); time.sleep(60)"
+    )
     outer = (
         "import sys; from pathlib import Path; from usbench.tools import run_program; "
         f"run_program([sys.executable, '-c', {inner!r}], Path({str(tmp_path / 'log.txt')!r}))"
     )
     parent = subprocess.Popen(_python(outer), stderr=subprocess.DEVNULL)
     for _ in range(600):
-        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+        if (tmp_path / "pids").exists():
             break
         time.sleep(0.1)
-    process = int((tmp_path / "pid").read_text())
-    assert _alive(process)
+    processes = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    watchers = [p for p in _children(parent.pid) if p not in processes]
+    assert len(processes) == 3
+    assert len(watchers) == 1
+    assert all(map(_alive, processes))
     os.kill(parent.pid, number)
     parent.wait(60)
-    assert _gone(process)
+    assert all(map(_gone, [*processes, *watchers]))
+
+
+def _children(parent: int) -> list[int]:
+    listed = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(word) for file in listed for word in file.read_text().split()]

@@ -22,7 +22,7 @@ from usbench.storage.download import CHUNK as _CHUNK
 from usbench.storage.download import bytes_bar as _bytes_bar
 from usbench.storage.download import need_space as _need_space
 from usbench.storage.download import receive, refuse_unsafe, transfer_errors, verify, zip_oddity
-from usbench.storage.files import atomic_folder, os_errors
+from usbench.storage.files import atomic_folder, locked, os_errors
 
 
 def download(task: Task, target: Path, url: str | None = None) -> Path:
@@ -58,7 +58,16 @@ def download(task: Task, target: Path, url: str | None = None) -> Path:
         raise UsbenchError(f"{address}: not the http or https address of an archive; correct --url")
     with os_errors(target, "write"):
         target.mkdir(parents=True, exist_ok=True)
-    archive, part = target / name, target / f"{name}.part"
+    waiting = f"{target}: another process is downloading {name}; waiting for it"
+    with locked(target / f".{name}.lock", waiting, remove=True):
+        if folder.is_dir() and any(folder.iterdir()):
+            return folder
+        return _bring(task, target, stated, address, name)
+
+
+def _bring(task: Task, target: Path, stated: Download, address: str, name: str) -> Path:
+    """Download and unpack what is not there, or go on with it; gives the folder of the cases."""
+    folder, archive, part = target / task.folder, target / name, target / f"{name}.part"
     if archive.is_file():
         say(f"{archive} is there already, verifying it")
         _verify(archive, stated)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from usbench.errors import UsbenchError
+from usbench.runtime.stopping import end_with
 
 
 def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
@@ -23,13 +24,21 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], work
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    parent = os.getpid()
     pool = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered", batch_size=1)
     try:
-        yield from pool(delayed(function)(*job) for job in jobs)
+        yield from pool(delayed(_in_worker)(parent, function, job) for job in jobs)
     except TerminatedWorkerError as error:
         raise UsbenchError(
             "a worker process was stopped, most likely for want of memory; use fewer --workers"
         ) from error
+
+
+def _in_worker(parent: int, function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    """A job, in a process that does not outlive the one that has sent it."""
+    if os.getpid() != parent:
+        end_with(parent)
+    return function(*job)
 
 
 def usable_cores() -> int:

@@ -162,6 +162,7 @@ def _evaluate(job: Job) -> Literal["computed", "before", "elsewhere"]:
 def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
     """Several devices: Fabric starts the program anew for each, so that has to be `usbench run`."""
     from usbench.runs.lock import is_busy
+    from usbench.runtime.programs import ending_with_this
 
     if job.cell.finished() is not None:
         return "before"
@@ -171,7 +172,14 @@ def _by_run(job: Job) -> Literal["computed", "before", "elsewhere"]:
     if job.threads is not None:
         environment["OMP_NUM_THREADS"] = str(max(1, job.threads // job.cell.devices))
     words = [sys.executable, "-m", "usbench", "run", *job.cell.request.command()]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=ending_with_this(),
+    )
     if job.cell.finished() is not None:
         return "computed"
     if is_busy(job.cell.folder):

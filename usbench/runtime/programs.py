@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import secrets
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from usbench.errors import UsbenchError
+from usbench.runtime import leftovers
+from usbench.runtime.stopping import terminable
 
 SILENT_MINUTES = 60.0
 """A program that says nothing for so long is taken to hang."""
@@ -78,8 +81,9 @@ def run_program(
 
     It gets a process group of its own, nothing on standard input, and no variable that tells where the data
     of usbench lies. When the run ends by an error or a signal, it and what it started are asked to end
-    (SIGTERM), and ended (SIGKILL) after ten seconds. On Linux it also ends when the process of usbench is
-    killed, though not what it started by itself; elsewhere it goes on until it writes into the closed pipe.
+    (SIGTERM), and ended (SIGKILL) after ten seconds. When the process of usbench is killed, a small process
+    beside it does the same within seconds. What is found of it is its process group and, on Linux, every
+    process that has its environment.
 
     Args:
         command: The program and its arguments.
@@ -106,10 +110,11 @@ def run_program(
     with _open(log) as kept:
         kept.write(f"$ {' '.join(words)}\n")
         kept.flush()
-        program = _start(words, folder or log.parent, environment)
+        word = secrets.token_hex(16)
+        program = _start(words, folder or log.parent, {**(environment or {}), leftovers.MARK: word})
         peak = heard = 0.0
         reader = threading.Thread(target=_read, args=(program, lines), daemon=True)
-        with _ended(program):
+        with _ended(program, word):
             reader.start()
             heard = looked = time.monotonic()
             while True:
@@ -156,9 +161,7 @@ def _open(log: Path) -> TextIO:
         raise UsbenchError(f"{log}: cannot write the output of a program ({error.strerror})") from error
 
 
-def _start(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str] | None
-) -> subprocess.Popen[bytes]:
+def _start(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             words,
@@ -166,9 +169,9 @@ def _start(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**without_places(os.environ), "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**without_places(os.environ), "PYTHONUNBUFFERED": "1", **environment},
             start_new_session=True,
-            preexec_fn=_ending_with(os.getpid()) if sys.platform.startswith("linux") else None,
+            preexec_fn=ending_with_this(),
         )
     except OSError as error:
         raise UsbenchError(
@@ -178,11 +181,16 @@ def _start(
         raise UsbenchError(f"{words[0]}: cannot be started ({error}); correct its arguments") from error
 
 
-def _ending_with(parent: int) -> Callable[[], None]:
-    """What the new process does first: ask the system to be killed with its parent (prctl(2))."""
+def ending_with_this() -> Callable[[], None] | None:
+    """For `subprocess`, as `preexec_fn`: what lets a child be killed with this process; None but on Linux.
+
+    The system does it (prctl(2)) when the thread ends that starts the child: let one do it that waits.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
     import ctypes
 
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    prctl, parent = getattr(ctypes.CDLL(None), "prctl", None), os.getpid()
 
     def settle() -> None:
         if prctl is not None:
@@ -204,28 +212,30 @@ def _read(program: subprocess.Popen[bytes], lines: queue.SimpleQueue[str | None]
 
 
 @contextlib.contextmanager
-def _ended(program: subprocess.Popen[bytes]) -> Iterator[None]:
-    """See to it that a program and what it started have ended, also where SIGTERM ends this process."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM) if main else None
-
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if main and before is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, stop)
+def _ended(program: subprocess.Popen[bytes], word: str) -> Iterator[None]:
+    """See to it that a program and what it started have ended, also where this process is ended or killed."""
+    watch = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(leftovers.__file__)), str(program.pid), word],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        yield
+        with terminable():
+            yield
     finally:
-        _end(program)
-        if main and before is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _end(program, word)
+        assert watch.stdin is not None
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            watch.stdin.write(b".")
+            watch.stdin.close()
+            watch.wait(GRACE_SECONDS)
 
 
-def _end(program: subprocess.Popen[bytes]) -> None:
+def _end(program: subprocess.Popen[bytes], word: str) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(program.pid, number)
+        leftovers.send(program.pid, word, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             program.wait(GRACE_SECONDS)
     if program.stdout is not None:

