@@ -154,8 +154,10 @@ _CLOCK = {
 }  # fmt: skip
 """Keys of JSON of what a clock or a meter measured, and digests that cover it."""
 
-_VARIES = re.compile(r"(^|/)log\.txt$|\.html$|leaderboard[^/]*\.(md|csv|tex|json|png)$|learning[^/]*$")
-"""Files that show milliseconds or memory: they must be there, numbers are compared in others."""
+_VARIES = re.compile(
+    r"(^|/)(log\.txt|signs\.json)$|\.html$|leaderboard[^/]*\.(md|csv|tex|json|png)$|learning[^/]*$"
+)
+"""Files that show milliseconds, memory or inodes: they must be there, numbers are compared in others."""
 
 
 def picture(folder: Path) -> dict[str, str]:

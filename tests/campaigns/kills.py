@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,8 @@ def _become(words: list[str], state: Path) -> int:
         runpy.run_module("usbench", run_name="__main__", alter_sys=True)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    # As the interpreter ends: threads first, then what is registered.
+    threading._shutdown()
     atexit._run_exitfuncs()
     return code
 
