@@ -46,7 +46,7 @@ class Scene:
     brings: tuple[str, ...] = ("cache",)
     environment: dict[str, str] = field(default_factory=dict)
     cold: bool = False
-    most: int = 4
+    most: int = 6
     workers: bool = False
 
 
@@ -111,7 +111,7 @@ SCENES = (
     Scene("data prepare", 36, _prepare, brings=()),
     Scene("features", 36, _features, environment={"FROZEN_SLEEP": "0.02"}),
     Scene("weights fetch", 36, _weights),
-    Scene("matrix", 24, _matrix, cold=True, most=6, workers=True),
+    Scene("matrix", 24, _matrix, cold=True, workers=True),
     Scene("predict", 30, _predict),
     Scene("evaluate robustness", 24, _robustness, brings=("cache", "one")),
     Scene("evaluate external", 18, _external, brings=("cache", "one")),
@@ -150,12 +150,14 @@ def build_stage(stage: Path, usbench: Callable[[list[str], dict[str, str]], None
 
 _CLOCK = {
     "seconds", "train_seconds", "ms_per_slice", "peak_memory_mb", "finished", "digest", "files", "mtime_ns",
-    "made", "threads", "hours", "result_digest", "written", "mtime", "ctime_ns",
+    "made", "threads", "hours", "result_digest", "written", "mtime", "ctime_ns", "memory_since", "commit",
 }  # fmt: skip
 """Keys of JSON of what a clock or a meter measured, and digests that cover it."""
 
-_VARIES = re.compile(r"(^|/)log\.txt$|\.html$|leaderboard[^/]*\.(md|csv|tex|json|png)$|learning[^/]*$")
-"""Files that show milliseconds or memory: they must be there, numbers are compared in others."""
+_VARIES = re.compile(
+    r"(^|/)(log\.txt|signs\.json)$|\.html$|leaderboard[^/]*\.(md|csv|tex|json|png)$|learning[^/]*$"
+)
+"""Files that show milliseconds, memory or inodes: they must be there, numbers are compared in others."""
 
 
 def picture(folder: Path) -> dict[str, str]:
@@ -185,10 +187,14 @@ def _content(path: Path, name: str, folder: Path) -> str:
 
 def _without_clock(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_clock(inner) for key, inner in value.items() if key not in _CLOCK}
+        return {key: _without_clock(inner) for key, inner in value.items() if not _of_clock(key)}
     if isinstance(value, list):
         return [_without_clock(inner) for inner in value]
     return value
+
+
+def _of_clock(key: str) -> bool:
+    return key in _CLOCK or key.endswith("_seconds")
 
 
 def _without_seconds(text: str) -> str:

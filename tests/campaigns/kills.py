@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,8 @@ def _become(words: list[str], state: Path) -> int:
         runpy.run_module("usbench", run_name="__main__", alter_sys=True)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+    # As the interpreter ends: threads first, then what is registered.
+    threading._shutdown()
     atexit._run_exitfuncs()
     return code
 
@@ -236,8 +239,8 @@ def _trial(state: Path, scene: Scene, number: int, seed: int, most: int) -> None
                 os.killpg(child, signal.SIGKILL)
                 code = "hangs"
             break
-        # Contention stretches a life, so later moments than an unbroken one's are drawn too.
-        delay = draw.uniform(0.02, 1.1) * unbroken["seconds"]
+        # A later start goes on where the one before it was killed, so that together they reach every moment.
+        delay = draw.uniform(0.02, 0.8) * unbroken["seconds"]
         how = draw.choice(["KILL", "KILL", "KILL", "TERM", "WORKER" if scene.workers else "KILL"])
         code = _ended(child, delay)
         if code is None:

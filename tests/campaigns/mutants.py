@@ -17,6 +17,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import functools
 import gc
 import itertools
 import json
@@ -70,10 +71,11 @@ EVERYDAY = [
     "-p",
     "no:cacheprovider",
 ]
-LIMITS_S = {"first": 20.0, "second": 120.0}
-"""Undisturbed seconds of the tests of one mutant at most: of all mutants, then of those that survive.
+LIMITS_S = {"first": 20.0, "second": 150.0}
+"""Seconds of the test files of one mutant at most: of all mutants, then of those that survive.
 
-The tests of the own area come first, the cheapest first; what the time does not suffice for is left out.
+Files whose tests cost least come first, those of the own area before others. A file is charged with all its
+tests, since any of them needs its fixtures.
 """
 
 
@@ -277,9 +279,21 @@ def _annotations(code: str) -> set[tuple[int, int]]:
 def _tests(one: dict[str, Any], lines: dict[str, dict[int, set[str]]]) -> set[str]:
     """The tests that run the statement of a mutant; of one that is run on import, all that run its file."""
     by_line = lines.get(one["file"], {})
-    first, last = _statement((ROOT / one["file"]).read_text(), one["line"])
-    found = set().union(*(by_line.get(line, set()) for line in range(first, last + 1)))
-    return found or set().union(*by_line.values(), set())
+    code = (ROOT / one["file"]).read_text()
+    everything = set().union(*by_line.values(), set())
+    if not _in_function(code, one["line"]):
+        return everything
+    first, last = _statement(code, one["line"])
+    return set().union(*(by_line.get(line, set()) for line in range(first, last + 1)))
+
+
+def _in_function(code: str, line: int) -> bool:
+    """Whether a line is in the body of a function, and not run by the first test that imports the file."""
+    return any(
+        node.body[0].lineno <= line <= (node.end_lineno or 0)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 def _statement(code: str, line: int) -> tuple[int, int]:
@@ -332,25 +346,45 @@ def _run_all(state: Path, drawn: Sequence[dict[str, Any]]) -> None:
     for one in turns:
         if _outcomes(state)[str(one["number"])]["turn"] == "first":
             survived = _outcomes(state)[str(one["number"])]["outcome"] == "survived"
-            if survived and _within(one, "first") != _within(one, "second"):
+            if survived and _within(state, one, "first") != _within(state, one, "second"):
                 _run_one(state, one, "second")
 
 
-def _within(one: dict[str, Any], turn: str) -> list[tuple[str, float]]:
+def _within(state: Path, one: dict[str, Any], turn: str) -> list[tuple[str, float]]:
     """Which tests a mutant is run against, and their seconds."""
+    whole = _file_seconds(str(state))
+    files: dict[str, list[tuple[str, float]]] = {}
+    for test, cost in one["tests"]:
+        files.setdefault(test.split("::")[0], []).append((test, cost))
     own = tuple(AREAS[one["area"]][1])
-    tests, seconds = [], 0.0
-    for test, cost in sorted(one["tests"], key=lambda of: not of[0].startswith(own)):
-        if seconds + cost <= LIMITS_S[turn]:
-            tests.append((test, cost))
-            seconds += cost
+    order = sorted(files, key=lambda file: (not file.startswith(own), whole[file] / len(files[file])))
+    tests: list[tuple[str, float]] = []
+    seconds = 0.0
+    for file in order:
+        if not tests or seconds + whole[file] <= LIMITS_S[turn]:
+            tests += files[file]
+            seconds += whole[file]
     return tests
 
 
+@functools.cache
+def _file_seconds(state: str) -> dict[str, float]:
+    """What all tests of a file take together."""
+    found: dict[str, float] = {}
+    for area in AREAS:
+        of_area: dict[str, float] = {}
+        for key, cost in _seconds(Path(state) / f"{area}.xml").items():
+            names = [name for name in key.split("::")[0].split(".") if not name.startswith("Test")]
+            file = "/".join(names) + ".py"
+            of_area[file] = of_area.get(file, 0.0) + cost
+        found |= of_area
+    return found
+
+
 def _run_one(state: Path, one: dict[str, Any], turn: str) -> None:
-    tests = _within(one, turn)
+    tests = _within(state, one, turn)
     if turn == "second":
-        tests = [test for test in tests if test not in _within(one, "first")]
+        tests = [test for test in tests if test not in _within(state, one, "first")]
     with _in_place(state / "copy", one) as differs:
         asked = _ask(state, [test for test, _ in tests], sum(cost for _, cost in tests))
         _note(state, one, turn, differs, *asked)

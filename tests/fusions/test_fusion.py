@@ -131,6 +131,34 @@ def test_absent_masks_have_no_say(merge: str) -> None:
     assert not logits.grad[0, 0].any()
 
 
+def test_a_logit_of_zero_is_no_vote() -> None:
+    # Of two masks one says yes, the other is exactly undecided: one yes of two is a tie, which goes to the
+    # sign of the mean logit with 1/2 log((M + 2) / M) = 1/2 log 2.
+    logits = stack(4.0, 0.0, 9.0)
+    two = merge_logits(logits, "vote", present=torch.tensor([[True, True, False]]))
+    assert two.item() == pytest.approx(0.5 * math.log(2), abs=1e-6)
+    one = merge_logits(logits, "vote", present=torch.tensor([[False, True, False]]))
+    # No yes of one: log(1/2 over 3/2).
+    assert one.item() == pytest.approx(-math.log(3), abs=1e-6)
+    assert merge_logits(logits[:, :2], "vote").item() == pytest.approx(0.5 * math.log(2), abs=1e-6)
+
+
+def test_a_segmenter_that_does_not_ask_is_not_told_what_is_present() -> None:
+    class Doubles(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return 2 * images[:, :, None]
+
+    images = torch.tensor([3.0, 5.0]).view(1, 2, 1, 1)
+    skips = Merged(Doubles(), 2, 1, "mean-logits")
+    assert skips.takes_present
+    # The first alone is 2 x 3, both are 2 x (3 + 5) / 2.
+    assert skips(images, torch.tensor([[True, False]])).item() == 6.0
+    assert skips(images).item() == 8.0
+    zeros = Merged(Doubles(), 2, 1, "mean-logits", "zero")
+    assert not zeros.takes_present
+    assert zeros(images, torch.tensor([[True, False]])).item() == 8.0
+
+
 def late(absent: str) -> Late:
     method, _ = get_method("unet-classic")
     torch.manual_seed(0)

@@ -80,7 +80,21 @@ def test_several_rows_against_an_enumeration(seed: int) -> None:
     assert found.p == pytest.approx(p)
 
 
-@pytest.mark.parametrize("n", [6, 8, 11])
+def test_up_to_twelve_patients_every_pattern_of_signs_is_taken() -> None:
+    # A pattern and its opposite are one: 2^(n-1) of them, the observed one first.
+    twelve = signs(12)
+    assert twelve.shape == (2**11, 12)
+    assert len({tuple(pattern) for pattern in twelve}) == 2**11
+    assert twelve[0].tolist() == [1.0] * 12
+    # Of more, 9,999 are drawn besides the observed one.
+    assert signs(13).shape == (10_000, 13)
+    assert signs(13)[0].tolist() == [1.0] * 13
+    assert abs(float(signs(13)[1:].mean())) < 0.01
+    assert [smallest_p(n) for n in (1, 2, 6)] == [1.0, 0.5, 1 / 32]
+    assert [can_separate(n) for n in (5, 6)] == [False, True]
+
+
+@pytest.mark.parametrize("n", [6, 8, 12])
 def test_one_pair_is_the_permutation_test_of_scipy(n: int) -> None:
     found = np.random.default_rng(n).normal(0.02, 0.05, n)
     theirs = permutation_test(

@@ -128,6 +128,19 @@ def test_moving_a_file_changes_no_digest(tmp_path: Path) -> None:
     assert hashes(tmp_path) != before
 
 
+def test_networks_of_slices_do_not_share_the_protocol_of_volumes() -> None:
+    cell = built_in_cell("late")
+    parts = (cell.task.name, cell.task.modality_names, cell.task.class_names, cell.config.as_dict())
+    longer = {**cell.config.as_dict(), "train": {**cell.config.as_dict()["train"], "epochs": 99}}
+    split = cell.split.digest
+    assert protocol_of(*parts, split, None, "32") == cell.protocol
+    assert protocol_of(*parts[:3], longer, split, None, "32") != cell.protocol
+    # What volumes share leaves out the training.
+    volumes = protocol_of(*parts, split, None, "32", volumes=True)
+    assert volumes != cell.protocol
+    assert protocol_of(*parts[:3], longer, split, None, "32", volumes=True) == volumes
+
+
 def test_regions_and_their_thresholds_change_the_digests_of_regions_alone() -> None:
     cell = built_in_cell("late", task="msd-brain-regions")
     parts = (cell.task.name, cell.task.modality_names, cell.task.class_names, cell.config.as_dict())

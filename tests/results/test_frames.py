@@ -86,6 +86,8 @@ def test_what_python_and_notebooks_show_is_short(results: Results, tmp_path: Pat
         assert "<table" in shown
         assert len(shown) < 10_000
     assert "0.650" in results._repr_html_()
+    # The numbers that pandas gives to rows say nothing.
+    assert "<th>0</th>" not in results._repr_html_()
     # Names of methods are other people's words.
     assert "<b>" not in board._repr_html_()
     assert "&lt;b&gt;" in board._repr_html_()

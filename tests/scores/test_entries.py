@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from usbench.contracts.score import MeasuredClass
 from usbench.results.io import case_columns
 from usbench.scores.registry import all_scores, beside_dsc
 from usbench.scores.text import definitions
@@ -36,3 +39,25 @@ def test_entries_have_names_of_their_own_and_say_what_they_are():
     assert [score.mean_heading for score in beside_dsc()] == [
         "mIoU", "HD95 mm", "NSD", "ASSD mm", "MSSD mm", "RVD", "RAVD",
     ]  # fmt: skip
+
+
+def test_digits_and_units_are_those_of_the_field():
+    # Shares to a thousandth; distances to a tenth of a mm, their mean to a hundredth; volumes to 10 mm^3.
+    assert {score.name: (score.digits, score.unit) for score in all_scores()} == {
+        "dsc": (3, ""), "iou": (3, ""), "sensitivity": (3, ""), "specificity": (3, ""), "hd95": (1, "mm"),
+        "nsd": (3, ""), "assd": (2, "mm"), "mssd": (1, "mm"), "rvd": (3, ""), "ravd": (3, ""),
+        "false_ml": (2, "ml"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tp_fp_fn", [(0, 5, 0), (0, 0, 5)])
+def test_no_surface_is_searched_where_one_mask_is_empty(tp_fp_fn):
+    def measure():
+        raise AssertionError("there is no surface to measure from")
+
+    tp, fp, fn = tp_fp_fn
+    edge = "prediction-empty" if fn else "truth-empty"
+    measured = MeasuredClass(tp, fp, fn, 100, (1.0, 1.0, 1.0), 17.0, 1.0, edge, measure)
+    found = {score.name: score.of(measured) for score in all_scores()}
+    assert (found["hd95"], found["assd"], found["mssd"], found["nsd"]) == (17.0, 17.0, 17.0, 0.0)
+    assert found["dsc"] == 0
