@@ -25,7 +25,7 @@ from usbench.cli.weights import weights
 from usbench.cli.zeus import zeus
 from usbench.errors import UsbenchError
 from usbench.runtime.output import OutputLost, flush_output, is_of_output, take_any_text
-from usbench.runtime.process import settle
+from usbench.runtime.process import leave_quickly, settle
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -67,6 +67,8 @@ def entry() -> None:
             _fail(str(OutputLost(error)), 1, debug)
         line = " ".join(str(error).split()) or "no message"
         _fail(f"unexpected {type(error).__name__}: {line}; --debug shows the traceback", 1, debug)
+    finally:
+        leave_quickly()
 
 
 def _fail(message: str, code: int, debug: bool) -> None:
