@@ -104,6 +104,29 @@ def test_finished_cell_is_not_computed_again(
     assert "finished before" in capsys.readouterr().err
 
 
+def test_finished_run_starts_no_device(
+    finished: Any, small_prostate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes seconds to import is not, where nothing is to be computed."""
+
+    def never(*_: Any) -> None:
+        raise AssertionError("Fabric was asked for")
+
+    monkeypatch.setattr("usbench.runs.start.make_fabric", never)
+    assert run(small_prostate, finished.path.parents[2])[0].path == finished.path
+    with pytest.raises(AssertionError, match="Fabric"):
+        run(small_prostate, finished.path.parents[2], seed=7)
+
+
+def test_what_a_killed_process_left_beside_its_result_is_removed(finished: Any, small_prostate: Path) -> None:
+    for left in ("checkpoint.pt", ".pipeline/raw"):
+        file = finished.path / left
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"left")
+        assert run(small_prostate, finished.path.parents[2])[0].path == finished.path
+        assert not file.exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"seed": 1}, {"settings": {**SMALL, "train.lr": 2e-3}}, {"modalities": ["t2"]}, {"fusion": "hybrid"}],

@@ -29,7 +29,7 @@ from usbench.cli.weights import weights
 from usbench.cli.zeus import zeus
 from usbench.errors import UsbenchError, log_note
 from usbench.runtime.output import OutputLost, flush_output, is_of_output, take_any_text
-from usbench.runtime.process import settle
+from usbench.runtime.process import leave_quickly, settle
 from usbench.runtime.stopping import end_on_term, ending
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -83,6 +83,8 @@ def entry() -> None:
         line = " ".join(str(error).split()) or "no message"
         where = log_note(error) or "; --debug shows the traceback"
         _fail(f"unexpected {type(error).__name__}: {line}{where}", 1, debug)
+    finally:
+        leave_quickly()
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

@@ -138,4 +138,12 @@ def damaged(folder: Path, meta: Mapping[str, Any], again: bool = False) -> Path 
 
 def raw_names(files: list[Path], root: Path) -> dict[str, Path]:
     """Raw files by their names relative to the data, in the order of the reader."""
-    return {Path(os.path.relpath(file, root)).as_posix(): Path(file) for file in files}
+    base = os.path.abspath(root)
+    below = base.rstrip(os.sep) + os.sep
+    names = {}
+    for file in files:
+        path = os.path.abspath(file)
+        # A DICOM series has hundreds of files, nearly always below the folder: `relpath` takes its time.
+        name = path.removeprefix(below) if path.startswith(below) else os.path.relpath(path, base)
+        names[name.replace(os.sep, "/")] = Path(file)
+    return names

@@ -63,7 +63,7 @@ def _follow(name: str, file: Path, found: dict[str, Path]) -> None:
     depth = len(name.split(".")) - (not is_package)
     root = file.resolve().parents[depth]
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = parsed(file.read_bytes())
     except (SyntaxError, ValueError):
         return
     package = name if is_package else name.rpartition(".")[0]
@@ -73,6 +73,16 @@ def _follow(name: str, file: Path, found: dict[str, Path]) -> None:
             inner = ".".join(parts[:end])
             if _belongs(inner, name) and (place := _place(root.joinpath(*parts[:end]))):
                 _follow(inner, place, found)
+
+
+@functools.lru_cache(maxsize=64)
+def parsed(code: bytes) -> ast.Module:
+    """The syntax tree of Python code, which nobody changes: the same files are asked for several times.
+
+    Raises:
+        SyntaxError, ValueError: where it is no Python.
+    """
+    return ast.parse(code)
 
 
 def _belongs(name: str, to: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from usbench.plugins.code_hash import imports
+from usbench.plugins.code_hash import imports, parsed
 from usbench.storage.files import digest_of
 
 
@@ -36,7 +36,7 @@ def consists_of(modules: Iterable[str], within: tuple[str, ...]) -> list[Path]:
         if file is not None:
             found[name] = file
             package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-            waiting += imports(ast.parse(file.read_bytes()), package)
+            waiting += imports(parsed(file.read_bytes()), package)
     return [found[name] for name in sorted(found)]
 
 
@@ -63,7 +63,7 @@ def sense_hash(files: Iterable[Path]) -> str:
 
 def _sense(code: bytes) -> Any:
     try:
-        return _plain(ast.parse(code))
+        return _plain(parsed(code))
     except (SyntaxError, ValueError):
         return hashlib.sha256(code).hexdigest()
 

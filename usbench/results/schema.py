@@ -36,7 +36,8 @@ Names = Annotated[list[str], Field(min_length=1)]
 class Block(BaseModel):
     """A mapping of a result.json that has no keys but those of its fields."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+    # Deferred: a block is built as a part of the whole that is asked for, and not once more for itself.
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, defer_build=True)
 
 
 def _later(**words: Any) -> Any:

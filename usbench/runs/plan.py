@@ -14,6 +14,7 @@ from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
 from usbench.runtime.devices import choose_device, require_precision
+from usbench.runtime.process import import_torch
 
 if TYPE_CHECKING:
     from usbench.contracts.method import Method
@@ -81,6 +82,7 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsbenchError: for a method, fusion, task, preset, setting, device or data that is not there.
     """
+    import_torch()
     from usbench.fusions.build import require_fusion
     from usbench.fusions.registry import get_fusion, require_settings
     from usbench.methods.registry import all_problems, get_method

@@ -10,6 +10,7 @@ from usbench.contracts.request import CACHE_GB, Request
 from usbench.results.network_file import is_outside, network_state
 from usbench.results.result import Result, Results
 from usbench.runs.consent import require_consent
+from usbench.runs.pipelines.places import FOLDER
 from usbench.runs.plan import make_cells, make_plan
 from usbench.runs.watchers.group import require_watchers
 from usbench.runs.watchers.loggers import make_loggers
@@ -18,6 +19,8 @@ from usbench.runtime.devices import is_first_process, make_fabric, require_devic
 from usbench.storage.files import require_writable
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from usbench.contracts.watcher import Watcher
 
 
@@ -122,20 +125,33 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     if is_first_process():
         say(plan.task_data.notice)
     cells = make_cells(plan)
-    if is_first_process():
-        todo = [cell for cell in cells if request.overwrite or cell.finished() is None]
+    done = {} if request.overwrite else {cell.key: found for cell in cells if (found := cell.finished())}
+    todo = [cell for cell in cells if cell.key not in done]
+    if todo and is_first_process():
         require_consent(todo, plan.device, request.yes)
+    if request.all_devices > 1:
+        done = {}  # The processes of a cell must all go the same way, and start together.
 
-    from usbench.runs.compute import compute
-
-    fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
+    fabric: Fabric | None = None
     results = Results()
     for cell in cells:
-        result, new = compute(cell, fabric, watchers)
-        if not new and fabric.is_global_zero:
+        result, new = done.get(cell.key), False
+        if result is None or _unfinished_business(cell.folder):
+            # Both take seconds to import, which a run that has all its results does not need.
+            from usbench.runs.compute import compute
+
+            if fabric is None:
+                fabric = make_fabric(plan.device, request.devices, request.precision, request.nodes)
+            result, new = compute(cell, fabric, watchers)
+        if not new and (fabric is None or fabric.is_global_zero):
             say(_finished_before(result, request.keep_weights))
         results.append(result)
     return results
+
+
+def _unfinished_business(folder: Path) -> bool:
+    """Whether a finished cell still has what its training left, since it was killed just after its result."""
+    return (folder / FOLDER).exists() or any(folder.glob("checkpoint*"))
 
 
 def _finished_before(result: Result, keep: bool) -> str:
