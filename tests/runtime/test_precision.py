@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 import usbench
 from usbench.cli.main import main
+from usbench.contracts.request import Request
 from usbench.contracts.settings import TrainSettings
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
+from usbench.runs import plan
 from usbench.runs.train import _epoch, adam_for
 from usbench.runtime.devices import PRECISIONS, make_fabric, require_precision
 
@@ -164,3 +166,15 @@ def test_float16_on_a_cpu_is_refused_before_anything_is_made(tmp_path: Path, cac
     assert "\n" not in said
     assert not list(tmp_path.rglob("result.json"))
     assert sorted(cache.rglob("*")) == before
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_run_at_bf16_says_where_the_processor_lacks_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], small_prostate: Path, has: bool
+) -> None:
+    monkeypatch.setattr(plan, "has_bfloat16", lambda: has)
+    asked: dict[str, Any] = {"plugins": (TINY,), "device": "cpu", "data_dir": small_prostate}
+    for precision in ("32", "bf16"):
+        plan.make_plan(Request("tiny", "early", "msd-prostate", precision=precision, **asked))
+        said = "this processor has no instructions for it" in capsys.readouterr().err
+        assert said == (precision == "bf16" and not has)

@@ -13,7 +13,7 @@ from usbench.contracts.few import FewPatients
 from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
 from usbench.runtime.console import say
-from usbench.runtime.devices import choose_device, require_precision
+from usbench.runtime.devices import choose_device, has_bfloat16, is_first_process, require_precision
 from usbench.runtime.process import import_torch
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def make_plan(request: Request) -> Plan:
             say(f"not used: {problem.text}")
     device = choose_device(request.device)
     require_precision(request.precision, device)
+    if (device, request.precision) == ("cpu", "bf16") and not has_bfloat16() and is_first_process():
+        say("--precision bf16: this processor has no instructions for it; 32 is several times as fast here")
     settings = read_settings(request)
     require_pipeline_request(method, request, settings)
     # Settings are checked before a phantom is made or data is looked for.

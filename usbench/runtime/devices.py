@@ -51,6 +51,15 @@ def require_precision(precision: str, device: str) -> None:
         )
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16; where it has none, torch computes it slowly."""
+    import torch
+
+    return (
+        bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
+    )
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that speaks, where several train together."""
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
