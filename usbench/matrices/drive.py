@@ -60,9 +60,9 @@ def compute_all(stack: ExitStack, matrix: PlannedMatrix, runs_dir: Path, place: 
         drive.ray = place.ray or pool.start_here(place.workers * place.cpus)
         if place.ray is None:
             stack.callback(drive.ray.shutdown)
-    elif place.workers > 1:
+    elif place.workers > 1 and place.queue is None:
         say("Ray is not installed: cells are computed one after another; pip install 'usbench[cluster]'")
-    workers = place.workers if place.parallel else 1
+    workers = place.workers if place.parallel or place.queue else 1
     with View(todo, before, workers) as drive.view:
         try:
             # Ray says on standard output when a worker dies; that is for results.
@@ -102,7 +102,11 @@ class _Drive:
 
     def reports(self, cells: Sequence[PlannedCell]) -> Generator[tuple[PlannedCell, JobReport]]:
         jobs = [job_of(planned, self.place) for planned in cells]
-        if self.ray is None:
+        if self.place.queue is not None:
+            from usbench.matrices.slurm import on_queue
+
+            found = on_queue(self.place.queue, jobs, [planned.name for planned in cells], self.failures)
+        elif self.ray is None:
             found = pool.in_this_process(jobs, self.failures, [planned.name for planned in cells])
         else:
             place = self.place
@@ -131,7 +135,7 @@ class _Drive:
         self.view.ended(planned, report)
 
     def seen(self, planned: PlannedCell) -> bool:
-        deadline = time.monotonic() + (_PATIENCE if self.place.ray is not None else 0)
+        deadline = time.monotonic() + (_PATIENCE if self.place.ray or self.place.queue else 0)
         while not planned.look():
             if time.monotonic() >= deadline:
                 return False
