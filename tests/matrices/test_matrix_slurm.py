@@ -150,7 +150,7 @@ def cluster(words: dict[str, Any], cache: Path, tmp_path: Path) -> Iterator[Clus
 
 
 SLURM = ("--slurm", "partition=gpu,time=2:00:00,account=us,exclude=n1,n2,nice=7")
-LONG = ("--methods", "unet", "--set", "train.epochs=40", "--set", "data.size=32")
+LONG = ("--methods", "unet", "--set", "train.epochs=14", "--set", "data.size=32")
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict
     assert not (cluster.runs / ".slurm").exists()
     alone = usbench.run(
         "unet", "early", "msd-prostate", folds="0,1", preset="smoke", data_dir=words["data_dir"],
-        settings={"train.epochs": 40, "data.size": 32}, device="cpu", runs_dir=tmp_path / "alone",
+        settings={"train.epochs": 14, "data.size": 32}, device="cpu", runs_dir=tmp_path / "alone",
     )  # fmt: skip
     files = sorted(cluster.runs.rglob("result.json"))
     for one, file in zip(alone, files, strict=True):

@@ -15,6 +15,7 @@ from usbench.errors import UsbenchError
 from usbench.matrices import pool
 from usbench.matrices.failures import Failures
 from usbench.matrices.live import View
+from usbench.matrices.slurm import read_table
 from usbench.matrices.worker import Job, JobReport
 from usbench.runtime.console import say
 from usbench.storage.files import cache_dir
@@ -89,7 +90,10 @@ class _Drive:
     def all(self, todo: Sequence[PlannedCell]) -> None:
         from usbench.runs.lock import is_busy
 
-        busy = [planned for planned in todo if is_busy(_folder(planned))]
+        # What this queue computes is waited for there, where it also says why it ends.
+        queued = read_table(self.failures.runs_dir) if self.place.queue is not None else {}
+        others = [planned for planned in todo if _key(self.failures, planned) not in queued]
+        busy = [planned for planned in others if is_busy(_folder(planned))]
         ready = [planned for planned in todo if planned not in busy]
         while ready or busy:
             with closing(self.reports(ready)) as reports:
