@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from usbench.contracts.watcher import Watcher
     from usbench.leaderboards.board import build as leaderboard
     from usbench.matrices.start import matrix
+    from usbench.matrices.status import status
     from usbench.pages.paper_figure import figure
     from usbench.predictions.start import predict
     from usbench.results.io import load_result
@@ -82,6 +83,7 @@ __all__ = [
     "prune",
     "run",
     "score",
+    "status",
 ]
 
 _LAZY = {
@@ -116,6 +118,7 @@ _LAZY = {
     "prune": ("usbench.runs.prune", "prune"),
     "run": ("usbench.runs.start", "run"),
     "score": ("usbench.submissions.elsewhere", "score"),
+    "status": ("usbench.matrices.status", "status"),
 }
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,8 @@ import pytest
 
 from usbench.matrices import live
 from usbench.matrices.worker import JobReport
+from usbench.results.running import Progress
+from usbench.runs.lock import locked_cell
 
 
 def entries(folder: Path, count: int) -> list[Any]:
@@ -49,15 +54,16 @@ def test_live_view_reads_what_runs_from_the_folders(tmp_path: Path, monkeypatch:
     console = Console(file=out, width=90, force_terminal=True, color_system=None)
     monkeypatch.setattr(live, "_console", lambda: console)
     cells = entries(tmp_path, 3)
-    (tmp_path / "1" / ".lock").touch()
-    (tmp_path / "1" / "history.csv").write_text("epoch,loss\n1,0.9\n2,0.8\n3,0.7\n")
-    with live.View(cells, before=4, workers=1) as view:
+    (tmp_path / "2" / ".lock").touch()  # Of a process that is dead.
+    one = Progress("node7", 12, 0.0, time.time(), "training", 3, 14, 0.7, 40.0)
+    (tmp_path / "1" / ".progress.json").write_text(json.dumps(asdict(one)))
+    with locked_cell(tmp_path / "1"), live.View(cells, before=4, workers=1) as view:
         view.ended(cells[0], JobReport("computed", 60.0))
         console.print(view._render())
         shown = out.getvalue()
         assert view._live is not None
     assert "5 of 7 cells done, 1 running; about 2 min left" in shown
-    assert "cell 1: epoch 3 of 14" in shown
+    assert "cell 1: epoch 3 of 14, loss 0.700, on node7 (process 12), about 40 s left" in shown
     assert "cell 2" not in shown
 
 

@@ -24,6 +24,7 @@ from usbench.cli.predict import predict
 from usbench.cli.prune import prune
 from usbench.cli.run import report, run
 from usbench.cli.score import score
+from usbench.cli.status import status
 from usbench.cli.submissions import submit, verify
 from usbench.cli.weights import weights
 from usbench.cli.zeus import zeus
@@ -42,8 +43,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    run, matrix, predict, evaluate, score, leaderboard, figure, report, prune, cache, methods, data, weights,
-    zeus, new, check, submit, verify,
+    run, matrix, status, predict, evaluate, score, leaderboard, figure, report, prune, cache, methods, data,
+    weights, zeus, new, check, submit, verify,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

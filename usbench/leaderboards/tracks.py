@@ -19,6 +19,7 @@ from usbench.leaderboards.rows import Row
 from usbench.leaderboards.stats import Schemes, difference_interval, mean, score_interval
 from usbench.leaderboards.table import titles_of, volumes_beside_slices
 from usbench.results.digests import volumes_of_result
+from usbench.results.running import running
 from usbench.results.track_scores import check_rows, condition_scores, names_of, patient_averages
 from usbench.results.tracks import (
     FILE,
@@ -156,9 +157,8 @@ def collect_tracks(runs: Sequence[Run], runs_dir: Path | None = None) -> tuple[l
         finished = set(track_folders(run.path))
         for folder in sorted(path for path in (run.path / FOLDER).glob("*/") if path.name[:1] != "."):
             if folder not in finished:
-                left_out.append(
-                    LeftOut(folder, "not finished; the same usbench evaluate command goes on with it")
-                )
+                why = "not finished; the same usbench evaluate command goes on with it"
+                left_out.append(LeftOut(folder, f"is running: {now}" if (now := running(folder)) else why))
                 continue
             try:
                 track = load_track(folder, str(run.data["digest"]))

@@ -15,6 +15,7 @@ from usbench.errors import UsbenchError
 from usbench.matrices import pool
 from usbench.matrices.failures import Failures
 from usbench.matrices.live import View
+from usbench.matrices.slurm import read_table
 from usbench.matrices.worker import Job, JobReport
 from usbench.runtime.console import say
 from usbench.storage.files import cache_dir
@@ -60,9 +61,9 @@ def compute_all(stack: ExitStack, matrix: PlannedMatrix, runs_dir: Path, place: 
         drive.ray = place.ray or pool.start_here(place.workers * place.cpus)
         if place.ray is None:
             stack.callback(drive.ray.shutdown)
-    elif place.workers > 1:
+    elif place.workers > 1 and place.queue is None:
         say("Ray is not installed: cells are computed one after another; pip install 'usbench[cluster]'")
-    workers = place.workers if place.parallel else 1
+    workers = place.workers if place.parallel or place.queue else 1
     with View(todo, before, workers) as drive.view:
         try:
             # Ray says on standard output when a worker dies; that is for results.
@@ -89,7 +90,10 @@ class _Drive:
     def all(self, todo: Sequence[PlannedCell]) -> None:
         from usbench.runs.lock import is_busy
 
-        busy = [planned for planned in todo if is_busy(_folder(planned))]
+        # What this queue computes is waited for there, where it also says why it ends.
+        queued = read_table(self.failures.runs_dir) if self.place.queue is not None else {}
+        others = [planned for planned in todo if _key(self.failures, planned) not in queued]
+        busy = [planned for planned in others if is_busy(_folder(planned))]
         ready = [planned for planned in todo if planned not in busy]
         while ready or busy:
             with closing(self.reports(ready)) as reports:
@@ -102,7 +106,11 @@ class _Drive:
 
     def reports(self, cells: Sequence[PlannedCell]) -> Generator[tuple[PlannedCell, JobReport]]:
         jobs = [job_of(planned, self.place) for planned in cells]
-        if self.ray is None:
+        if self.place.queue is not None:
+            from usbench.matrices.slurm import on_queue
+
+            found = on_queue(self.place.queue, jobs, [planned.name for planned in cells], self.failures)
+        elif self.ray is None:
             found = pool.in_this_process(jobs, self.failures, [planned.name for planned in cells])
         else:
             place = self.place
@@ -131,7 +139,7 @@ class _Drive:
         self.view.ended(planned, report)
 
     def seen(self, planned: PlannedCell) -> bool:
-        deadline = time.monotonic() + (_PATIENCE if self.place.ray is not None else 0)
+        deadline = time.monotonic() + (_PATIENCE if self.place.ray or self.place.queue else 0)
         while not planned.look():
             if time.monotonic() >= deadline:
                 return False

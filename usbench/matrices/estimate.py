@@ -6,6 +6,7 @@ Nothing is guessed: where no such cell is finished, the answer is that it is unk
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +52,11 @@ def measure(runs_dir: Path) -> dict[str, Measured]:
             key = key_of(result)
         except (UsbenchError, KeyError, TypeError, ValueError):
             continue  # Of an earlier version, or not to be trusted.
-        size = sum(
-            path.stat().st_size
-            for path in file.parent.rglob("*")
-            if path.is_file() and not (path.parent == file.parent and path.name in NETWORKS)
-        )
+        size = 0
+        for path in file.parent.rglob("*"):
+            if path.is_file() and not (path.parent == file.parent and path.name in NETWORKS):
+                with suppress(FileNotFoundError):  # A run that ends in this moment removes some.
+                    size += path.stat().st_size
         found.setdefault(key, []).append((seconds, size))
     return {
         key: Measured(

@@ -48,7 +48,11 @@ def evaluate_all(
         replace(job_of(planned, place), track=track, external=request.external, labels=request.labels)
         for planned, track in asked
     ]
-    if place.parallel:
+    if place.queue is not None:
+        from usbench.matrices.slurm import on_queue
+
+        reports = on_queue(place.queue, jobs, names, failures)
+    elif place.parallel:
         ray = place.ray or pool.started_here(place.workers * place.cpus)
         if place.ray is None:
             stack.callback(ray.shutdown)

@@ -13,6 +13,10 @@ from usbench.storage.files import locked, read_json, write_json
 NAME = "matrix-failures.json"
 SCHEMA_VERSION = 1
 
+ENDED = "the process that computed it ended without a word (killed, or out of memory)"
+"""The reason of a cell that is computed in the process of its matrix: written before it starts, taken out
+when it ends. So it holds only where nobody has the lock of the cell."""
+
 Table = dict[str, dict[str, Any]]
 
 

@@ -1,17 +1,17 @@
 """What a person sees while a matrix is computed: a live view, or plain lines where there is no terminal.
 
 What runs, and how far it is, is read from the cells' folders: the lock that a computation holds and the
-history that it writes. So it does not matter which process or machine computes a cell.
+progress that it writes. So it does not matter which process or machine computes a cell.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from usbench.results.running import running
 from usbench.runtime.console import duration
 
 if TYPE_CHECKING:
@@ -141,14 +141,8 @@ def _console() -> Console:
 
 def _state(planned: PlannedCell) -> str:
     """A line on a cell that some process computes now, "" for another."""
-    if planned.folder is None or not (planned.folder / ".lock").exists():
+    now = None if planned.folder is None else running(planned.folder)
+    if now is None:
         return ""
-    epochs = _epochs(planned.folder / "history.csv")
-    return f"{planned.name}: epoch {epochs} of {planned.plan.config.train.epochs}"
-
-
-def _epochs(history: Path) -> int:
-    try:
-        return max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1)
-    except OSError:
-        return 0
+    left = None if now.progress is None else now.progress.seconds_left()
+    return f"{planned.name}: {now}" + ("" if left is None else f", about {duration(left)} left")

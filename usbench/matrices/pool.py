@@ -140,7 +140,7 @@ def in_this_process(
 
     Args:
         jobs: the cells to compute.
-        failures: gets a row for a cell before it starts, since a cell that ends the whole process cannot say
+        failures: gets a row for a cell when it starts, since a cell that ends the whole process cannot say
             so afterwards; the row goes when the cell has a result.
         names: the cells in words, one a job.
 
@@ -151,16 +151,18 @@ def in_this_process(
         UsbenchError: where the table of failures cannot be written.
         KeyboardInterrupt: where the user interrupts.
     """
+    from usbench.matrices.begun import Begun
     from usbench.matrices.worker import compute_job
     from usbench.runtime.console import muted
 
     for number, job in enumerate(jobs):
         key = failures.key(job.place)
-        why = "the process that computed it ended without a word (killed, or out of memory)"
-        failures.record(key, names[number], why, "", str(job.cell.request))
+        begun = Begun(failures, key, names[number], str(job.cell.request))
+        if job.track or job.cell.devices > 1:
+            begun.write()
         try:
             with muted():
-                report = compute_job(job)
+                report = compute_job(job, (begun,))
         except KeyboardInterrupt:
             failures.clear([key])
             raise

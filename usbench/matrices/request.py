@@ -56,9 +56,15 @@ class MatrixRequest(Options):
     address: str | None = option(
         None, "A Ray cluster: ray://HOST:10001, HOST:6379, or auto on one of its nodes."
     )
+    slurm: str | None = option(
+        None,
+        "Compute cells as jobs of Slurm: partition=gpu,gpus=1,time=12:00:00 and other options of sbatch, or "
+        "default; local tries it on this machine.",
+        metavar="KEY=VALUE,...",
+    )
     workers: int | None = option(
         None,
-        "How many cells at once (default: as many as fit; needs Ray).",
+        "How many cells at once (default: as many as fit; needs Ray or Slurm).",
         kind="whole",
         least=1,
         most=100_000,
@@ -99,6 +105,8 @@ class MatrixRequest(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.slurm is not None and self.address is not None:
+            raise UsbenchError("--slurm and --address name two clusters; give one of them")
         for seed in self.seeds:
             self.shared.with_(seed=seed)  # Checks its range.
 

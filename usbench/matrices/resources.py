@@ -11,6 +11,7 @@ from usbench.matrices import pool
 
 if TYPE_CHECKING:
     from usbench.matrices.request import MatrixRequest
+    from usbench.matrices.slurm import Queue
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Place:
         workers: how many cells at once.
         bound: whether `workers` is what the user asked for.
         threads: of torch in a cell; None for its own choice.
+        queue: of Slurm, None where cells are computed without one.
     """
 
     device: str
@@ -34,10 +36,13 @@ class Place:
     workers: int
     bound: bool
     threads: int | None
+    queue: Queue | None = None
 
     @property
     def parallel(self) -> bool:
         """Whether Ray is needed."""
+        if self.queue is not None:
+            return False
         return self.ray is not None or (self.workers > 1 and pool.ray_is_installed())
 
 
@@ -58,6 +63,8 @@ def find_place(stack: ExitStack, request: MatrixRequest) -> Place:
     device, devices, workers = request.shared.device, request.shared.devices, request.workers
     if not 1 <= devices <= 100_000:
         raise UsbenchError(f"--devices {devices} is out of range; choose 1 or more")
+    if request.slurm is not None:
+        return _queue_place(request, request.slurm)
     ray = None
     if request.address is not None:
         ray = pool.connect(request.address)
@@ -77,6 +84,31 @@ def find_place(stack: ExitStack, request: MatrixRequest) -> Place:
     alone = ray is None and (number == 1 or not pool.ray_is_installed())
     threads = request.cpus_per_run if alone else cpus
     return Place(chosen, ray, cpus, gpus, number, workers is not None, threads)
+
+
+def _queue_place(request: MatrixRequest, words: str) -> Place:
+    """Where cells are computed that go into a queue: this machine need not have what they need."""
+    from usbench.datasets.workers import usable_cores
+    from usbench.matrices.slurm import Queue, require_queue
+    from usbench.matrices.slurm_words import parse_slurm
+    from usbench.runtime.devices import choose_device
+
+    asked, shared = parse_slurm(words), request.shared
+    require_queue(asked)
+    if request.gpus_per_run is not None:
+        raise UsbenchError("--gpus-per-run is of Ray; with Slurm write --slurm gpus=1")
+    if asked.local:
+        device = choose_device(shared.device)
+    else:
+        device = ("cuda" if asked.gpu_count else "cpu") if shared.device == "auto" else shared.device
+        if device == "cuda" and asked.gpu_count < shared.devices:
+            raise UsbenchError(f"--device cuda: a job needs GPUs; write --slurm gpus={shared.devices}")
+        if device == "cpu" and asked.gpu_count:
+            raise UsbenchError(f"--slurm gpus={asked.gpus} with --device cpu: leave one of them out")
+    cpus = request.cpus_per_run or (shared.devices if device == "cpu" else 1)
+    workers = request.workers or (max(1, usable_cores() // cpus) if asked.local else 0)
+    queue = Queue(asked, shared.runs_dir, cpus, workers)
+    return Place(device, None, cpus, 0, workers or 256, request.workers is not None, cpus, queue)
 
 
 def _cluster_device(device: str, cards: float) -> str:

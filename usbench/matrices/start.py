@@ -116,6 +116,7 @@ def matrix(
     cache_gb: float = CACHE_GB,
     yes: bool = False,
     address: str | None = None,
+    slurm: str | None = None,
     workers: int | None = None,
     cpus_per_run: int | None = None,
     gpus_per_run: float | None = None,
@@ -157,6 +158,8 @@ def matrix(
         cache_gb: bound on stored features of frozen parts, in GB.
         yes: compute frozen features without asking, however long they take and whether they fit or not.
         address: of a Ray cluster.
+        slurm: compute cells as jobs of Slurm, as in "partition=gpu,gpus=1,time=12:00:00"; "default" asks for
+            nothing, "local" tries it on this machine.
         workers: how many cells at once, by default as many as fit; with one, or without Ray, cells are
             computed one after another in this process.
         cpus_per_run: cores of one cell (default: 1; all with one worker).
@@ -196,12 +199,15 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
     from usbench.matrices.estimate import key_of_planned, measure
     from usbench.matrices.plan import plan_matrix
     from usbench.matrices.resources import find_place
+    from usbench.matrices.slurm_words import parse_slurm
     from usbench.runs.consent import outlook_lines, require_consent
     from usbench.runs.disk import bytes_of_plans
     from usbench.storage.files import require_writable
     from usbench.tracks.external import parse_labels
 
     parse_labels(request.labels)
+    if request.slurm is not None:
+        parse_slurm(request.slurm)
     request = _settled(request)
     runs_dir = request.shared.runs_dir
     with ExitStack() as stack:
@@ -213,7 +219,7 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
             say(line)
         before = sum(planned.result is not None for planned in plan.cells)
         made = Matrix(plan.cells, plan.not_applicable, plan.broken, runs_dir, before=before)
-        made.workers = place.workers if place.parallel else 1
+        made.workers = place.workers if place.parallel or place.queue else 1
         made.keep = request.shared.keep_weights
         if dry_run:
             known = measure(runs_dir)

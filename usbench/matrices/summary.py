@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from usbench.matrices.failures import NAME, Failures
 from usbench.results.network_file import is_outside, network_state
+from usbench.results.running import running
 from usbench.runs.disk import network_line, size_words
 from usbench.runtime.console import duration
 
@@ -70,7 +71,9 @@ def listing(matrix: Matrix) -> str:
     lines += [f"failed: {name}: {reason}" for name, reason in matrix.broken.items()]
     todo = [planned for planned in matrix.cells if planned.result is None]
     done = len(matrix.cells) - len(todo)
-    lines.append(f"{len(matrix.cells)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
+    now = sum(planned.folder is not None and running(planned.folder) is not None for planned in todo)
+    counts = [f"{done} done", *([f"{now} running"] if now else []), f"{len(todo) - now} to do"]
+    lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}{_total(matrix, todo)}")
     lines += matrix.features
     lines += _networks(matrix)
     lines.append("dry run: nothing was prepared, trained or written")
@@ -110,6 +113,10 @@ def _state(planned: PlannedCell, matrix: Matrix, known: Table) -> str:
         return "done"
     if planned.folder is None:
         return "to do (what is finished shows when its data is prepared)"
+    if (now := running(planned.folder)) is not None:
+        left = None if now.progress is None else now.progress.seconds_left()
+        # Whatever was written down of it before.
+        return f"running: {now}" + ("" if left is None else f", about {duration(left)} left")
     row = known.get(planned.folder.relative_to(matrix.runs_dir).as_posix())
     return f"to do, failed before: {row['reason']}" if row else "to do"
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from usbench.errors import UsbenchError, log_note
 from usbench.results.tracks import FOLDER
 
 if TYPE_CHECKING:
+    from usbench.contracts.watcher import Watcher
     from usbench.runs.cell import Cell
 
 
@@ -67,8 +68,12 @@ class JobReport:
     traceback: str = ""
 
 
-def compute_job(job: Job) -> JobReport:
+def compute_job(job: Job, watchers: Sequence[Watcher] = ()) -> JobReport:
     """Compute a cell.
+
+    Args:
+        job: the cell.
+        watchers: see it, where it is computed in this process.
 
     Returns:
         How it went. An error is a report of the kind "failed".
@@ -81,7 +86,7 @@ def compute_job(job: Job) -> JobReport:
         if job.track:
             kind = _evaluate(job)
         else:
-            kind = _by_run(job) if job.cell.devices > 1 else _here(job)
+            kind = _by_run(job) if job.cell.devices > 1 else _here(job, watchers)
     except KeyboardInterrupt:  # Also `Terminated`, which is a SystemExit too.
         raise
     except (Exception, SystemExit) as error:
@@ -117,7 +122,7 @@ def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -
     return compute_job(job)
 
 
-def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
+def _here(job: Job, watchers: Sequence[Watcher]) -> Literal["computed", "before", "elsewhere"]:
     import torch
 
     from usbench.runs.compute import compute
@@ -129,7 +134,7 @@ def _here(job: Job) -> Literal["computed", "before", "elsewhere"]:
     request = job.cell.request
     fabric = make_fabric(request.device, 1, request.precision)
     try:
-        _, new = compute(job.cell, fabric)
+        _, new = compute(job.cell, fabric, watchers)
     except CellBusy:
         return "elsewhere"
     return "computed" if new else "before"

@@ -16,6 +16,7 @@ from usbench.errors import UsbenchError
 from usbench.results.digests import OF_ROWS, frame_of_result, volumes_of_result, without_later
 from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
+from usbench.results.running import running
 from usbench.results.tracks import FOLDER
 from usbench.scores.registry import all_scores
 
@@ -82,7 +83,11 @@ def collect(runs_dir: Path, empty: str = TRUTH) -> tuple[list[Run], list[LeftOut
     seen: dict[tuple[Any, ...], Path] = {}
     for folder, finished in run_folders(runs_dir):
         if not finished:
-            left_out.append(LeftOut(folder, "not finished; the same usbench run command goes on with it"))
+            now = running(folder)
+            why = (
+                f"is running: {now}" if now else "not finished; the same usbench run command goes on with it"
+            )
+            left_out.append(LeftOut(folder, why))
             continue
         try:
             result = load_result(folder)
@@ -200,7 +205,10 @@ def named_runs(given: Sequence[str | Path], problems: list[str] | None = None) -
             reasons.append(f"{place}: {what}")
         for folder, finished in here:
             if not finished:
-                reasons.append(f"{folder}: is not finished; the same usbench run command goes on with it")
+                now = running(folder)
+                why = f"is running: {now}; wait for it" if now else ""
+                why = why or "is not finished; the same usbench run command goes on with it"
+                reasons.append(f"{folder}: {why}")
             elif not any(os.path.samefile(folder, other) for other in found):
                 found.append(folder)
     if not found and len(reasons) == before:

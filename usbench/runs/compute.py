@@ -18,6 +18,7 @@ from usbench.errors import UsbenchError
 from usbench.fusions.build import build_model
 from usbench.results.io import history_csv, load_result
 from usbench.results.result import Result
+from usbench.results.running import PROGRESS
 from usbench.runs.frozen import Frozen, frozen_of
 from usbench.runs.history import History
 from usbench.runs.lock import LOCK, locked_cell
@@ -31,6 +32,7 @@ from usbench.runs.train import fit
 from usbench.runs.watchers.group import Watchers
 from usbench.runs.watchers.log_file import LogFile, failure_logged
 from usbench.runs.watchers.loggers import make_loggers
+from usbench.runs.watchers.progress_file import ProgressFile
 from usbench.runs.watchers.terminal import terminal_watcher
 from usbench.runtime.console import say
 from usbench.runtime.devices import device_name
@@ -86,7 +88,7 @@ def compute(
             _tidy(cell.folder)
             return done, False
         _sweep(cell.folder)
-        own = [LogFile(), terminal_watcher(), *make_loggers(cell.request.loggers)]
+        own = [LogFile(), ProgressFile(), terminal_watcher(), *make_loggers(cell.request.loggers)]
         with Watchers([*own, *watchers]) as watching:
             epochs, compute_way = _way(cell)
             watching.on_start(_facts(cell, fabric), epochs)
@@ -115,6 +117,7 @@ def _compute_network(cell: Cell, fabric: Fabric, watching: Watchers) -> Result:
 def _tidy(folder: Path) -> None:
     """Remove what a finished cell needs no longer."""
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+    (folder / PROGRESS).unlink(missing_ok=True)  # Of a process that was killed after the result.
     remove(folder / FOLDER)
 
 

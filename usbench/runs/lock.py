@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from usbench.errors import UsbenchError
+from usbench.results.running import LOCK, lock_is_held
 from usbench.storage.files import locked
 
-LOCK = ".lock"
-"""The lock of a cell, in its folder."""
+__all__ = ["LOCK", "CellBusy", "is_busy", "locked_cell"]
+
+_TRIES, _BETWEEN = 4, 0.05
+# Who looks whether a lock is held has it for a moment (`lock_is_held`): that is no computation.
 
 
 class CellBusy(UsbenchError):
@@ -17,9 +22,10 @@ class CellBusy(UsbenchError):
 
 
 def is_busy(folder: Path) -> bool:
-    """Whether a process is computing the cell of that folder; a lock that nobody holds is removed."""
-    if not (folder / LOCK).exists():
-        return False
+    """Whether a process is computing the cell of that folder."""
+    held = lock_is_held(folder / LOCK)
+    if held is not None:
+        return held
     try:
         with locked_cell(folder):
             return False
@@ -27,12 +33,28 @@ def is_busy(folder: Path) -> bool:
         return True
 
 
-def locked_cell(folder: Path, remove: bool = True) -> AbstractContextManager[None]:
+@contextmanager
+def locked_cell(folder: Path, remove: bool = True) -> Iterator[None]:
     """Hold the cell: a second process that wants it is told so, by `CellBusy`.
 
     Args:
         folder: of the cell.
         remove: whether the file of the lock is removed in the end; not where the folder itself is moved away.
+
+    Raises:
+        CellBusy: where another process holds it.
+        UsbenchError: where the lock cannot be written.
     """
-    busy = f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
-    return locked(folder / LOCK, busy=CellBusy(busy), remove=remove)
+    busy = CellBusy(
+        f"{folder}: another process is computing this cell; wait for it or choose another --runs-dir"
+    )
+    with ExitStack() as stack:
+        for last in range(_TRIES)[::-1]:
+            try:
+                stack.enter_context(locked(folder / LOCK, busy=busy, remove=remove))
+                break
+            except CellBusy:
+                if not last:
+                    raise
+                time.sleep(_BETWEEN)
+        yield

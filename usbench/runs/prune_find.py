@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.results.io import LOG, LOGS
 from usbench.results.network_file import NETWORK
+from usbench.results.running import PROGRESS
 from usbench.runs.lock import LOCK
 from usbench.storage.files import at_home
 
@@ -26,7 +28,7 @@ _START = re.compile(r"\S+ start: (.+) fold (\d+) seed (\d+), cell ([0-9a-f]+)")
 """The first line of a run's log."""
 
 _OF_A_RUN = (
-    *(LOCK, LOG, LOGS, NETWORK),
+    *(LOCK, PROGRESS, LOG, LOGS, NETWORK),
     *("checkpoint.pt", "history.csv", "cases.csv", "notes.json", "predictions", "figures"),
 )
 """What lies in the folder of a run before its result is written."""
@@ -131,9 +133,9 @@ def _unfinished(folder: Path, name: str, left: list[str]) -> FoundRun | None:
         left.append(f"{folder}: holds {others[0]}, which no unfinished run does; left alone")
         return None
     seconds = (newest(folder) or folder.stat().st_mtime_ns) / 1e9
-    if all(entry == LOCK or _is_half_written(entry) for entry in entries):
+    if all(entry in (LOCK, PROGRESS) or _is_half_written(entry) for entry in entries):
         return FoundRun(folder, False, seconds)
-    facts = _facts(folder, name)
+    facts = facts_of_unfinished(folder, name)
     if facts is None:
         left.append(f"{folder}: has no {LOG} that says which cell it is of; left alone")
         return None
@@ -144,8 +146,13 @@ def _is_half_written(entry: str) -> bool:
     return entry.startswith(".") and ".part" in entry
 
 
-def _facts(folder: Path, name: str) -> tuple[str, str, str] | None:
-    """Task, method and fusion of an unfinished run, by its log and its folder; None where they do not fit."""
+def facts_of_unfinished(folder: Path, name: str) -> tuple[str, str, str] | None:
+    """Task, method and fusion of an unfinished run, by its log and its folder; None where they do not fit.
+
+    Args:
+        folder: of the run.
+        name: what the folder is called: fold, seed and digest.
+    """
     try:
         with open(folder / LOG, encoding="utf-8", errors="replace") as stream:
             start = _START.match(stream.readline())
@@ -175,12 +182,21 @@ def newest(path: Path) -> int:
     """When a file, or the newest file in a folder, was last written to, in nanoseconds, but for locks."""
     if not path.is_dir() or path.is_symlink():
         return path.lstat().st_mtime_ns
-    times = [file.lstat().st_mtime_ns for file in path.rglob("*") if file.name != LOCK and not file.is_dir()]
-    return max(times, default=0)
+    last = 0
+    for file in path.rglob("*"):
+        if file.name != LOCK and not file.is_dir():
+            with suppress(FileNotFoundError):  # Of a run that is being computed.
+                last = max(last, file.lstat().st_mtime_ns)
+    return last
 
 
 def folder_bytes(path: Path) -> int:
     """The bytes of a file, or of all files in a folder; of a link its own."""
     if not path.is_dir() or path.is_symlink():
         return path.lstat().st_size
-    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or file.is_file())
+    total = 0
+    for file in path.rglob("*"):
+        if file.is_symlink() or file.is_file():
+            with suppress(FileNotFoundError):
+                total += file.lstat().st_size
+    return total
