@@ -11,8 +11,8 @@ import click
 from usbench.cli.imports import data_export, data_import
 from usbench.cli.options import data_dir_option, json_option, plugin_option, print_json, some_options
 from usbench.contracts.request import Request
-from usbench.errors import UsbenchError, count
-from usbench.runtime.console import say
+from usbench.errors import UsbenchError
+from usbench.runtime.console import count, say
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from usbench.matrices.failures import NAME, Failures
 from usbench.results.network_file import is_outside, network_state
 from usbench.runs.disk import network_line, size_words
-from usbench.runtime.console import duration
+from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Table
@@ -25,7 +25,7 @@ def summary(matrix: Matrix) -> str:
     counts.append(f"{len(failed) - len(matrix.lost)} failed")
     lines = [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]
-    lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}")
+    lines.append(f"{count(matrix.cells, 'cell')}: {', '.join(counts)}")
     if matrix.evaluated or matrix.lost:
         lines.append(f"tracks: {matrix.evaluated} computed, {len(matrix.lost)} failed")
     lines += _without_network(matrix)
@@ -70,7 +70,7 @@ def listing(matrix: Matrix) -> str:
     lines += [f"failed: {name}: {reason}" for name, reason in matrix.broken.items()]
     todo = [planned for planned in matrix.cells if planned.result is None]
     done = len(matrix.cells) - len(todo)
-    lines.append(f"{len(matrix.cells)} cells: {done} done, {len(todo)} to do{_total(matrix, todo)}")
+    lines.append(f"{count(matrix.cells, 'cell')}: {done} done, {len(todo)} to do{_total(matrix, todo)}")
     lines += matrix.features
     lines += _networks(matrix)
     lines.append("dry run: nothing was prepared, trained or written")
