@@ -22,7 +22,7 @@ def _chosen_task(request: Request) -> Task:
     from usbench.runs.plan import make_task
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name a task, a task file or --task-dir, one of them")
+        raise UsbenchError("name a task (see usbench data list), a task file or --task-dir, one of them")
     return make_task(request)
 
 

@@ -127,7 +127,7 @@ def export_task(request: Request, to: str, out: Path) -> None:
     from usbench.storage.files import at_home
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name a task, a task file or --task-dir, one of them")
+        raise UsbenchError("name a task (see usbench data list), a task file or --task-dir, one of them")
     task = make_task(request)
     data = find_task_data(task, request)
     say(data.notice)
