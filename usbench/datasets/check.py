@@ -55,7 +55,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
     absent = absent_cases(task, names)
     if absent and names:
         shown = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
-        here = f"of the {count(task.case_ids, 'case')} of {task.name}, {len(names)} are here"
+        here = f"{len(names)} of the {count(task.case_ids, 'case')} of {task.name} are here"
         say(f"{here}; absent, which is no problem: {shown}")
     seen: dict[str, tuple[str, str]] = {}
     threads = (workers or min(_MOST_THREADS, os.cpu_count() or 1)) if reader.thread_safe else 1

@@ -27,7 +27,7 @@ def scan_fault(volume: np.ndarray, name: str) -> str:
     """
     broken = volume.size - int(np.isfinite(volume).sum())
     if broken:
-        return f"{count(broken, 'voxel is', 'voxels are')} NaN or infinite in {name}"
+        return f"{count(broken, 'voxel')} of {name} {'is' if broken == 1 else 'are'} NaN or infinite"
     if volume.min() == volume.max():
         return f"constant image, every voxel of {name} is {volume.flat[0]:g}"
     return ""
