@@ -42,7 +42,7 @@ from usbench.datasets.readers.layouts import open_reader
 from usbench.datasets.voxel_grid import voxel_spacing
 from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
-from usbench.runtime.console import count, track
+from usbench.runtime.console import count, detail, track
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, locked, write_json
 from usbench.storage.in_use import use
 from usbench.storage.slices import SliceArray, write_slices
@@ -177,6 +177,7 @@ def prepare(
     use(path)
     code = preparation_code(task)
     redo = wanted if overwrite else stale_cases(reader, path, wanted, code, verify)
+    detail(f"{path}: {len(wanted) - len(redo)} of {count(wanted, 'case')} are prepared already")
     if redo or _gone(path, present):
         waiting = f"{path}: another process is preparing this data; waiting for it"
         with locked(path / ".lock", waiting):
