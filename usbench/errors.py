@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 
 
 class UsbenchError(Exception):
@@ -27,18 +27,6 @@ def log_note(error: BaseException) -> str:
     """Where the traceback of an error was logged, as the end of a line; "" where it was not."""
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(LOGGED)]
     return f"; {notes[-1]}" if notes else ""
-
-
-def count(of: int | Sized, word: str, several: str = "") -> str:
-    """A number with its word: "1 case", "2 cases", "1,000 cases".
-
-    Args:
-        of: The number, or what is counted.
-        word: For one.
-        several: For none and for several; by default the word with an s.
-    """
-    number = of if isinstance(of, int) else len(of)
-    return f"{number:,} {word if number == 1 else several or word + 's'}"
 
 
 def unknown(kind: str, value: str, choices: Iterable[str], remedy: str = "") -> UsbenchError:

@@ -117,7 +117,7 @@ def test_all_faults_of_msd_are_reported_at_once(tmp_path):
     found = by_case(check(PROSTATE, tmp_path, workers=2))
     assert list(found) == [f"case_{k}" for k in (1, 2, 3, 4, 5, 7, 8, 9)]
     assert found["case_1"] == [
-        "1 voxels of adc are NaN or infinite",
+        "1 voxel of adc is NaN or infinite",
         "mask values 9 are unknown, allowed are 0, 1, 2, each to within 0.001",
     ]
     assert found["case_2"] == ["constant image, every voxel of t2 is 3"]

@@ -253,7 +253,7 @@ def test_of_many_runs_those_that_can_be_are_evaluated(
     code, out, _ = line(monkeypatch, capsys, place.root, *words, "--dry-run")
     assert code == 0
     assert len(out.splitlines()) == 3
-    assert "1 cases under 30 conditions" in out
+    assert "1 case under 30 conditions" in out
     assert not list(place.root.rglob("track.json"))
     code, out, err = line(monkeypatch, capsys, place.root, *words)
     assert code == 1

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner, Result
+from kit.handmade import write_run
 
 from usbench.cli.examples import EXAMPLES
 from usbench.cli.main import main
 from usbench.contracts.options import options_of
 from usbench.contracts.request import Request
+from usbench.leaderboards.table import titles_of
 from usbench.matrices.request import MatrixRequest
+from usbench.results.words import task_words
 
 
 def commands(command: click.Command = main, path: str = "") -> list[tuple[str, click.Command]]:
@@ -132,17 +139,90 @@ def test_a_wrong_line_says_where_to_look(command: Any, line: str, said: str) -> 
     assert said in done.stderr
 
 
-def test_quiet_says_results_alone_and_verbose_more(command: Any, tmp_path: Any) -> None:
-    words = ("run", "--method", "unext-small", "--fusion", "early", "--task", "msd-prostate", "--preset")
+def test_quiet_says_results_alone_and_verbose_more(command: Any, small_prostate: Any, tmp_path: Any) -> None:
+    words = ("run", "--method", "unext-small", "--fusion", "early", "--task", "msd-prostate")
+    words = (*words, "--data-dir", small_prostate, "--preset", "smoke", "--set", "train.epochs=1")
     said = {}
-    for loudness in ("-q", "", "-v"):
-        folder = tmp_path / (loudness or "usual")
-        line = [word for word in (loudness, *words, "smoke", "--runs-dir", folder) if word]
-        done = command(*line)
+    for loudness in ("-q", "-v"):
+        done = command(loudness, *words, "--runs-dir", tmp_path / loudness)
         assert done.returncode == 0, done.stderr
         assert "DSC" in done.stdout
         said[loudness] = done.stderr
     assert said["-q"] == ""
-    assert "epoch" in said[""]
+    assert "4 cases in" in said["-v"]
     assert "settings of train" in said["-v"]
-    assert "settings of train" not in said[""]
+
+
+DSC = {"p1": {"liver": 0.9}, "p2": {"liver": 0.7}}
+
+
+def here(*words: object) -> Result:
+    """A command in this process, which is quick; errors are raised."""
+    return CliRunner().invoke(main, [*map(str, words)])
+
+
+def test_report_takes_several_runs_or_the_newest(tmp_path: Path) -> None:
+    assert "holds no finished run" in str(here("report", "--runs-dir", tmp_path).exception)
+    runs = [write_run(tmp_path / "runs" / "chaos" / name, DSC) for name in ("a", "b", "c")]
+    for second, folder in zip((10, 30, 20), runs, strict=True):
+        os.utime(folder / "result.json", (second, second))
+    assert here("report", "--runs-dir", tmp_path / "runs").stdout == f"written: {runs[1] / 'report.html'}\n"
+    some = here("report", runs[0], runs[2]).stdout.splitlines()
+    assert some == [f"written: {folder / 'report.html'}" for folder in (runs[0], runs[2])]
+    assert all((folder / "report.html").is_file() for folder in runs)
+    both = here("report", tmp_path / "runs", "--out", tmp_path / "one.html")
+    assert "3 runs are named" in str(both.exception)
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("folder", "chaos (own data)"),
+        ("mine/task.yaml", "chaos (own data)"),
+        ("built in", "chaos (sample)"),
+        ("package more-tasks 1.0", "chaos (sample)"),
+        (None, "chaos (sample)"),  # of an older version, which did not say
+    ],
+)
+def test_own_data_is_no_sample(tmp_path: Path, origin: str | None, words: str) -> None:
+    # Programs read the key that they always did.
+    folder = write_run(tmp_path / "a", DSC, data__kind="sample", cell__task="chaos")
+    data = json.loads((folder / "result.json").read_text())
+    if origin is not None:
+        data["task"]["origin"] = origin
+    assert task_words(data) == words
+    assert titles_of([data])[0][0].startswith(f"{words}, preset")
+    data["data"]["kind"] = "phantom"
+    assert task_words(data) == "chaos (phantom)"
+    data["data"]["kind"] = "real"
+    assert task_words(data) == "chaos"
+
+
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("data list --json", {"name", "title", "modalities", "classes", "cases", "licence", "here"}),
+        ("weights list --json", {"name", "set", "bytes", "licence", "what", "state", "path", "problem"}),
+        ("weights check tinyllama --json", {"name", "state", "problem"}),
+    ],
+)
+def test_json_alone_is_on_standard_output(line: str, keys: set[str]) -> None:
+    done = here(*line.split())
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert rows
+    assert all(keys <= set(row) for row in rows)
+
+
+def test_json_of_a_check_and_of_a_prune(small_prostate: Path, tmp_path: Path) -> None:
+    right = here("data", "check", "msd-prostate", "--data-dir", small_prostate, "--json")
+    assert json.loads(right.stdout)["problems"] == []
+    wrong = here("data", "check", "msd-prostate", "--data-dir", tmp_path, "--json")
+    assert wrong.exit_code == 1
+    (problem,) = json.loads(wrong.stdout)["problems"]
+    assert set(problem) == {"case_id", "file", "what", "remedy"}
+    folder = write_run(tmp_path / "runs" / "chaos" / "a", DSC, files={"network.safetensors": b"x" * 10})
+    found = json.loads(here("prune", tmp_path, "--networks", "--dry-run", "--json").stdout)
+    assert set(found) == {"dry_run", "runs", "bytes", "found", "removed", "left", "failed"}
+    assert [row["bytes"] for row in found["found"]] == [10]
+    assert (folder / "network.safetensors").is_file()

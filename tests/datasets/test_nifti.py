@@ -304,6 +304,6 @@ def test_float64_beyond_float32_is_named(tmp_path, recwarn):
     image = np.random.default_rng(0).normal(size=(8, 9, 7))
     image[2, 3, 4] = 1e200
     save_nifti(root / "imagesTr/a.nii.gz", image, np.diag([2.0, 2, 3, 1]))
-    with pytest.raises(DataError, match="1 voxels of t2 are NaN or infinite"):
+    with pytest.raises(DataError, match="1 voxel of t2 is NaN or infinite"):
         open_reader(task_from_folder(root), root).read("a")
     assert not recwarn

@@ -246,7 +246,7 @@ def test_numbers_that_single_precision_cannot_hold_are_named(tmp_path):
     far[2, 3, 1] = 1e300
     save(root / "patient-01/patient-01_t1.nii.gz", far, affine)
     [line] = problems(task_file(tmp_path))
-    assert "1 voxels of t1 are NaN or infinite; replace them, or exclude the case" in line
+    assert "1 voxel of t1 is NaN or infinite; replace them, or exclude the case" in line
 
 
 @pytest.mark.parametrize(

@@ -144,10 +144,10 @@ BROKEN_MSD = {
     "label": (lambda i, m: _rewrite(m, _put(7)), r"mask values 7 are unknown, allowed are 0, 1, 2"),
     "fraction": (lambda i, m: _rewrite(m, _put(0.5)), r"mask values 0\.5 are unknown"),
     "mask nan": (lambda i, m: _rewrite(m, _put(np.nan)), r"mask values nan are unknown"),
-    "nan": (lambda i, m: _rewrite(i, _put(np.nan, (1, 1, 1, 0))), r"1 voxels of t2 are NaN or infinite"),
+    "nan": (lambda i, m: _rewrite(i, _put(np.nan, (1, 1, 1, 0))), r"1 voxel of t2 is NaN or infinite"),
     "infinite": (
         lambda i, m: _rewrite(i, _put(np.inf, (1, 1, 1, 1))),
-        r"1 voxels of adc are NaN or infinite",
+        r"1 voxel of adc is NaN or infinite",
     ),
     "constant": (lambda i, m: _rewrite(i, _put(4, (..., 1))), r"constant image, every voxel of adc is 4"),
     "channels": (

@@ -206,7 +206,7 @@ def test_a_cell_given_up_by_another_process_is_computed(
     assert time.monotonic() - start > 2.5
     assert (made.computed, made.before, made.failed) == (1, 1, {})
     assert load_result(held.folder).data["cell"]["fold"] == 0
-    assert f"1 cells are computed by other processes, the first: {held.folder}" in capsys.readouterr().err
+    assert f"1 cell is computed by other processes, the first: {held.folder}" in capsys.readouterr().err
     assert not list(held.folder.glob(".*"))
 
 

@@ -251,7 +251,7 @@ def test_folds_are_the_tasks_own_or_derived(tmp_path: Path) -> None:
         ("reader=FolderReader", "reader='chaoss'", "unknown layout 'chaoss', did you mean 'chaos'?"),
         ("reader=FolderReader", "reader='chaos'", "modality t1 is none of CHAOS; choose from t1-in, t1-out"),
         ("reader=FolderReader", "reader=3", "its reader is no class or function"),
-        ("reader=FolderReader,", "folds=(('a',),),", "folds has 1 folds"),
+        ("reader=FolderReader,", "folds=(('a',),),", "folds has 1 fold,"),
         ("reader=FolderReader,", "folds=(('a',), ('a', 'b')),", "case a is in two folds"),
         (
             "reader=FolderReader,",

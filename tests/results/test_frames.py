@@ -81,7 +81,7 @@ def test_what_python_and_notebooks_show_is_short(results: Results, tmp_path: Pat
     assert repr(results[0]) == (f"<Result: chaos, unet, late, fold 0, seed 0, DSC 0.650, {results[0].path}>")
     assert len(repr(results).splitlines()) == 3
     assert repr(Results()) == "<Results: none>"
-    assert repr(board) == "<Leaderboard: 1 tables, 2 rows, 0 runs left out>"
+    assert repr(board) == "<Leaderboard: 1 table, 2 rows, 0 runs left out>"
     for shown in (results[0]._repr_html_(), results._repr_html_(), board._repr_html_()):
         assert "<table" in shown
         assert len(shown) < 10_000

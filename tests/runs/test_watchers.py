@@ -19,8 +19,9 @@ from kit.places import TINY
 
 import usbench
 from usbench.contracts.watcher import CellFacts
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, log_note
 from usbench.results.io import LOG, LOGS
+from usbench.runs.watchers.log_file import failure_logged
 
 
 class Noting(usbench.Watcher):
@@ -157,7 +158,7 @@ def test_an_error_stands_in_the_log_with_its_traceback(words: dict[str, Any]) ->
     )
     file = words["runs_dir"].parent / "bad.py"
     file.write_text(code)
-    with pytest.raises(UsbenchError, match="the training loss became nan"):
+    with pytest.raises(UsbenchError, match="the training loss became nan") as failed:
         usbench.run(**{**words, "method": "bad", "plugins": [file]}, watchers=[seen])
     (log,) = words["runs_dir"].rglob(LOG)
     text = log.read_text()
@@ -165,6 +166,22 @@ def test_an_error_stands_in_the_log_with_its_traceback(words: dict[str, Any]) ->
     assert "Traceback (most recent call last)" in text
     assert "the training loss became nan" in text
     assert isinstance(seen.of("end")[0], UsbenchError)
+    # Once, and the line of the command line names the file.
+    assert text.count("Traceback (most recent call last)") == 1
+    assert log_note(failed.value) == f"; the traceback is in {log}"
+
+
+@pytest.mark.parametrize("kind", [ValueError, UsbenchError, KeyboardInterrupt])
+def test_whatever_fails_is_in_the_log(tmp_path: Path, kind: type[BaseException]) -> None:
+    with pytest.raises(kind) as failed, failure_logged(tmp_path):
+        raise kind("before the run began")
+    text = (tmp_path / LOG).read_text()
+    assert "Traceback (most recent call last)" in text
+    assert f"{kind.__name__}: before the run began" in text
+    assert log_note(failed.value) == f"; the traceback is in {tmp_path / LOG}"
+    with pytest.raises(kind) as failed, failure_logged(tmp_path / "not there"):
+        raise kind("where nothing can be written")
+    assert log_note(failed.value) == ""
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_a_cell_of_a_matrix_on_two_devices(command: Any, words: list[str], tmp_p
     table = ["--tasks" if word == "--task" else word for word in table]
     made = command("matrix", *table, "--devices", 2, "--workers", 1, "--runs-dir", tmp_path / "runs")
     assert made.returncode == 0, made.stderr
-    assert "1 cells: 1 computed, 0 finished before, 0 failed" in made.stdout
+    assert "1 cell: 1 computed, 0 finished before, 0 failed" in made.stdout
     again = command("run", *words, "--devices", 2, "--runs-dir", tmp_path / "runs")
     assert again.returncode == 0, again.stderr
     assert "finished before, not computed again" in again.stderr

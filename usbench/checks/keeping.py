@@ -10,6 +10,7 @@ from torch import nn
 from usbench.checks.outcome import Outcome, failed, passed
 from usbench.checks.repeating import ROUNDING
 from usbench.checks.subject import Subject, adam, differs, listed, shift
+from usbench.runtime.console import count
 
 
 def saves(subject: Subject) -> Outcome:
@@ -38,7 +39,7 @@ def saves(subject: Subject) -> Outcome:
         one, two = subject.call(network.eval(), images), subject.call(other.eval(), images)
     if differs(one, two, ROUNDING):
         return failed(f"after loading the state logits differ by {shift(one, two):.2g}")
-    return passed(f"{len(state)} tensors")
+    return passed(count(state, "tensor"))
 
 
 def pickles(subject: Subject) -> Outcome:

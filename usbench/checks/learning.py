@@ -11,6 +11,7 @@ from usbench.checks.outcome import Outcome, failed, not_applicable, passed
 from usbench.checks.subject import PAIR, Subject, adam, listed, trainable
 from usbench.datasets.ways import BySlices, way_of
 from usbench.runs.train import dice_bce
+from usbench.runtime.console import count
 
 STEPS = 3
 """So many steps may pass before a parameter has had a gradient: some start behind a gate that is zero."""
@@ -58,19 +59,19 @@ def _moved(gradient: Tensor | None) -> bool:
 
 def modalities(subject: Subject) -> Outcome:
     """A change in any one modality changes the logits, for each number of modalities."""
-    for count in subject.modalities:
-        network = subject.network(count).eval()
-        images = subject.small_images(count, batch=1)
+    for several in subject.modalities:
+        network = subject.network(several).eval()
+        images = subject.small_images(several, batch=1)
         with torch.no_grad():
             before = subject.call(network, images)
-            for modality in range(count):
+            for modality in range(several):
                 changed = images.clone()
                 changed[:, modality] = changed[:, modality].flip(-1) + 1
                 after = subject.call(network, changed)
                 if torch.allclose(before, after):
                     return failed(
-                        f"modality {modality} of {count} (from 0) is ignored: another image of it changes no "
-                        f"logit by more than {float((before - after).abs().max()):.1g}"
+                        f"modality {modality} of {several} (from 0) is ignored: another image of it changes "
+                        f"no logit by more than {float((before - after).abs().max()):.1g}"
                     )
     return passed(f"M = {', '.join(map(str, subject.modalities))}")
 
@@ -98,7 +99,7 @@ def frozen(subject: Subject) -> Outcome:
         )
     if changed:
         return failed(f"frozen parameters change in training: {listed(changed)}")
-    return passed(f"{len(parameters)} parameters and {len(buffers)} buffers")
+    return passed(f"{count(parameters, 'parameter')} and {count(buffers, 'buffer')}")
 
 
 def _frozen_buffers(network: nn.Module) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from usbench.checks.outcome import Outcome, failed, passed
 from usbench.checks.subject import Subject, differs, listed, plain, shift
+from usbench.runtime.console import count
 
 ROUNDING = 1e-5
 """Relative; other blocks of memory and other sizes of batches may round otherwise, no more."""
@@ -30,7 +31,7 @@ def same_seed(subject: Subject) -> Outcome:
         return failed(
             f"{len(names)} of {len(one)} tensors differ in two networks of one seed: {listed(names)}"
         )
-    return passed(f"{len(one)} tensors")
+    return passed(count(one, "tensor"))
 
 
 def same_output(subject: Subject) -> Outcome:

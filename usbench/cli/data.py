@@ -11,8 +11,8 @@ import click
 from usbench.cli.imports import data_export, data_import
 from usbench.cli.options import data_dir_option, json_option, plugin_option, print_json, some_options
 from usbench.contracts.request import Request
-from usbench.errors import UsbenchError, count
-from usbench.runtime.console import say
+from usbench.errors import UsbenchError
+from usbench.runtime.console import count, say
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task
@@ -22,7 +22,7 @@ def _chosen_task(request: Request) -> Task:
     from usbench.runs.plan import make_task
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name a task, a task file or --task-dir, one of them")
+        raise UsbenchError("name a task (see usbench data list), a task file or --task-dir, one of them")
     return make_task(request)
 
 

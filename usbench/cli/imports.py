@@ -10,7 +10,7 @@ import click
 from usbench.cli.options import plugin_option, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
-from usbench.runtime.console import say
+from usbench.runtime.console import count, say
 
 
 def import_task(
@@ -41,18 +41,20 @@ def import_task(
     )
     found = make_task_file(place, out, asked, overwrite)
     task, proposal = found.task, found.proposal
-    click.echo(f"{proposal.folder}: {KINDS[proposal.kind]}, {len(found.cases)} cases")
+    click.echo(f"{proposal.folder}: {KINDS[proposal.kind]}, {count(found.cases, 'case')}")
     rows = found.table()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, pattern, count in rows:
-        click.echo(f"  {name:{widths[0]}}  {pattern:{widths[1]}}  {count}")
+    for name, pattern, found_in in rows:
+        click.echo(f"  {name:{widths[0]}}  {pattern:{widths[1]}}  {found_in}")
     word = "regions" if task.regions else "classes"
     click.echo(f"  {word}: " + ", ".join(f"{c.name} ({', '.join(map(str, c.labels))})" for c in task.classes))
     if found.values:
-        listed = ", ".join(f"{value} in {number} masks" for value, number in sorted(found.values.items()))
+        listed = ", ".join(
+            f"{value} in {count(number, 'mask')}" for value, number in sorted(found.values.items())
+        )
         click.echo(f"  values in the masks: {listed}; name the classes in the file, or with --classes")
     for pattern, number in sorted(proposal.unused.items()):
-        click.echo(f"  not used: {pattern} ({number} cases)")
+        click.echo(f"  not used: {pattern} ({count(number, 'case')})")
     for case, why in found.exclude.items():
         click.echo(f"  left out: {case} ({why})")
     for note in proposal.notes:
@@ -125,12 +127,12 @@ def export_task(request: Request, to: str, out: Path) -> None:
     from usbench.storage.files import at_home
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name a task, a task file or --task-dir, one of them")
+        raise UsbenchError("name a task (see usbench data list), a task file or --task-dir, one of them")
     task = make_task(request)
     data = find_task_data(task, request)
     say(data.notice)
     cases = export(task, data.root, to, at_home(out))
-    click.echo(f"{out}: {len(cases)} cases of {task.name} for {to}")
+    click.echo(f"{out}: {count(cases, 'case')} of {task.name} for {to}")
 
 
 @click.command("export")

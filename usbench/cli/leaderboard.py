@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from usbench.cli.options import plugin_option, split_names
-from usbench.errors import UsbenchError
+from usbench.errors import UsbenchError, unknown
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -153,13 +153,15 @@ def leaderboard(
     are the effect of fusion, ranks across tasks, and what publications report beside it. What networks do
     without a modality, under noise and on other data (usbench evaluate) has tables of its own below.
     """
-    from usbench.leaderboards import check, render, write, write_kept
+    from usbench.leaderboards import FORMATS, check, render, write, write_kept
     from usbench.leaderboards.board import build
     from usbench.leaderboards.cost_plot import USUAL
     from usbench.leaderboards.costs import cost_axis as axis
     from usbench.leaderboards.costs import parse_limits
     from usbench.leaderboards.formats import render_subgroups, write_subgroups
 
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
     _check_kept(bool(folders), keep_results, submissions, track, reported)
     if (baseline or pairs or overall_tables or empty != "truth") and (folders or keep_results):
         raise UsbenchError(

@@ -40,7 +40,7 @@ def explain(error: click.ClickException, main: click.Group, words: Sequence[str]
         if elsewhere := _commands_with(error.option_name, main):
             said += f"; it is an option of {_listed(elsewhere)}"
     end = f"ee {context.command_path} --help"
-    return f"{said} S{end}" if said.endswith(("?", ")")) else f"{said}; s{end}"
+    return f"{said} S{end}" if said.endswith(("?", "?)", "')")) else f"{said}; s{end}"
 
 
 def _plurals() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,17 @@ def _loudness(context: click.Context, parameter: click.Parameter, value: bool) -
         return
     if context.meta.setdefault("usbench.loudness", parameter.name) != parameter.name:
         raise click.UsageError("--quiet and --verbose are opposites; give one of them")
-    from usbench.runtime.console import set_loudness
+    from usbench.runtime.console import detail, set_loudness
 
-    set_loudness("quiet" if parameter.name == "quiet" else "verbose")
+    if parameter.name == "quiet":
+        set_loudness("quiet")
+        return
+    from usbench import __version__
+    from usbench.storage.files import cache_dir
+
+    set_loudness("verbose")
+    data = os.environ.get("USBENCH_DATA") or "none named"
+    detail(f"usbench {__version__}, Python {platform.python_version()}, cache {cache_dir()}, data {data}")
 
 
 def _everywhere() -> list[click.Option]:

@@ -12,7 +12,8 @@ import click
 from usbench.cli.options import json_option, print_json, request_options
 from usbench.contracts.options import options_of
 from usbench.contracts.pruning import Rules
-from usbench.errors import UsbenchError, count
+from usbench.errors import UsbenchError
+from usbench.runtime.console import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.few import few_of
+from usbench.results.words import task_words
+from usbench.runtime.console import count
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 
@@ -23,9 +25,8 @@ def print_results(results: Sequence[Result]) -> None:
 
     console = Console(highlight=False)
     first = results[0].data
-    kind = first["data"]["kind"]
-    name = first["task"]["name"] + ("" if kind == "real" else f" ({kind})")
-    title = f"{name}: {first['cell']['method']}, {first['cell']['fusion']} fusion, preset {first['preset']}"
+    cell = first["cell"]
+    title = f"{task_words(first)}: {cell['method']}, {cell['fusion']} fusion, preset {first['preset']}"
     table = Table(title=title, title_justify="left", title_style="bold")
     # With parts of the training patients a fold has several rows, and says which is which.
     parted = any(few_of(result.data["split"]) for result in results)
@@ -63,10 +64,8 @@ def print_results(results: Sequence[Result]) -> None:
         total = pooled_dsc(alike)
         if len(alike) > 1 and total is not None:
             which = f", trained on {few or 'all training patients'}" if parted else ""
-            console.print(
-                f"mean DSC over {total[1]} patients of {len(alike)} folds{which}: {total[0]:.3f}",
-                style="bold",
-            )
+            patients = f"{count(total[1], 'patient')} of {count(alike, 'fold')}"
+            console.print(f"mean DSC over {patients}{which}: {total[0]:.3f}", style="bold")
     for result in results:
         path = result.path
         console.print(f"fold {result.data['cell']['fold']}: {path}/result.json", markup=False, soft_wrap=True)
@@ -165,8 +164,9 @@ def print_plan(plan: Plan) -> None:
         method += f", {parameters.all:,} parameters ({parameters.trainable:,} trainable)"
         if plan.request.keep_weights:
             kept = [network_bytes(network)] * cells_to_do(plan, [k for k, _ in parts])
+    data = plan.task_data
     lines = [
-        f"task: {plan.task.name} ({plan.task_data.kind}), {len(case_ids)} cases in {plan.task_data.root}",
+        f"task: {plan.task.name} ({data.words(plan.task)}), {count(case_ids, 'case')} in {data.root}",
         f"modalities: {', '.join(plan.task.modality_names)}",
         f"{'regions' if plan.task.regions else 'classes'}: {', '.join(plan.task.class_names)}",
         method,

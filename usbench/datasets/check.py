@@ -13,7 +13,7 @@ from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataError, DataProblem
 from usbench.datasets.readers.layouts import open_reader
 from usbench.errors import UsbenchError
-from usbench.runtime.console import say, track
+from usbench.runtime.console import count, say, track
 
 __all__ = ["DataProblem", "absent_cases", "check"]
 
@@ -55,7 +55,7 @@ def check(task: Task, root: Path, workers: int | None = None) -> list[DataProble
     absent = absent_cases(task, names)
     if absent and names:
         shown = ", ".join(absent[:8]) + (", ..." if len(absent) > 8 else "")
-        here = f"{len(names)} of the {len(task.case_ids)} cases of {task.name} are here"
+        here = f"{len(names)} of the {count(task.case_ids, 'case')} of {task.name} are here"
         say(f"{here}; absent, which is no problem: {shown}")
     seen: dict[str, tuple[str, str]] = {}
     threads = (workers or min(_MOST_THREADS, os.cpu_count() or 1)) if reader.thread_safe else 1

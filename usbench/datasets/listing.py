@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.errors import UsbenchError, count
+from usbench.errors import UsbenchError
+from usbench.runtime.console import count
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task

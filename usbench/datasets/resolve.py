@@ -10,7 +10,9 @@ from typing import Literal
 from usbench.contracts.data import Task
 from usbench.contracts.names import DATA_MODES, DataKind
 from usbench.errors import UsbenchError, unknown
+from usbench.runtime.console import count
 from usbench.storage.files import at_home
+from usbench.storage.in_use import use
 
 ENVIRONMENT = "USBENCH_DATA"
 
@@ -29,6 +31,10 @@ class TaskData:
     kind: DataKind
     root: Path
     notice: str
+
+    def words(self, task: Task) -> str:
+        """The kind as people read it: of data that no full data set is known of, "own data"."""
+        return "own data" if self.kind == "sample" and not task.case_ids else self.kind
 
 
 def data_folder(given: str | Path | None = None) -> Path | None:
@@ -132,11 +138,12 @@ def _on_disk(task: Task, folder: Path, mode: str) -> TaskData:
             raise UsbenchError(f"{folder}: these are phantoms made by usbench, not patients{_fetch(task)}")
         notice = f"{task.name}: {folder} holds phantoms of usbench: scores say nothing about real patients"
         return TaskData("phantom", folder, notice)
+    here = f"{count(present, 'case')} in {folder}"
     if not known:
-        return TaskData("sample", folder, f"{task.name}: {len(present)} cases in {folder}")
+        return TaskData("sample", folder, f"{task.name}: own data, {here}")
     if known <= present:
-        return TaskData("real", folder, f"{task.name}: the full data set, {len(present)} cases in {folder}")
-    notice = f"{task.name}: a sample of {len(present)} cases in {folder}, the full data set has {len(known)}"
+        return TaskData("real", folder, f"{task.name}: the full data set, {here}")
+    notice = f"{task.name}: a sample of {here}, the full data set has {len(known)}"
     return TaskData("sample", folder, notice)
 
 
@@ -151,6 +158,8 @@ def _phantom(task: Task, why: str, scanner: int) -> TaskData:
         )
     which = "its phantom" if scanner == 1 else f"its phantom of scanner {scanner}"
     notice = f"{task.name}: {why}, using {which}: scores say nothing about real patients"
+    use(phantom_root(task, scanner))
+    # Made once more, should it have been cleared just now.
     return TaskData("phantom", phantom_root(task, scanner), notice)
 
 

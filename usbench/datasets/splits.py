@@ -18,6 +18,7 @@ from typing import Literal
 from usbench.contracts.data import Task
 from usbench.contracts.names import natural_key
 from usbench.errors import UsbenchError
+from usbench.runtime.console import count
 from usbench.storage.files import digest_of, read_json
 
 FOLDS = 5
@@ -70,7 +71,7 @@ def make_split(task: Task, case_ids: Sequence[str]) -> Split:
     present = set(case_ids)
     if len(present) < 2:
         raise UsbenchError(
-            f"{task.name}: {len(present)} case(s) cannot be split into training and test; give at least 2"
+            f"{task.name}: {count(present, 'case')} cannot be split into training and test; give at least 2"
         )
     fixed = task.folds
     kept = tuple(tuple(case for case in fold if case in present) for fold in fixed)

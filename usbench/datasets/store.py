@@ -42,7 +42,7 @@ from usbench.datasets.readers.layouts import open_reader
 from usbench.datasets.voxel_grid import voxel_spacing
 from usbench.datasets.workers import run_jobs, usable_cores
 from usbench.errors import UsbenchError, unknown
-from usbench.runtime.console import track
+from usbench.runtime.console import count, detail, track
 from usbench.storage.files import atomic_folder, cache_dir, digest_of, locked, write_json
 from usbench.storage.in_use import use
 from usbench.storage.slices import SliceArray, write_slices
@@ -116,7 +116,7 @@ class Store:
         Raises `UsbenchError` for an unknown id and for files that changed after preparation.
         """
         if case_id not in self.contents:
-            remedy = f"the store holds {len(self.contents)} cases"
+            remedy = f"the store holds {count(self.contents, 'case')}"
             raise unknown(f"case of task {self.task.name}", case_id, self.contents, remedy)
         folder = case_folder(self.path, case_id)
         meta = read_meta(folder)
@@ -177,6 +177,7 @@ def prepare(
     use(path)
     code = preparation_code(task)
     redo = wanted if overwrite else stale_cases(reader, path, wanted, code, verify)
+    detail(f"{path}: {len(wanted) - len(redo)} of {count(wanted, 'case')} are prepared already")
     if redo or _gone(path, present):
         waiting = f"{path}: another process is preparing this data; waiting for it"
         with locked(path / ".lock", waiting):
@@ -225,7 +226,7 @@ def _open(reader: Reader, settings: DataSettings, path: Path, wanted: Sequence[s
         voxels += meta["truth_voxels"]
     if not voxels:
         raise UsbenchError(
-            f"{reader.root}: none of the {len(wanted)} cases of {task.name} has a voxel of "
+            f"{reader.root}: none of the {count(wanted, 'case')} of {task.name} has a voxel of "
             f"{', '.join(task.class_names)}; check the labels of the masks against the task"
         )
     return Store(path, task, settings, contents, seals=seals)
@@ -236,7 +237,7 @@ def _select(reader: Reader, present: Sequence[str], case_ids: Sequence[str] | No
         return list(present)
     for case_id in case_ids:
         if case_id not in present:
-            remedy = f"{reader.root} holds {len(present)} cases"
+            remedy = f"{reader.root} holds {count(present, 'case')}"
             raise unknown(f"case of task {reader.task.name}", case_id, present, remedy)
     return [case_id for case_id in present if case_id in set(case_ids)]
 
@@ -300,14 +301,14 @@ def _prepare_all(
 ) -> None:
     if not redo:
         return
-    count = min(workers or usable_cores(), len(redo))
+    processes = min(workers or usable_cores(), len(redo))
     words = f"{reader.task.name}: preparing"
-    if count == 1:
+    if processes == 1:
         for case_id in track(redo, words, total=len(redo)):
             _prepare_case(reader, settings, path, case_id, code)
     else:
         jobs = [(reader.task, root, settings, path, case_id, code) for case_id in redo]
-        for _ in track(run_jobs(_prepare_in_worker, jobs, count), words, total=len(redo)):
+        for _ in track(run_jobs(_prepare_in_worker, jobs, processes), words, total=len(redo)):
             pass
 
 

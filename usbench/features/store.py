@@ -26,7 +26,7 @@ from usbench.errors import UsbenchError
 from usbench.features.rows import Form, MeanRows, Rows, form_of, row_bytes
 from usbench.features.total import StoredTotal, features_dir
 from usbench.features.views import view_key, view_of
-from usbench.runtime.console import progress, say
+from usbench.runtime.console import count, progress, say
 from usbench.runtime.devices import device_name
 from usbench.storage.arrays import load_arrays, save_arrays
 from usbench.storage.files import digest_of, locked
@@ -119,8 +119,8 @@ class FeatureStore:
                         notes[case_id][feature.name] = note
             if absent:
                 say(
-                    f"{feature.what} of {absent} cases{' and views' if views else ''} are computed in every "
-                    f"batch: {features_dir()} holds {total.bytes() / 1e9:.1f} of {self.cache_gb:g} GB; "
+                    f"{feature.what} of {count(absent, 'case')}{' and views' if views else ''}: computed in "
+                    f"every batch; {features_dir()} holds {total.bytes() / 1e9:.1f} of {self.cache_gb:g} GB; "
                     "raise --cache-gb or remove what is old there"
                 )
             else:

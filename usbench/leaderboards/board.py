@@ -17,6 +17,7 @@ from usbench.leaderboards.table import Table, make_tables
 from usbench.leaderboards.tracks import TrackTable, by_truth, collect_tracks, track_tables
 from usbench.results.tracks import FOLDER
 from usbench.results.usable import EMPTY, TRUTH, LeftOut, collect
+from usbench.runtime.console import count
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,9 +66,9 @@ class Leaderboard:
 
     def __repr__(self) -> str:
         rows = sum(len(table.rows) for table in self.tables)
-        tracks = f"{len(self.tracks)} tables of tracks, " if self.tracks else ""
-        left_out = f"{len(self.problems)} runs left out"
-        return f"<Leaderboard: {len(self.tables)} tables, {rows} rows, {tracks}{left_out}>"
+        tracks = f"{count(self.tracks, 'table')} of tracks, " if self.tracks else ""
+        left_out = f"{count(self.problems, 'run')} left out"
+        return f"<Leaderboard: {count(self.tables, 'table')}, {count(rows, 'row')}, {tracks}{left_out}>"
 
     def _repr_html_(self) -> str:
         """The tables, short, for a notebook."""

@@ -9,6 +9,7 @@ from usbench.leaderboards.rows import Row
 from usbench.leaderboards.stats import ALPHA, SEEDS, can_separate, smallest_p
 from usbench.leaderboards.stats.flips import EXACT, FLIPS
 from usbench.leaderboards.stats.large import FLIPS as FLIPS_OF_MANY
+from usbench.runtime.console import count
 
 LEADER = "leader"
 BELOW = "below the leader"
@@ -120,9 +121,10 @@ def _note(rows: int, patients: int, flips: int) -> str:
         return "Fewer than two complete rows: nothing is compared."
     if few := not_testable(patients):
         return f"{few[0].upper()}{few[1:]}: no row is separated from another."
+    patterns = f"{flips:,} patterns of signs of {count(patients, 'patient')}"
     if patients <= EXACT:
-        return f"p is exact: all {flips:,} patterns of signs of {patients} patients."
-    return f"p is of {flips:,} patterns of signs of {patients} patients, the observed one among them."
+        return f"p is exact: all {patterns}."
+    return f"p is of {patterns}, the observed one among them."
 
 
 def _of_seeds(ranked: Sequence[Row]) -> str:

@@ -15,6 +15,8 @@ from usbench.leaderboards.rows import Row, differences
 from usbench.leaderboards.stats import Schemes
 from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
 from usbench.results.usable import Run, frame_key, table_key, volumes_key
+from usbench.results.words import task_words
+from usbench.runtime.console import count
 
 __all__ = ["Row", "Table", "make_tables"]
 
@@ -95,7 +97,7 @@ class Table:
         trained = "" if self.few is None else f"trained on {self.few}, {patients} in a fold; "
         return (
             f"modalities {', '.join(self.modalities)}; classes {', '.join(self.classes)}; "
-            f"{self.cases} cases, {self.folds} folds ({self.rule}); {trained}"
+            f"{count(self.cases, 'case')}, {count(self.folds, 'fold')} ({self.rule}); {trained}"
             f"data {self.fingerprint[:10]}, protocol {self.protocol}{self._of_others}"
         )
 
@@ -218,8 +220,7 @@ def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """
     names, details = [], []
     for data in groups:
-        kind = data["data"]["kind"]
-        name = data["cell"]["task"] + ("" if kind == "real" else f" ({kind})")
+        name = task_words(data)
         name += ", masks of other programs" if "outside" in data else f", preset {data['preset']}"
         if data["data"]["limit"] is not None:
             name += f", limit {data['data']['limit']}"

@@ -32,6 +32,7 @@ from usbench.results.tracks import (
     track_protocol,
 )
 from usbench.results.usable import EDGES, TRUTH, LeftOut, Run, cell_key, rows_of, run_folders
+from usbench.runtime.console import count
 from usbench.scores.registry import all_scores
 from usbench.scores.robustness import AVERAGES, subsets
 
@@ -132,7 +133,7 @@ class TrackTable:
     @property
     def facts(self) -> str:
         """One line on what the rows share."""
-        where = f"{self.cases} cases of {self.data}" if self.data else f"{self.cases} cases, the test folds"
+        where = f"{count(self.cases, 'case')}{f' of {self.data}' if self.data else ', the test folds'}"
         return (
             f"modalities {', '.join(self.modalities)}; classes {', '.join(self.classes)}; {where}; "
             f"trained on {self.folds} folds; data {self.fingerprint[:10]}, protocol {self.protocol}"

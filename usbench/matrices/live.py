@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from usbench.results.running import running
-from usbench.runtime.console import duration
+from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -95,7 +95,9 @@ class View:
         """
         if cells and len(cells) != self.waiting:
             folder = cells[0].folder
-            self._line(f"{len(cells)} cells are computed by other processes, the first: {folder}; waiting")
+            self._line(
+                f"{count(cells, 'cell is', 'cells are')} computed by other processes, first {folder}; waiting"
+            )
         self.waiting = len(cells)
 
     def time_left(self) -> float | None:

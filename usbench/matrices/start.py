@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.request import CACHE_GB
 from usbench.matrices.request import MatrixRequest
-from usbench.runtime.console import say
+from usbench.runtime.console import count, say
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,7 +71,7 @@ class Matrix:
 
     def __repr__(self) -> str:
         return (
-            f"<Matrix: {len(self.cells)} cells, {len(self.results)} finished, {len(self.failed)} failed, "
+            f"<Matrix: {count(self.cells, 'cell')}, {len(self.results)} finished, {len(self.failed)} failed, "
             f"{self.runs_dir}>"
         )
 

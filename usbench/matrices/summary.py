@@ -9,7 +9,7 @@ from usbench.matrices.failures import NAME, Failures
 from usbench.results.network_file import is_outside, network_state
 from usbench.results.running import running
 from usbench.runs.disk import network_line, size_words
-from usbench.runtime.console import duration
+from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Table
@@ -26,7 +26,7 @@ def summary(matrix: Matrix) -> str:
     counts.append(f"{len(failed) - len(matrix.lost)} failed")
     lines = [f"not applicable: {one}" for one in matrix.not_applicable]
     lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]
-    lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}")
+    lines.append(f"{count(matrix.cells, 'cell')}: {', '.join(counts)}")
     if matrix.evaluated or matrix.lost:
         lines.append(f"tracks: {matrix.evaluated} computed, {len(matrix.lost)} failed")
     lines += _without_network(matrix)
@@ -73,7 +73,7 @@ def listing(matrix: Matrix) -> str:
     done = len(matrix.cells) - len(todo)
     now = sum(planned.folder is not None and running(planned.folder) is not None for planned in todo)
     counts = [f"{done} done", *([f"{now} running"] if now else []), f"{len(todo) - now} to do"]
-    lines.append(f"{len(matrix.cells)} cells: {', '.join(counts)}{_total(matrix, todo)}")
+    lines.append(f"{count(matrix.cells, 'cell')}: {', '.join(counts)}{_total(matrix, todo)}")
     lines += matrix.features
     lines += _networks(matrix)
     lines.append("dry run: nothing was prepared, trained or written")

@@ -43,6 +43,8 @@ def catalogue(
     fusions = _fusions(plugins)
     methods = search(plugins)
     rows = []
+    for name in names:
+        methods.get(name)  # A wrong one is said before anything is counted.
     wanted = sorted(set(names) or methods.found)
     for name in track(wanted, "counting the methods", len(wanted)):
         found = methods.get(name) if names else methods.found[name]

@@ -16,6 +16,7 @@ from usbench.pages.track_sections import track_sections
 from usbench.results.io import case_columns, load_result, scores_of
 from usbench.results.network_file import NETWORKS
 from usbench.results.result import Result
+from usbench.results.words import task_words
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 from usbench.storage.files import sha256_file, write_text
@@ -51,9 +52,8 @@ def html(result: Result) -> str:
     """The page of a run. Of its files only those that are as the run wrote them are shown."""
     data = result.data
     cell, task = data["cell"], data["task"]
-    kind = data["data"]["kind"]
     name = f"{cell['method']}, {cell['fusion']} fusion"
-    where = task["name"] + ("" if kind == "real" else f" ({kind})")
+    where = task_words(data)
     about = (
         f"{where}: {task['title']}. Fold {cell['fold']} of {data['split']['folds']}, seed {cell['seed']}, "
         f"preset {data['preset']}. usbench {data['usbench']}."

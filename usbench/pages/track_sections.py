@@ -12,6 +12,7 @@ from usbench.pages.shell import data_uri, escape
 from usbench.results.result import Result
 from usbench.results.track_scores import check_rows, condition_scores
 from usbench.results.tracks import TrackResult, load_track, track_folders
+from usbench.runtime.console import count
 from usbench.scores.registry import all_scores
 from usbench.scores.robustness import AVERAGES
 from usbench.scores.text import number
@@ -41,12 +42,12 @@ def _section(track: TrackResult) -> str:
         title, table = "Missing and noisy modalities", _robustness(track)
         told = "was" if data["told"] else "was not"
         cases = len(data["data"]["cases"])
-        about = f"The network {told} told which modalities are there. Means over {cases} cases."
+        about = f"The network {told} told which modalities are there. Means over {count(cases, 'case')}."
     else:
         title, table = f"On other data: {data['data']['name']}", _external(data)
         about = (
-            f"{len(data['data']['cases'])} cases of task {data['data']['task']} ({data['data']['kind']}), "
-            f"data {data['data']['fingerprint'][:10]}; nothing was trained on it."
+            f"{count(data['data']['cases'], 'case')} of task {data['data']['task']} "
+            f"({data['data']['kind']}), data {data['data']['fingerprint'][:10]}; nothing was trained on it."
         )
     return (
         f'<section class="track"><h2>{escape(title)}</h2><p class="muted">{escape(about)}</p>{table}'

@@ -257,7 +257,7 @@ def require_files(paths: Sequence[str | Path]) -> None:
     """Raise `UsbenchError` for a plugin file that is not there: whoever named it made a slip."""
     for path in map(Path, paths):
         if not path.is_file():
-            raise UsbenchError(f"{path}: no such plugin file; check --plugin")
+            raise UsbenchError(f"{path}: no such plugin file; check the path")
 
 
 def module_in_file(path: Path) -> ModuleType:

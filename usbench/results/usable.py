@@ -18,6 +18,7 @@ from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
 from usbench.results.running import running
 from usbench.results.tracks import FOLDER
+from usbench.runtime.console import count, detail
 from usbench.scores.registry import all_scores
 
 EDGES = ("empty", "false", "penalised", "hd95_found")
@@ -101,6 +102,7 @@ def collect(runs_dir: Path, empty: str = TRUTH) -> tuple[list[Run], list[LeftOut
             continue
         seen[key] = folder
         runs.append(run)
+    detail(f"{runs_dir}: {count(runs, 'finished run')} read, {len(left_out)} left out")
     return runs, left_out
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.datasets.store import Store
 from usbench.errors import UsbenchError
 from usbench.features.total import features_dir, stored_bytes
-from usbench.runtime.console import duration
+from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
     from usbench.features.estimate import Ahead, Need
@@ -83,7 +83,7 @@ class Outlook:
         if not self.needs:
             return ["features: all are stored"]
         found = [
-            f"features: {need.what}: {need.slices:,} slices to compute, about {_size(need.bytes)}"
+            f"features: {need.what}: {count(need.slices, 'slice')} to compute, about {_size(need.bytes)}"
             + (f" and {duration(need.seconds)}" if need.seconds else "")
             for need in self.needs
         ]

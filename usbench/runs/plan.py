@@ -89,7 +89,10 @@ def make_plan(request: Request) -> Plan:
     from usbench.plugins.search import require_files
 
     if (request.task is None) == (request.task_dir is None):
-        raise UsbenchError("name one of --task and --task-dir: a task, or a folder in MSD layout")
+        raise UsbenchError(
+            "name one of --task and --task-dir: a task, such as chaos (usbench data list shows all), or a "
+            "folder in MSD layout"
+        )
     files = list(request.plugins)
     require_files(files)
     method, found = get_method(request.method, files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -70,6 +70,18 @@ def listening(hear: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+def count(of: int | Sized, word: str, several: str = "") -> str:
+    """A number with its word: "1 case", "2 cases", "1,000 cases".
+
+    Args:
+        of: The number, or what is counted.
+        word: For one.
+        several: For none and for several; by default the word with an s.
+    """
+    number = of if isinstance(of, int) else len(of)
+    return f"{number:,} {word if number == 1 else several or word + 's'}"
 
 
 def duration(seconds: float) -> str:

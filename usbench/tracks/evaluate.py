@@ -15,7 +15,7 @@ from usbench.results.network_file import NO_NETWORK, is_outside, network_state
 from usbench.results.result import Result
 from usbench.results.tracks import TrackResult
 from usbench.results.usable import named_runs
-from usbench.runtime.console import say
+from usbench.runtime.console import count, say
 from usbench.tracks.data import Where
 
 if TYPE_CHECKING:
@@ -229,5 +229,5 @@ def planned(runs: Sequence[str | Path], track: str, *, masks: bool, overwrite: b
         conditions = len(conditions_of(result.data["task"]["modalities"]))
         size = sum(file.stat().st_size for file in (folder / "predictions").glob("*.nii.gz")) * conditions
         kept = f", masks of about {size / 1e6:.1f} MB" if masks else ""
-        lines.append(f"{folder}: {len(cases)} cases under {conditions} conditions{kept}")
+        lines.append(f"{folder}: {count(cases, 'case')} under {count(conditions, 'condition')}{kept}")
     return lines

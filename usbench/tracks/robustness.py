@@ -25,6 +25,7 @@ from usbench.results.tracks import (
 )
 from usbench.runs.predict import read_mask, write_mask
 from usbench.runs.score import drawn_slice
+from usbench.runtime.console import count
 from usbench.runtime.devices import device_name
 from usbench.runtime.machine import provenance
 from usbench.scores.case import score_case
@@ -113,7 +114,7 @@ def _cases(
         for case_id in todo:
             yield case_id, _case(predictor, folder, conditions, case_id, masks)
 
-    words = f"{words_of(trained)}: {len(conditions)} conditions"
+    words = f"{words_of(trained)}: {count(conditions, 'condition')}"
     return folder.computed(case_ids, words, make)
 
 

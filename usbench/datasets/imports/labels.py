@@ -10,7 +10,7 @@ from usbench.contracts.problem import fail
 from usbench.datasets.imports.proposal import Part
 from usbench.datasets.readers.nifti import nifti_errors, open_nifti
 from usbench.errors import UsbenchError
-from usbench.runtime.console import track
+from usbench.runtime.console import count, track
 
 # A picture has more values than this, a mask hardly ever.
 _MOST = 64
@@ -37,7 +37,7 @@ def values_in(masks: Mapping[str, Path]) -> Counter[int]:
             what = f"holds {odd:g}, and a mask has whole numbers from 0"
             raise UsbenchError(f"{file}: {what}; check that it is the mask (--mask)")
         if len(values) > _MOST:
-            what = f"holds {len(values)} different values, more than a mask has"
+            what = f"holds {count(values, 'different value')}, more than a mask has"
             raise UsbenchError(f"{file}: {what}; check that it is the mask (--mask)")
         found.update(int(value) for value in whole if value)
     if not found:

@@ -18,6 +18,7 @@ from usbench.datasets.readers.patterns import SUFFIXES
 from usbench.datasets.readers.scans import as_scan, plain_numbers, scan_fault
 from usbench.datasets.voxel_grid import grid_difference, resample
 from usbench.errors import UsbenchError, unknown
+from usbench.runtime.console import count
 from usbench.storage.files import at_home
 
 # As the readers: one grid, up to the rounding of headers; less overlap than that is another region.
@@ -137,14 +138,16 @@ def read_scan(given: Given, name: str, case_id: str) -> _Scan:
         raise bad(f"no scan that usbench reads (for {name})", remedy)
     with nifti_errors(case_id, path, fail), open_nifti(path) as (proxy, affine):
         shape = tuple(proxy.shape)
-        count = shape[3] if len(shape) == 4 else 1
+        volumes = shape[3] if len(shape) == 4 else 1
         if len(shape) not in (3, 4):
             raise bad(f"shape {shape} (for {name}), three axes are expected", "correct the image")
-        if channel is None and count > 1:
-            which = f"name the one that is {name}: {name}={path.name}:0 (to {path.name}:{count - 1})"
-            raise bad(f"it holds {count} volumes", which)
-        if channel is not None and channel >= count:
-            raise bad(f"it holds {count} volume(s), no number {channel} for {name}", "count them from 0")
+        if channel is None and volumes > 1:
+            which = f"name the one that is {name}: {name}={path.name}:0 (to {path.name}:{volumes - 1})"
+            raise bad(f"it holds {volumes} volumes", which)
+        if channel is not None and channel >= volumes:
+            raise bad(
+                f"it holds {count(volumes, 'volume')}, no number {channel} for {name}", "count them from 0"
+            )
         values = np.asarray(proxy[..., channel or 0] if len(shape) == 4 else proxy[...])
         if not plain_numbers(values):
             raise bad(f"voxels of type {values.dtype}, plain numbers are expected", "convert the image")

@@ -61,13 +61,11 @@ def phantom_root(task: Task, scanner: int = 1) -> Path:
         UsbenchError: for a task without a phantom, or without that scanner.
     """
     from usbench.storage.files import cache_dir, describe_os_error
-    from usbench.storage.in_use import use
 
     phantom = _phantom_of(task)
     other = "" if scanner == 1 else f"-scanner{scanner}"
     most = len(patients_of(task, scanner))
     root = cache_dir() / "phantoms" / f"{task.name}{other}-{phantom_version(phantom)}"
-    use(root)
     if not root.is_dir():
         # Two runs may start at once: whoever is second to finish keeps the folder of the first.
         own = root.with_name(f".{root.name}.{os.getpid()}")

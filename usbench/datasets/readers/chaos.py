@@ -16,6 +16,7 @@ from usbench.datasets.readers.dicom import Series, read_series, slice_files
 from usbench.datasets.readers.pictures import PictureError, read_indices
 from usbench.datasets.voxel_grid import grid_difference, resample
 from usbench.errors import UsbenchError
+from usbench.runtime.console import count
 from usbench.storage.files import os_errors
 
 # Of each modality, the folder of its slices and that of its annotation.
@@ -268,7 +269,7 @@ def _pair(
     by_stem = {p.stem: p for p in pictures}
     stems = [f.stem for f in series.files]
     if len(pictures) != len(stems):
-        what = f"{len(pictures)} PNG annotations (*.png) for {len(stems)} slices"
+        what = f"{count(pictures, 'PNG annotation')} (*.png) for {count(stems, 'slice')}"
         absent = [s for s in stems if s not in by_stem]
         if 0 < len(absent) < len(stems):
             what += f", none for {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}"

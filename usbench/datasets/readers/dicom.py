@@ -11,6 +11,7 @@ import numpy as np
 
 from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataProblem, Report
+from usbench.runtime.console import count
 
 _PLACE = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _AGAIN = "extract or download the series again"
@@ -226,7 +227,7 @@ def _one_series(slices: list[_Slice], folder: Path, case_id: str, report: Report
             groups.setdefault(value, []).append(one)
         if len(groups) > 1:
             shown = [
-                f"{value or 'none'} ({len(members)} files, such as {members[0].file.name})"
+                f"{value or 'none'} ({count(members, 'file')}, such as {members[0].file.name})"
                 for value, members in groups.items()
             ]
             more = f" and {len(shown) - 2} more" if len(shown) > 2 else ""
@@ -299,8 +300,8 @@ def _stack(slices: list[_Slice], folder: Path, case_id: str, report: Report) -> 
         between = f"between {slices[k].file.name} and {slices[k + 1].file.name}"
         missing = round(float(gaps[k] / usual)) - 1
         if missing > 0:
-            count = "a slice is missing" if missing == 1 else f"{missing} slices are missing"
-            bad(f"{count} {between}: {gaps[k]:.2f} mm apart where {usual:.2f} mm is usual", _AGAIN)
+            gap = "a slice is missing" if missing == 1 else f"{missing} slices are missing"
+            bad(f"{gap} {between}: {gaps[k]:.2f} mm apart where {usual:.2f} mm is usual", _AGAIN)
         else:
             what = f"uneven slices: {gaps[k]:.2f} mm {between} where {usual:.2f} mm is usual"
             bad(what, "resample the series to slices at equal distances, or drop the case")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from usbench.runtime.console import count
+
 
 def plain_numbers(values: np.ndarray) -> bool:
     """Whether voxels of any shape are numbers, and not colours or complex values."""
@@ -25,7 +27,7 @@ def scan_fault(volume: np.ndarray, name: str) -> str:
     """
     broken = volume.size - int(np.isfinite(volume).sum())
     if broken:
-        return f"{broken} voxels of {name} are NaN or infinite"
+        return f"{count(broken, 'voxel')} of {name} {'is' if broken == 1 else 'are'} NaN or infinite"
     if volume.min() == volume.max():
         return f"constant image, every voxel of {name} is {volume.flat[0]:g}"
     return ""
@@ -57,6 +59,6 @@ def shape_fault(shape: tuple[int, ...], name: str, channel: int | None) -> tuple
         what = f"it holds {shape[3]} volumes, and the task file does not say which is {name}"
         return what, f"write 'channel: 0' (to {shape[3] - 1}) for {name} in the task file"
     if channel is not None and len(shape) in (3, 4):
-        count = shape[3] if len(shape) == 4 else 1
-        return f"it holds {count} volume(s), no channel {channel} for {name}", "correct 'channel'"
+        volumes = shape[3] if len(shape) == 4 else 1
+        return f"it holds {count(volumes, 'volume')}, no channel {channel} for {name}", "correct 'channel'"
     return f"shape {shape}, expected three axes, or a fourth of channels", "correct the image"

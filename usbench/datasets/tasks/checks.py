@@ -9,6 +9,7 @@ from usbench.contracts.classes import class_faults
 from usbench.contracts.data import Modality, Phantom, Structure, Task
 from usbench.datasets.readers.layouts import layout_of
 from usbench.errors import UsbenchError
+from usbench.runtime.console import count
 
 
 def check_task(task: Task, origin: str) -> None:
@@ -57,7 +58,7 @@ def _faults(task: Task) -> Iterator[str]:
         yield from _phantom_faults(task.phantom)
     dealt = [case for fold in task.folds for case in fold]
     if task.folds and (len(task.folds) < 2 or not all(task.folds)):
-        yield f"folds has {len(task.folds)} folds, or an empty one; give at least two with cases in each"
+        yield f"folds has {count(task.folds, 'fold')}, or an empty one; give at least two with cases in each"
     if twice := _twice(dealt):
         yield f"case {twice} is in two folds; a patient must be in one"
     if task.case_ids and (absent := sorted(set(dealt) - set(task.case_ids))):

@@ -15,7 +15,7 @@ from usbench.contracts.watcher import CellFacts, Watcher
 from usbench.errors import LOGGED
 from usbench.results.io import LOG
 from usbench.runs.watchers.terminal import Epochs
-from usbench.runtime.console import detail, duration, listening
+from usbench.runtime.console import count, detail, duration, listening
 from usbench.runtime.machine import provenance
 
 
@@ -48,7 +48,7 @@ class LogFile(Watcher):
         for name, section in facts.settings.items():
             self._write(f"settings of {name}: {json.dumps(section, ensure_ascii=False, default=str)}")
         self._write(
-            f"{len(facts.train)} cases to train on, {len(facts.test)} to test: {', '.join(facts.test)}"
+            f"{count(facts.train, 'case')} to train on, {len(facts.test)} to test: {', '.join(facts.test)}"
         )
 
     def on_training(self, history: Sequence[Mapping[str, float]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.watcher import CellFacts, Watcher
-from usbench.runtime.console import console, duration, progress_bar, shows_bars
+from usbench.runtime.console import console, count, duration, progress_bar, shows_bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -59,7 +59,7 @@ class Lines(Watcher):
     def on_result(self, result: Any) -> None:
         dsc = result.scores["dsc"]
         scored = "no score" if dsc is None else f"DSC {dsc:.3f}"
-        self._print(f"{len(result.data['split']['test'])} test cases scored, {scored}")
+        self._print(f"{count(result.data['split']['test'], 'test case')} scored, {scored}")
 
     def _print(self, line: str) -> None:
         # Not `say`: the log of the run has lines of its own.
