@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.settings import DataSettings, TrainSettings, VolumeSettings
 from usbench.errors import UsbenchError, unknown
-from usbench.storage.texts import load_yaml
+from usbench.storage.tables import number, whole
+from usbench.storage.texts import load_yaml, read_yaml
 
 if TYPE_CHECKING:
     from usbench.contracts.fusion import Fusion
@@ -102,9 +103,12 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
                 f"--set '{text}' has no value; write it as key=value, for example train.epochs=5"
             )
         try:
-            values[key.strip()] = yaml.safe_load(value) if value.strip() else ""
+            values[key.strip()] = load_yaml(value) if value.strip() else ""
         except yaml.YAMLError as error:
-            raise UsbenchError(f"--set {key.strip()}: value '{value}' cannot be read; quote it") from error
+            why = f" ({problem})" if (problem := getattr(error, "problem", None)) else ""
+            raise UsbenchError(
+                f"--set {key.strip()}: value '{value[:80]}' cannot be read{why}; quote it"
+            ) from error
     return values
 
 
@@ -115,17 +119,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def read_mapping(path: Path, what: str, example: str) -> dict[str, Any]:
     """A YAML file of `what`, a mapping by name; errors name the file and show the `example`."""
-    import yaml
-
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsbenchError(f"{path}: cannot read the {what} ({error}); check the path") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        why = f" ({problem})" if (problem := getattr(error, "problem", None)) else ""
-        raise UsbenchError(f"{path}: not valid YAML{where}{why}; write {what} as '{example}'") from error
+    content = read_yaml(path, f"the {what}", "check the path", f"write {what} as '{example}'")
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -245,8 +239,8 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return number(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return value
 
 
@@ -258,7 +252,7 @@ def _three(value: Any) -> Any:
     try:
         if any(isinstance(part, bool | float) for part in parts):
             return value
-        return tuple(int(part) for part in parts)
+        return tuple(whole(part) if isinstance(part, str) else int(part) for part in parts)
     except (TypeError, ValueError):
         return value
 
@@ -301,6 +295,6 @@ def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence
         }
         for key in ("shape", "patch"):
             limits |= {f"volume.{key} {volume[key]}": (n, 1, 1024) for n in volume[key] if not 1 <= n <= 1024}
-    for key, (number, low, high) in limits.items():
-        if not low <= number <= high:
-            raise UsbenchError(f"setting {key}: {number} is out of range; choose from {low} to {high}")
+    for key, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise UsbenchError(f"setting {key}: {value} is out of range; choose from {low} to {high}")

@@ -144,7 +144,7 @@ def test_a_score_that_every_result_has_may_not_be_absent(tmp_path):
     cut = "\n".join(",".join(np.delete(line.split(","), place)) for line in (head, *lines))
     with pytest.raises(UsbenchError, match="lacks the column hd95"):
         parse_cases(cut, "cases.csv")
-    with pytest.raises(UsbenchError, match="a column stands there twice"):
+    with pytest.raises(UsbenchError, match="the column 'dsc' stands there twice"):
         parse_cases(text.replace("hd95", "dsc"), "cases.csv")
 
 

@@ -113,7 +113,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "yes for a number": (lambda d: d["cost"].update(ms_per_slice=True), "is True, not a number"),
     "fraction of a count": (lambda d: d["data"].update(cases=2.5), "'data.cases' is 2.5, not a whole number"),
     "negative cost": (lambda d: d["cost"].update(train_seconds=-1), "'cost.train_seconds' is -1, less"),
-    "score not finite": (lambda d: d["scores"].update(dsc=math.inf), "'scores.dsc' is inf, not a finite"),
+    "score not finite": (lambda d: d["scores"].update(dsc=math.inf), "Infinity is not a number"),
     "score of a class": (
         lambda d: d["scores"]["classes"]["liver"].update(dsc="high"),
         "'scores.classes.liver.dsc' is 'high', not a number",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from usbench.errors import UsbenchError, unknown
+from usbench.storage.tables import number, whole
 
 Kind = Literal["text", "path", "names", "folds", "whole", "wholes", "number", "numbers", "switch", "settings"]
 Command = Literal["run", "matrix"]
@@ -210,7 +211,7 @@ def _folds(one: Option, value: Any) -> str:
 
 def _wholes(one: Option, value: Any) -> tuple[int, ...]:
     try:
-        found = tuple(dict.fromkeys(int(part) for part in _parts(value)))
+        found = tuple(dict.fromkeys(whole(part) for part in _parts(value)))
     except ValueError as error:
         raise _wrong(one, value, f"is not a list of numbers; write {_example(one)}") from error
     if not found and one.default:
@@ -228,21 +229,21 @@ def _whole(one: Option, value: Any) -> int:
     if isinstance(value, bool):
         raise _wrong(one, value, words)
     try:
-        return int(value) if isinstance(value, str) else operator.index(value)
+        return whole(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError) as error:
         raise _wrong(one, value, words) from error
 
 
 def _number(one: Option, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
+        return number(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise _wrong(one, value, "is not a number; write a number such as 0.5") from error
 
 
 def _numbers(one: Option, value: Any) -> tuple[float, ...]:
     try:
-        return tuple(dict.fromkeys(float(part) for part in _parts(value)))
+        return tuple(dict.fromkeys(number(part) for part in _parts(value)))
     except ValueError as error:
         raise _wrong(one, value, "is not a list of numbers; write 0.3, or 0.1,0.3,1") from error
 

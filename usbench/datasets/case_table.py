@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from usbench.errors import UsbenchError, unknown
+from usbench.storage.regular import read_text
+from usbench.storage.tables import MOST_TABLE, parse_table
 
 TABLES = (".csv", ".tsv")
 """How the names of such files end."""
@@ -39,7 +39,7 @@ def read_case_table(path: Path, case_column: str = "case") -> CaseTable:
             more or fewer values than columns, a row without a case.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, MOST_TABLE)
     except OSError as error:
         raise UsbenchError(f"{path}: cannot read the table ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
@@ -48,12 +48,14 @@ def read_case_table(path: Path, case_column: str = "case") -> CaseTable:
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     try:
-        lines = [row for row in csv.reader(io.StringIO(text), delimiter=separator, strict=True) if any(row)]
-    except csv.Error as error:
-        raise UsbenchError(f"{path}: not a table ({error}); save it as CSV") from error
-    if len(lines) < 2:
+        header, lines = parse_table(text, separator)
+    except ValueError as error:
+        remedy = "save it as CSV, with quotes around a value that has a comma"
+        raise UsbenchError(f"{path}: not a table ({error}); {remedy}") from error
+    lines = [line for line in lines if any(line)]
+    if not lines:
         raise UsbenchError(f"{path}: has no row below its columns; write a row a case")
-    columns = [name.strip() for name in lines[0]]
+    columns = [name.strip() for name in header]
     for name, count in Counter(columns).items():
         if count > 1 or not name:
             what = f"column '{name}' is there twice" if name else "a column has no name"
@@ -63,7 +65,7 @@ def read_case_table(path: Path, case_column: str = "case") -> CaseTable:
             f"{path}: {unknown('column', case_column, columns, 'add a column that names the case')}"
         )
     return CaseTable(
-        tuple(name for name in columns if name != case_column), _rows(path, columns, lines[1:], case_column)
+        tuple(name for name in columns if name != case_column), _rows(path, columns, lines, case_column)
     )
 
 
@@ -72,9 +74,6 @@ def _rows(
 ) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for number, line in enumerate(lines, start=2):
-        if len(line) != len(columns):
-            what = f"row {number} has {len(line)} values for {len(columns)} columns"
-            raise UsbenchError(f"{path}: {what}; put a value with a comma in quotes")
         values = {name: value.strip() for name, value in zip(columns, line, strict=True)}
         case = values.pop(case_column)
         if not case:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import re
 import shutil
@@ -21,6 +18,9 @@ from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION
 from usbench.leaderboards.rows import Row
 from usbench.results.tracks import FOLDER as TRACKS
 from usbench.storage.files import atomic_path, os_errors
+from usbench.storage.regular import read_text
+from usbench.storage.tables import MOST_TABLE, number, parse_table
+from usbench.storage.texts import parse_json
 
 FOLDER = "results"
 FILES = ("result.json", "cases.csv")
@@ -161,9 +161,9 @@ def check(folder: str | Path, plugins: Sequence[str | Path] = ()) -> None:
     for name in file_names(board):
         path, suffix = folder / name, name.removeprefix("leaderboard").lstrip(".")
         reader = _READERS[name.rpartition(".")[2]]
-        with os_errors(path, "read"):
-            found = path.read_text(encoding="utf-8")
         try:
+            with os_errors(path, "read"):
+                found = read_text(path, MOST_TABLE)
             same = _same(reader(found), reader(text_of(board, suffix)))
         except (ValueError, KeyError, TypeError) as error:
             raise UsbenchError(
@@ -179,7 +179,7 @@ def _check_layout(folder: Path) -> None:
     """Name tables that an older version of usbench wrote; what cannot be read is left to the comparison."""
     path = folder / "leaderboard.json"
     try:
-        found = _json(path.read_text(encoding="utf-8"))["schema"]
+        found = _json(read_text(path, MOST_TABLE))["schema"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if found != BOARD_SCHEMA_VERSION:
@@ -193,7 +193,7 @@ _REMEDY = "make it anew with: usbench leaderboard --runs-dir {folder}/results --
 
 
 def _json(text: str) -> Any:
-    data = json.loads(text)
+    data = parse_json(text)
     data.pop("usbench")
     return data
 
@@ -211,12 +211,13 @@ def _page(text: str) -> Any:
 
 
 def _csv(text: str) -> list[list[Any]]:
-    return [[_number(cell) for cell in row] for row in csv.reader(io.StringIO(text))]
+    header, rows = parse_table(text)
+    return [list(header), *([_number(cell) for cell in row] for row in rows)]
 
 
 def _number(text: str) -> float | str:
     try:
-        return float(text)
+        return number(text)
     except ValueError:
         return text
 

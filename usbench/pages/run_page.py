@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +18,10 @@ from usbench.results.words import task_words
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 from usbench.storage.files import sha256_file, write_text
+from usbench.storage.regular import read_text
+from usbench.storage.tables import MOST_TABLE, parse_table
+from usbench.storage.tables import number as as_number
+from usbench.storage.texts import parse_json
 
 _WHOLE_PICTURE = 1_500_000  # bytes: a larger picture is reduced
 _TEXTS = 500  # so many instructions are listed
@@ -161,9 +163,9 @@ def _history(result: Result) -> tuple[list[dict[str, float | None]], str]:
     if file is None:
         return [], '<p class="muted">history.csv is missing or was changed after the run.</p>'
     try:
-        with open(file, newline="", encoding="utf-8") as stream:
-            rows = [{k: _finite(v) for k, v in row.items()} for row in csv.DictReader(stream)]
-    except (OSError, ValueError, TypeError, AttributeError):
+        heads, lines = parse_table(read_text(file, MOST_TABLE))
+        rows = [dict(zip(heads, map(_finite, line), strict=True)) for line in lines]
+    except (OSError, ValueError):
         return [], '<p class="muted">history.csv cannot be read.</p>'
     if not rows:
         return [], '<p class="muted">Nothing was trained.</p>'
@@ -171,8 +173,8 @@ def _history(result: Result) -> tuple[list[dict[str, float | None]], str]:
 
 
 def _finite(text: str) -> float | None:
-    value = float(text) if text else math.nan
-    return value if math.isfinite(value) else None
+    # A training that diverged has no finite loss.
+    return None if text in ("", "nan", "inf", "-inf") else as_number(text)
 
 
 def _cases(result: Result) -> str:
@@ -252,7 +254,7 @@ def _instructions(result: Result) -> str:
         return ""
     file = as_written(result, "notes.json")
     try:
-        notes = json.loads(file.read_text(encoding="utf-8")) if file else None
+        notes = parse_json(read_text(file)) if file else None
     except (OSError, ValueError):
         notes = None
     if not isinstance(notes, dict):

@@ -17,6 +17,8 @@ from usbench.results.schema import KNOWN_VERSIONS, typed
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
 from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
+from usbench.storage.regular import read_text
+from usbench.storage.tables import MOST_TABLE, counts, numbers, parse_table
 
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
 PROTOCOL_VERSION = 3
@@ -89,12 +91,10 @@ def cases_csv(cases: Mapping[str, Sequence[ClassScore]], scores: Sequence[Score]
 def read_cases(path: Path) -> list[dict[str, Any]]:
     """The rows of a cases.csv, NaN where a score is undefined."""
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            text = stream.read()
+        text = read_text(path, MOST_TABLE)
     except (OSError, ValueError) as error:
-        raise UsbenchError(
-            f"{path}: cannot read the per-case scores ({error}); run the cell again"
-        ) from error
+        why = getattr(error, "strerror", None) or error
+        raise UsbenchError(f"{path}: cannot read the per-case scores ({why}); run the cell again") from error
     return parse_cases(text, str(path))
 
 
@@ -113,11 +113,7 @@ def parse_cases(text: str, where: str) -> list[dict[str, Any]]:
         UsbenchError: Where the text is no such table, or lacks a column that every result has.
     """
     try:
-        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
-        if any(len(row) != len(header) for row in rows):
-            raise ValueError("a row is cut off")
-        if len(set(header)) < len(header):
-            raise ValueError("a column stands there twice")
+        header, rows = parse_table(text)
         texts = dict(zip(header, zip(*rows, strict=True), strict=False))
         if not texts:
             return []
@@ -132,7 +128,7 @@ def parse_cases(text: str, where: str) -> list[dict[str, Any]]:
                 raise ValueError(f"it lacks the column {name}")
         names = tuple(columns)
         return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise UsbenchError(
             f"{where}: cannot read the per-case scores ({error}); run the cell again"
         ) from error
@@ -143,10 +139,8 @@ def _values(name: str, texts: Sequence[str]) -> Sequence[Any]:
     if name in _TEXTS:
         return texts
     if name in _COUNTS:
-        return list(map(int, texts))
-    if "" in texts:
-        texts = [text or "nan" for text in texts]
-    return list(map(float, texts))
+        return counts(texts)
+    return numbers(texts)
 
 
 def history_csv(rows: Iterable[Mapping[str, float]]) -> str:

@@ -23,6 +23,8 @@ from usbench.errors import UsbenchError
 from usbench.results.schema import Block, CellBlock, Cost, Count, Names, Provenance
 from usbench.results.wrong import what_is_wrong
 from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
+from usbench.storage.regular import read_text
+from usbench.storage.tables import MOST_TABLE, counts, numbers, parse_table
 
 TRACK_SCHEMA = 1
 TRACK_VERSION = 1
@@ -147,27 +149,19 @@ def parse_tracks_csv(text: str, where: str) -> list[dict[str, Any]]:
         UsbenchError: Where the text is no such table.
     """
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        names = list(reader.fieldnames or ())
-        lacking = {"condition", "case", "class", *OVERLAPS, *COUNTS, "edge"} - set(names)
-        if lacking or len(set(names)) < len(names):
-            raise ValueError(f"it lacks the column {min(lacking)}" if lacking else "a column is there twice")
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError("a row is cut off or too long")
-            rows.append({name: _value(name, text) for name, text in row.items()})
-        return rows
-    except (ValueError, csv.Error) as error:
+        names, rows = parse_table(text)
+        if lacking := {"condition", "case", "class", *OVERLAPS, *COUNTS, "edge"} - set(names):
+            raise ValueError(f"it lacks the column {min(lacking)}")
+        columns = [_values(name, texts) for name, texts in zip(names, zip(*rows, strict=True), strict=False)]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    except ValueError as error:
         raise UsbenchError(f"{where}: cannot read the scores of the track ({error}); {_REMEDY}") from error
 
 
-def _value(name: str, text: str) -> Any:
+def _values(name: str, texts: Sequence[str]) -> Sequence[Any]:
     if name in ("condition", "case", "class", "edge"):
-        return text
-    if name in COUNTS:
-        return int(text)
-    return float(text) if text else math.nan
+        return texts
+    return counts(texts) if name in COUNTS else numbers(texts)
 
 
 def write_track(
@@ -246,8 +240,12 @@ def load_track(folder: str | Path, of: str | None = None) -> TrackResult:
         raise UsbenchError(f"{cases}: missing beside its track; {_REMEDY}")
     if sha256_file(cases) != data["files"].get(CASES):
         raise UsbenchError(f"{cases}: was edited after the evaluation (its digest does not fit); {_REMEDY}")
-    rows = parse_tracks_csv(cases.read_text(encoding="utf-8"), str(cases))
-    return TrackResult(folder, data, rows)
+    try:
+        text = read_text(cases, MOST_TABLE)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsbenchError(f"{cases}: cannot read the scores of the track ({why}); {_REMEDY}") from error
+    return TrackResult(folder, data, parse_tracks_csv(text, str(cases)))
 
 
 def track_folders(run: str | Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import json
 import os
 import re
 import time
@@ -19,6 +18,8 @@ from usbench.results.network_file import NETWORK
 from usbench.results.running import PROGRESS
 from usbench.runs.lock import LOCK
 from usbench.storage.files import at_home
+from usbench.storage.regular import read_text
+from usbench.storage.texts import parse_json
 
 _NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{10})")
 """The name of a run's folder: fold, seed, and the first digits of the digest."""
@@ -108,7 +109,7 @@ def _folders(path: Path, left: list[str]) -> Iterator[Path]:
 def _finished(folder: Path, left: list[str]) -> FoundRun | None:
     """The run whose result lies in the folder; an edited or older result is one, too."""
     try:
-        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        data = parse_json(read_text(folder / "result.json"))
         cell = {name: str(data["cell"][name]) for name in ("task", "method", "fusion")}
         files = frozenset(map(str, data["files"]))
         return FoundRun(folder, True, _when(data, folder), files, **cell) if data["schema"] else None

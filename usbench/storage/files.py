@@ -14,6 +14,7 @@ from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.storage.temporary import fresh_file, fresh_folder
+from usbench.storage.texts import read_json as read_json
 
 
 @contextmanager
@@ -187,19 +188,6 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
     `durable` as for `atomic_path`.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable)
-
-
-def read_json(path: Path, what: str, remedy: str, undecoded: str = "strict") -> Any:
-    """Read JSON from `path`; errors name the file, `what` it should be, and the `remedy`.
-
-    `undecoded` "replace" reads a file of another program whose free text is not UTF-8.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig", errors=undecoded))
-    except OSError as error:
-        raise UsbenchError(f"{path}: cannot read {what} ({error.strerror}); {remedy}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsbenchError(f"{path}: {what} is not valid JSON ({error}); {remedy}") from error
 
 
 def sha256_file(path: Path) -> str:

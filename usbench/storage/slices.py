@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from usbench.errors import UsbenchError
+from usbench.storage.texts import parse_json
 
 MAGIC = b"usbslc1\n"
 _START = 20
@@ -96,7 +97,7 @@ class SliceArray(np.lib.mixins.NDArrayOperatorsMixin):
                 text = stream.read(length)
                 if zlib.crc32(text) != int.from_bytes(start[16:], "little"):
                     raise ValueError("its header is damaged")
-            header = json.loads(text)
+            header = parse_json(text.decode())
             self.shape: tuple[int, ...] = tuple(int(n) for n in header["shape"])
             self.dtype = np.dtype(header["dtype"])
             self._starts = _START + length + np.cumsum([0, *header["bytes"]], dtype=np.int64)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import tempfile
 import urllib.parse
@@ -24,6 +23,8 @@ from usbench.runtime.console import say
 from usbench.storage import download as transfer
 from usbench.storage.files import atomic_folder, atomic_path, cache_dir, os_errors, sha256_file, write_json
 from usbench.storage.in_use import use
+from usbench.storage.regular import read_text
+from usbench.storage.texts import parse_json
 from usbench.weights.table import WEIGHTS, HuggingFace, Manual, Package, Url, Weight
 
 SETS = ("bundled", "paper", "more")
@@ -235,7 +236,7 @@ def _remembered_digests(weight: Weight, path: Path) -> dict[str, str]:
 
 def _read_memory(memory: Path, path: Path) -> dict[str, dict[str, int | str]]:
     try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
+        found = parse_json(read_text(memory))
         files = found["files"] if found["path"] == str(path) else {}
         return files if all(isinstance(facts, dict) for facts in files.values()) else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -9,6 +9,7 @@ from typing import Literal
 from usbench.datasets.case_table import TABLES
 from usbench.datasets.readers.patterns import SUFFIXES
 from usbench.storage.files import os_errors
+from usbench.storage.regular import read_text
 
 Kind = Literal["nnunet", "msd", "bids", "csv", "folders"]
 
@@ -82,4 +83,4 @@ def _stem(name: str) -> str:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace")
+    return read_text(file, undecoded="replace")

@@ -16,7 +16,7 @@ from usbench.datasets.tasks.checks import check_task
 from usbench.datasets.tasks.document import GroupTable, Part, TaskDocument, check_document
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import at_home
-from usbench.storage.texts import load_yaml
+from usbench.storage.texts import read_yaml
 
 
 def load_task_file(path: str | Path, taken: Sequence[str] = (), masks: bool = True) -> Task:
@@ -44,21 +44,12 @@ def load_task_file(path: str | Path, taken: Sequence[str] = (), masks: bool = Tr
 
 
 def _read(path: Path, what: str) -> Any:
-    import yaml
-
-    try:
-        return load_yaml(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        remedy = "check the path; usbench data import FOLDER writes a task file"
-        raise UsbenchError(f"{path}: cannot read {what} ({error.strerror}); {remedy}") from error
-    except UnicodeDecodeError as error:
-        raise UsbenchError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        why = getattr(error, "problem", None) or " ".join(str(error).split())[:80]
-        remedy = "correct it; a pattern that begins with { or * needs quotes"
-        raise UsbenchError(f"{path}: not valid YAML{line} ({why}); {remedy}") from error
+    return read_yaml(
+        path,
+        what,
+        "check the path; usbench data import FOLDER writes a task file",
+        "correct it; a pattern that begins with { or * needs quotes",
+    )
 
 
 def _task(document: TaskDocument, path: Path) -> Task:

@@ -7,8 +7,6 @@ adding a file.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from usbench.errors import UsbenchError
 from usbench.scores.registry import all_scores
-from usbench.storage.texts import load_yaml
+from usbench.storage.tables import parse_table
+from usbench.storage.texts import read_yaml
 
 FOLDER = Path(__file__).parent
 
 _WORDS = ("task", "method", "fusion", "part", "parameters")
-_NUMBER = re.compile(r"(\d+(\.\d+)?|\.\d+)( ± \d+(\.\d+)?)?")
-_COUNT = re.compile(r"\d+(\.\d+)?[KM]?")
+_NUMBER = re.compile(r"(\d+(\.\d+)?|\.\d+)( ± \d+(\.\d+)?)?", re.ASCII)
+_COUNT = re.compile(r"\d+(\.\d+)?[KM]?", re.ASCII)
 _REMEDY = "compare it with the publication, and with the other files in that folder"
 
 
@@ -140,16 +139,12 @@ def load_publication(file: Path) -> Publication:
         UsbenchError: Where it cannot be read, lacks a key or has an unknown one, where a task, method, score
             or fusion is not known, a figure is no number, or a line is there twice.
     """
-    import yaml
-
     try:
-        document = _Document.model_validate(load_yaml(file.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            error = ValueError(f"{where}: {first['msg'].lower()}")
-        raise UsbenchError(f"{file}: {' '.join(str(error).split())}; {_REMEDY}") from error
+        document = _Document.model_validate(read_yaml(file, "published figures", _REMEDY))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part)[:60] for part in first["loc"]) or "the file"
+        raise UsbenchError(f"{file}: {where}: {first['msg'].lower()}; {_REMEDY}") from error
     try:
         lines = tuple(line for table in document.tables for line in _lines(document, table))
         _check_names(document, lines)
@@ -169,22 +164,22 @@ def load_publication(file: Path) -> Publication:
 def _lines(document: _Document, table: _Table) -> Iterator[Printed]:
     """The lines of a table; a ValueError names what is wrong with one."""
     known = {score.mean_name for score in all_scores()}
-    rows = csv.DictReader(io.StringIO(table.figures), strict=True)
-    heads = list(rows.fieldnames or ())
+    try:
+        heads, rows = parse_table(table.figures)
+    except ValueError as error:
+        raise ValueError(f"{table.table}: {error}") from error
     scores = [name for name in heads if name not in _WORDS]
-    if len(set(heads)) < len(heads) or not {"task", "method"} <= set(heads):
-        raise ValueError(f"{table.table}: a column is there twice, or none is 'task' and 'method'")
+    if not {"task", "method"} <= set(heads):
+        raise ValueError(f"{table.table}: no column is 'task', or none 'method'")
     if strange := [name for name in scores if name not in known]:
         raise ValueError(
             f"{table.table}: '{strange[0]}' is no score; choose among {', '.join(sorted(known))}"
         )
     if set(table.units) != set(scores):
         raise ValueError(f"{table.table}: units are of {', '.join(table.units)}, columns {', '.join(scores)}")
-    for row in rows:
-        where = f"{table.table}, line {rows.line_num}"
-        if None in row or None in row.values():
-            raise ValueError(f"{where}: has not as many values as the first line")
-        yield _line(document, table, row, scores, where)
+    for place, row in enumerate(rows, start=2):
+        where = f"{table.table}, line {place}"
+        yield _line(document, table, dict(zip(heads, row, strict=True)), scores, where)
 
 
 def _line(document: _Document, table: _Table, row: dict[str, Any], scores: list[str], where: str) -> Printed:
