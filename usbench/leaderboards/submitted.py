@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from usbench.submissions.checks import Submitted
     from usbench.submissions.content import Submission
 
+_EXACT = 1e-9
+"""How far a DSC may be from what its counts give: they are divided once, in float64."""
+
 _ANEW = "write it anew with usbench verify --record"
 
 
@@ -181,6 +184,11 @@ def _check_same(claimed: Sequence[Mapping[str, Any]], found: Sequence[Mapping[st
     def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return row.get("condition", ""), row["case"], row["class"]
 
+    for row in found:
+        overlap = 2 * row["tp"] + row["fp"] + row["fn"]
+        # A score that its own counts do not give was written by hand.
+        if not row["edge"] and overlap and not abs(row["dsc"] - 2 * row["tp"] / overlap) <= _EXACT:
+            raise UsbenchError(f"{where}: dsc of case {row['case']} is not what its counts give; {_ANEW}")
     by_key = {key(row): row for row in found}
     fits = len(by_key) == len(found) == len(claimed)
     for row in claimed:

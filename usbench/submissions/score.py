@@ -147,13 +147,13 @@ def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
         if int(header["sizeof_hdr"]) != 348 or bytes(header["magic"].item())[:3] != b"n+1":
             raise ValueError("is no NIfTI-1 file in one piece")
         dims = [int(n) for n in header["dim"]]
+        if dims[0] != 3 or dims[1:4] != [int(n) for n in shape]:
+            there = " x ".join(map(str, dims[1 : 1 + max(0, min(7, dims[0]))]))
+            raise ValueError(f"has shape {there}, its case has {' x '.join(map(str, shape))}")
         if any(n not in (0, 1) for n in dims[4:]):
             raise ValueError("has sizes of further dimensions in its header")
         if int(header["xyzt_units"]) & 7 not in (0, _MM):
             raise ValueError("says that its unit is not mm")
-        if dims[0] != 3 or dims[1:4] != [int(n) for n in shape]:
-            there = " x ".join(map(str, dims[1 : 1 + max(0, min(7, dims[0]))]))
-            raise ValueError(f"has shape {there}, its case has {' x '.join(map(str, shape))}")
         if int(header["datatype"]) != _UINT8 or int(header["bitpix"]) != 8:
             raise ValueError(f"has data type {int(header['datatype'])}, usbench writes uint8 (2)")
         if float(header["vox_offset"]) != _HEADER or raw[348:352] != bytes(4):
