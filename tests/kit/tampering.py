@@ -23,8 +23,11 @@ from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
 from usbench.scores.summary import summarise
 from usbench.storage.files import digest_of
+from usbench.submissions.archive import opened
 from usbench.submissions.checks import archive_folder
-from usbench.submissions.verify import read_record, record_path
+from usbench.submissions.content import read_submission
+from usbench.submissions.record import Found, Verification, record_path, write_record
+from usbench.submissions.tracks import track_member
 
 EXAMPLE = ROOT / "leaderboards" / "submissions" / "phantoms" / "unext-small.zip"
 
@@ -131,10 +134,39 @@ def change_mask(
 
 
 def accept(path: Path, date: str = "2026-11-25") -> None:
-    """Put the example's record, with another day and the digest of `path`, beside it."""
-    record = read_record(EXAMPLE)
-    assert record is not None
-    record |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "date": date}
+    """Put a record beside an archive which says that its masks give what it claims, found on that day."""
+    with opened(path) as archive:
+        submission = read_submission(archive)
+        found = {
+            one.folder: Found(
+                archive.read(f"{one.folder}/cases.csv").decode(),
+                {case: hashlib.sha256(archive.read(f"{one.folder}/predictions/{case}.nii.gz")).hexdigest()
+                 for case in one.data["split"]["test"]},
+                one.data["data"]["fingerprint"],
+                {name: one.data["cost"][name] for name in ("parameters", "trainable")},
+            )
+            for one in submission.runs
+        }  # fmt: skip
+        tracks = {
+            track_member(one, track): archive.read(f"{track_member(one, track)}/cases.csv").decode()
+            for one in submission.runs
+            for track in one.tracks
+        }
+    count = sum(len(one.masks) for one in found.values())
+    write_record(
+        Verification(
+            path, submission.sha256, submission.entry, submission.method, len(found), count, 0.0, {}, (),
+            tuple(tracks), (), found, tracks,
+        )
+    )  # fmt: skip
+    change_record(path, lambda record: record.update(date=date))
+
+
+def change_record(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the record beside an archive; its digest is made to fit."""
+    record = json.loads(record_path(path).read_text())
+    change(record)
+    record["digest"] = digest_of({name: value for name, value in record.items() if name != "digest"})
     record_path(path).write_text(json.dumps(record))
 
 

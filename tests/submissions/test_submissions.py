@@ -28,6 +28,7 @@ from kit.tampering import (
 import usbench
 from usbench.cli.main import main
 from usbench.errors import UsbenchError
+from usbench.leaderboards.board import build
 from usbench.submissions.archive import is_member_name, member_name, name_of_member, opened, set_problem
 from usbench.submissions.card import KEYS, dump_card, load_card, write_template
 from usbench.submissions.content import read_submission
@@ -310,7 +311,7 @@ def test_what_another_machine_does_otherwise_is_noted_not_refused(tmp_path: Path
     members = taken_apart()
 
     def elsewhere(data: dict[str, Any]) -> None:
-        data["data"]["fingerprint"] = "0" * 64
+        data["data"]["fingerprint"] = "0123456789abcdef" * 4
         data["method"]["source_hash"] = "1" * 64
 
     change_result(members, elsewhere, fold=None)
@@ -323,6 +324,12 @@ def test_what_another_machine_does_otherwise_is_noted_not_refused(tmp_path: Path
     assert record["notes"] == list(found.notes)
     # The fingerprint of the data here, not the claimed one.
     assert record["fingerprints"] == verify(EXAMPLE).fingerprints
+    # And so another fingerprint gets nobody a table of their own.
+    shutil.copy(EXAMPLE, tmp_path)
+    shutil.copy(record_path(EXAMPLE), tmp_path)
+    (table,) = build(tmp_path / "none", submissions=tmp_path).tables
+    assert [row.rank for row in table.rows] == [1]
+    assert table.rows[0].also == () or table.rows[0].also[0].why == "the same scores"
 
 
 def test_names_in_any_alphabet_go_into_a_submission_and_come_back(

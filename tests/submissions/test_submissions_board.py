@@ -179,7 +179,7 @@ def test_a_record_that_is_broken_does_not_verify(tmp_path: Path) -> None:
         assert words in claim.reason
     accept(made, date="<script>")
     (claim,) = build(tmp_path / "none", submissions=tmp_path / "in").claims or ()
-    assert claim.reason == "its record has no date"
+    assert "its record has no date" in claim.reason
 
 
 def test_the_command_merges_them_and_refuses_what_does_not_go_together(

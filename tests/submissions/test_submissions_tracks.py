@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from kit.made_tracks import edit_track
 from kit.tampered_tracks import FOLDER, change_track, put_track, store, track_data, with_tracks
-from kit.tampering import EXAMPLE, Members, folder_of_fold, lay_out, put_together
+from kit.tampering import EXAMPLE, Members, change_record, folder_of_fold, lay_out, put_together
 
 from usbench.cli.main import main
 from usbench.errors import UsbenchError
@@ -47,7 +47,7 @@ def test_every_mask_of_every_condition_is_scored_anew(members, tmp_path):
     record = write_record(found)
     said = read_record(path)
     assert said is not None
-    assert (said["schema"], said["tracks"]) == (2, list(found.tracks))
+    assert (said["schema"], list(said["tracks"])) == (3, list(found.tracks))
     assert record.name == "entry.verified.json"
 
 
@@ -70,8 +70,7 @@ def test_verified_tracks_are_rows_of_their_own(members, tmp_path):
     assert theirs.standing.entry is not None
     assert ours.means == theirs.means
     # A record that does not name the tracks makes them claims.
-    record = path.with_suffix(".verified.json")
-    record.write_text(json.dumps({**json.loads(record.read_text()), "tracks": []}))
+    change_record(path, lambda record: record["tracks"].clear())
     (table,) = build(runs, submissions=submissions).tracks
     assert [row.standing.entry for row in table.rows] == [None]
     shown = CliRunner().invoke(
@@ -86,7 +85,7 @@ def test_old_archives_and_their_records_are_what_they_were(cache):
     assert (found.predictions, found.tracks, found.not_rescored) == (10, (), ())
     record = read_record(EXAMPLE)
     assert record is not None
-    assert "tracks" not in record
+    assert record["tracks"] == {}
 
 
 def boast(data: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -320,7 +319,7 @@ def test_external_tracks_are_scored_where_their_data_is_given(members, tmp_path)
     shown = CliRunner().invoke(main, ["verify", str(path)])
     assert "not scored anew, its data is not given (--external-data DIR)" in shown.output
     record = write_record(without)
-    assert json.loads(record.read_text())["tracks"] == []
+    assert json.loads(record.read_text())["tracks"] == {}
     from usbench.datasets.resolve import find_data
     from usbench.datasets.tasks import get_task
 

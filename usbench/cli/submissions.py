@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from usbench.cli.options import data_dir_option, debug_option, plugin_option
 from usbench.errors import UsbenchError
+
+if TYPE_CHECKING:
+    from usbench.submissions.record import Verification
 
 
 @contextmanager
@@ -98,6 +102,12 @@ def submit(
     help="A folder or task file of the data of external tracks, which else stay claims; may be repeated.",
 )
 @plugin_option
+@click.option(
+    "--runs-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Runs of your own: says where a submission has the very masks of one of them.",
+)
 @click.option("--record", is_flag=True, help="Write FILE.verified.json beside each archive that passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
@@ -107,6 +117,7 @@ def verify(
     task_dirs: tuple[Path, ...],
     external: tuple[Path, ...],
     plugins: tuple[Path, ...],
+    runs_dir: Path | None,
     record: bool,
     as_json: bool,
 ) -> None:
@@ -121,18 +132,20 @@ def verify(
 
     reports = []
     reasons = []
+    trainings: list[Any] = []
     for file in files:
         try:
-            found = check(file, data_dir, task_dirs, plugins, external)
+            found = check(file, data_dir, task_dirs, plugins, external, runs_dir, trainings)
         except UsbenchError as error:
             reasons.append(str(error))
             reports.append({"path": str(file), "verified": False, "reason": str(error)})
             continue
+        trainings += found.trainings
         reports.append({"verified": True, **found.as_dict()})
         if not as_json:
             click.echo(
                 f"{file}: verified, {found.entry}: {found.predictions} masks of {found.runs} runs scored "
-                f"anew, largest difference {found.largest_difference:.1e}; costs are claims"
+                f"anew, largest difference {found.largest_difference:.1e}; {_costs(found)}"
             )
             if found.tracks:
                 click.echo(f"  {len(found.tracks)} tracks scored anew, their masks are among these")
@@ -151,3 +164,9 @@ def verify(
         raise UsbenchError(
             reasons[0] if len(reasons) == 1 else f"{len(reasons)} refused; the first: {reasons[0]}"
         )
+
+
+def _costs(found: Verification) -> str:
+    """Which costs of a verified submission are usbench's own."""
+    counted = bool(found.found) and all(one.costs for one in found.found.values())
+    return "parameters counted anew, other costs are claims" if counted else "costs are claims"

@@ -33,7 +33,8 @@ def make_rows(runs: Sequence[Run]) -> list[Row]:
 def per_patient(runs: Sequence[Run]) -> tuple[list[str], np.ndarray]:
     """The patients of some runs, sorted, and their scores [patients, scores]: means over the runs.
 
-    A run has the mean over the classes; NaN is left out at each step.
+    A run has the mean over the classes; NaN is left out at each step. Here scores are rounded, once, to
+    `DECIMALS`: ranks, tests, intervals and marks all compare these numbers.
     """
     names, place = np.unique([case for run in runs for case in run.cases], return_inverse=True)
     values = np.concatenate([run.scores for run in runs])
@@ -42,7 +43,7 @@ def per_patient(runs: Sequence[Run]) -> tuple[list[str], np.ndarray]:
     np.add.at(total, place, np.where(known, values, 0.0))
     np.add.at(count, place, known)
     with np.errstate(invalid="ignore"):
-        return names.tolist(), total / count
+        return names.tolist(), np.round(total / count, DECIMALS)
 
 
 def edges_of(runs: Sequence[Run]) -> np.ndarray:
@@ -126,6 +127,8 @@ def _make_row(runs: Sequence[Run]) -> Row:
         entry=runs[0].entry,
         outside=outside.get("kind", ""),
         program=outside.get("label", ""),
+        members=tuple(runs),
+        claimed=frozenset().union(*(run.claimed for run in runs)),
     )
 
 
@@ -142,7 +145,7 @@ def _means(runs: Sequence[Run], values: np.ndarray) -> dict[str, float | None]:
     means: dict[str, float | None] = {}
     for i, score in enumerate(all_scores()):
         value = math.nan if any(score.name in run.lacking for run in runs) else mean(values[:, i])
-        means[score.mean_name] = None if math.isnan(value) else value
+        means[score.mean_name] = None if math.isnan(value) else round(value, DECIMALS)
     return means
 
 
@@ -213,8 +216,7 @@ def _rank(rows: Sequence[Row]) -> list[Row]:
 
     def order(row: Row) -> tuple[float, str, str]:
         dsc = row.scores["dsc"]
-        # Means that agree to 12 decimals are equal: the rest is rounding.
-        return (-round(dsc, DECIMALS) if dsc is not None else math.inf, row.label, row.fusion)
+        return (-dsc if dsc is not None else math.inf, row.label, row.fusion)
 
     ranked: list[Row] = []
     for place, row in enumerate(sorted((r for r in rows if not r.status), key=order), start=1):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from usbench.errors import UsbenchError, unknown
 from usbench.leaderboards.rows import Row
-from usbench.leaderboards.stats.average import DECIMALS
 from usbench.leaderboards.table import Table
 from usbench.leaderboards.words import TextTable, between, millions, number
 
@@ -31,9 +30,9 @@ class CostAxis:
     units: Mapping[str, float]
 
     def of(self, row: Row) -> float | None:
-        """The cost of a row; None where it is not known."""
+        """The cost of a row; None where it is not known, and where it is a submitter's word alone."""
         value = getattr(row, self.name)
-        return None if value is None else float(value)
+        return None if value is None or self.name in row.claimed else float(value)
 
     def words(self, value: float) -> str:
         """A cost for people."""
@@ -111,7 +110,7 @@ def cost_fronts(table: Table) -> tuple[CostFront, ...]:
 
 def _dsc(row: Row) -> float:
     value = row.scores["dsc"]
-    return -math.inf if value is None else round(value, DECIMALS)
+    return -math.inf if value is None else value
 
 
 Limits = dict[str, float]
@@ -193,7 +192,7 @@ def under_text(tables: Sequence[Table], limits: Limits) -> TextTable:
         columns=("table", "method", "fusion", "DSC [95% CI]", *(axis.heading for axis in axes)),
         words=("table", "method", "fusion"),
         rows=rows,
-        notes=["A row whose cost is not known is not under its limit."],
+        notes=["A row whose cost is not known, or claimed by a submission alone, is not under its limit."],
     )
 
 

@@ -92,7 +92,12 @@ def seeds(row: Row) -> str:
 def entry_dict(row: Row) -> dict[str, Any]:
     """The submission of a row, null for one's own runs."""
     entry = row.entry
-    return {"entry": entry.name if entry else None, "verified": entry.verified if entry else None}
+    claimed = None if entry is None else " ".join(sorted(row.claimed))
+    return {
+        "claimed": claimed,
+        "entry": entry.name if entry else None,
+        "verified": entry.verified if entry else None,
+    }
 
 
 def flat_rows(tables: Sequence[Table], with_entries: bool = False) -> list[dict[str, Any]]:

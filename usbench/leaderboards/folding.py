@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from usbench.leaderboards.rows import Folded, Row
-from usbench.leaderboards.stats.average import DECIMALS
 from usbench.results.usable import settings_key
 
 SAME = "the same scores"
@@ -61,7 +60,7 @@ def _folds(row: Row) -> set[int]:
 
 def _scores_key(row: Row) -> tuple[Any, ...]:
     scores = tuple(
-        (case, tuple(None if math.isnan(value) else round(value, DECIMALS) for value in values.values()))
+        (case, tuple(None if math.isnan(value) else value for value in values.values()))
         for case, values in sorted(row.patients.items())
     )
     return *_recipe(row), row.folds_done, row.seeds, scores

@@ -216,8 +216,11 @@ _AFTER_SCORES: dict[str, Any] = {
 # What a leaderboard with --submissions has besides: keys of each row, and a list beside the tables.
 SUBMISSIONS_SCHEMA: dict[str, Any] = {
     "rows": {
+        "claimed": "costs that are the submitter's word, by name with blanks between, and never compared; "
+        "null for one's own runs",
         "entry": "name of the submission that the row comes from, null for one's own runs",
-        "verified": "day on which every mask of the submission was scored anew, null for one's own runs",
+        "verified": "day on which every mask of the submission was scored anew, null for one's own runs; the "
+        "scores of the row are those that were found then",
     },
     "claims": [
         {
@@ -232,6 +235,12 @@ SUBMISSIONS_SCHEMA: dict[str, Any] = {
             "claimed_cases": "number of patients behind it",
         }
     ],
+}
+
+# What a table has besides where something must be said of it.
+SAID_SCHEMA: dict[str, Any] = {
+    "said": "sentences: rows or seeds that have the same masks, and tables that differ in nothing but the "
+    "fingerprint of the data or in settings equal within rounding"
 }
 
 # What each table of a leaderboard with --pairs has besides; null for more than 60 ranked rows.
@@ -307,9 +316,9 @@ def _meaning(score: Score) -> str:
 def as_dict(board: Leaderboard) -> dict[str, Any]:
     """The leaderboard as JSON-like values, every number unrounded.
 
-    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA`, `TRACK_SCHEMA` and
-    `PAIRS_SCHEMA` those that a leaderboard with submissions, with runs on few training patients, with tracks
-    or with --pairs has besides.
+    `board_schema` explains each key; `SUBMISSIONS_SCHEMA`, `FEW_PATIENTS_SCHEMA`, `TRACK_SCHEMA`,
+    `SAID_SCHEMA` and `PAIRS_SCHEMA` those that a leaderboard with submissions, with runs on few training
+    patients, with tracks, with something that must be said of a table, or with --pairs has besides.
     """
     from usbench import __version__
 
@@ -358,6 +367,7 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "fingerprint": table.fingerprint,
         "protocol": table.protocol,
         **({} if table.few is None else table.few.facts),
+        **({"said": list(table.notes)} if table.notes else {}),
         **claims_dict(table),
         "cost_fronts": fronts_plain(table),
         "rows": [row_dict(row) for row in table.rows],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from usbench.leaderboards.stats import Noise
-from usbench.results.usable import Entry, settings_key
+from usbench.results.usable import Entry, Run, settings_key
 
 OUTSIDE_WORDS = {"pipeline": "outside pipeline", "masks": "masks from elsewhere"}
 """How a row is marked whose masks another program made."""
@@ -68,6 +68,8 @@ class Row:
         best: Whether it cannot be ruled out as best; None where that cannot be tested.
         p_leader: Corrected p against the leader, None for the leader.
         rank_set: First and last rank that it may have.
+        members: Its runs as they were read.
+        claimed: Names of costs that are a submitter's word; they are shown, and never compared.
     """
 
     rank: int | None
@@ -111,6 +113,8 @@ class Row:
     entry: Entry | None = None
     outside: str = ""
     program: str = ""
+    members: tuple[Run, ...] = field(default=(), repr=False, compare=False)
+    claimed: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +16,6 @@ from usbench.leaderboards.columns import interval_of
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
 from usbench.leaderboards.words import TextTable, between, number
-from usbench.results.io import load_result
-
-if TYPE_CHECKING:
-    from usbench.results.result import Result
 
 KINDS = ("class", "group", "size")
 FEW = 4
@@ -107,16 +103,13 @@ def subgroup_tables(
     return tuple(make(table, groups) for table in tables)
 
 
-def _results(row: Row) -> list[Result]:
-    return [load_result(run["path"]) for run in row.runs]
-
-
 def _per_class(row: Row) -> Scores:
     """The DSC of each class and patient: the mean over seeds, NaN where it is undefined in all."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for result in _results(row):
-        for line in result.rows:
-            found[line["class"]][line["case"]].append(line["dsc"])
+    for run in row.members:
+        for case, values in zip(run.cases, run.by_class, strict=True):
+            for name, dsc in zip(run.data["task"]["classes"], values[:, 0].tolist(), strict=True):
+                found[name][case].append(dsc)
     return {
         name: {
             case: _mean([value for value in values if not math.isnan(value)])
@@ -218,16 +211,15 @@ def _volumes(table: Table) -> dict[str, dict[str, float]]:
     """The true volume in ml of each class and patient of a table: true voxels times the size of a voxel."""
     found: dict[str, dict[str, float]] = {name: {} for name in table.classes}
     sizes: dict[str, float] = {}
-    for row in table.rows:
-        for result in _results(row):
-            for line in result.rows:
-                case = line["case"]
-                if case not in sizes:
-                    size = _voxel_ml(result, case)
-                    if size is None:
-                        continue
-                    sizes[case] = size
-                found[line["class"]][case] = (line["tp"] + line["fn"]) * sizes[case]
+    for run in (run for row in table.rows for run in row.members):
+        for case, values in zip(run.cases, run.by_class, strict=True):
+            if case not in sizes:
+                size = _voxel_ml(run.path, case)
+                if size is None:
+                    continue
+                sizes[case] = size
+            for name, (_, tp, _, fn, _) in zip(run.data["task"]["classes"], values.tolist(), strict=True):
+                found[name][case] = (tp + fn) * sizes[case]
     patients = {case for row in table.rows for case in row.patients}
     if lost := sorted(patients - set(sizes)):
         raise UsbenchError(
@@ -237,12 +229,12 @@ def _volumes(table: Table) -> dict[str, dict[str, float]]:
     return found
 
 
-def _voxel_ml(result: Result, case: str) -> float | None:
+def _voxel_ml(run: Path, case: str) -> float | None:
     """The volume of a voxel of a case in ml, by the header of its mask; None where that is not to be read."""
     import nibabel
 
     try:
-        image = nibabel.load(result.path / "predictions" / f"{case}.nii.gz")  # type: ignore[attr-defined]
+        image = nibabel.load(run / "predictions" / f"{case}.nii.gz")  # type: ignore[attr-defined]
         affine: np.ndarray = image.affine  # type: ignore[attr-defined]
     except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError):
         return None

@@ -12,6 +12,7 @@ from usbench.contracts.names import DATA_KINDS, DataKind
 from usbench.leaderboards.averaging import make_rows
 from usbench.leaderboards.compare import Difference, FusionEffect, SplitHalf, Tests, compare
 from usbench.leaderboards.rows import Row, differences
+from usbench.leaderboards.said import near_tables, same_masks
 from usbench.leaderboards.stats import Schemes
 from usbench.results.digests import OF_ROWS, protocol_of_result, without_later
 from usbench.results.usable import Run, frame_key, table_key, volumes_key
@@ -62,6 +63,8 @@ class Table:
         schemes: Whether another way of ranking would.
         pairs: Every pair of ranked rows, None where there are too many.
         baseline: Each other ranked row less a named one; empty without one.
+        notes: What must be said of it: the same masks under two names or seeds, and another table that
+            differs in nothing but the fingerprint of the data or in settings equal within rounding.
     """
 
     title: str
@@ -88,6 +91,7 @@ class Table:
     schemes: Schemes | None
     pairs: tuple[Difference, ...] | None
     baseline: tuple[Difference, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> str:
@@ -137,8 +141,14 @@ def make_tables(runs: Sequence[Run], baseline: str | None = None) -> tuple[Table
         for key in frames.get(frame_key(run.data)) or [table_key(run.data)]:
             groups.setdefault(key, []).append(run)
     found = list(groups.values())
-    titles = titles_of([group[0].data for group in found])
-    tables = [_make_table(*title, group, baseline) for title, group in zip(titles, found, strict=True)]
+    firsts = [group[0].data for group in found]
+    titles = titles_of(firsts)
+    shared = [{**_details(data), **_frame(data)} for data in firsts]
+    near = near_tables(shared, [title for title, _ in titles])
+    tables = [
+        _make_table(*title, group, baseline, said)
+        for title, group, said in zip(titles, found, near, strict=True)
+    ]
     return tuple(sorted(tables, key=lambda t: (t.task, DATA_KINDS.index(t.kind), t.title, t.protocol)))
 
 
@@ -180,7 +190,9 @@ def _shared_config(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {**config, "train": {}} if of_volumes(data) else config
 
 
-def _make_table(title: str, base_title: str, runs: Sequence[Run], baseline: str | None) -> Table:
+def _make_table(
+    title: str, base_title: str, runs: Sequence[Run], baseline: str | None, near: Sequence[str]
+) -> Table:
     data = runs[0].data
     few = few_of(data["split"])
     trained = [len(run.data["split"]["train"]) for run in runs]
@@ -210,7 +222,37 @@ def _make_table(title: str, base_title: str, runs: Sequence[Run], baseline: str 
         schemes=compared.schemes,
         pairs=compared.pairs,
         baseline=compared.baseline,
+        notes=(*same_masks(compared.rows), *near),
     )
+
+
+def _frame(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What two tables must have in common, besides settings, to be near each other."""
+    few = few_of(data["split"])
+    return {
+        "task": data["cell"]["task"],
+        "kind": data["data"]["kind"],
+        "limit": data["data"]["limit"],
+        "outside": "outside" in data,
+        "volumes": of_volumes(data),
+        **({} if few is None else few.facts),
+    }
+
+
+def _details(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the rows of a table share, by name."""
+    config = without_later(_shared_config(data), data["cell"]["fusion"])
+    shared = {f"{part}.{key}": v for part in ("data", "train") for key, v in config[part].items()}
+    flat = {name: value for name, value in shared.items() if name not in OF_ROWS}
+    flat["protocol version"] = str(data.get("protocol_version", 2))
+    flat["modalities"] = "+".join(data["task"]["modalities"])
+    flat["classes"] = "+".join(data["task"]["classes"])
+    regions = data["task"].get("regions", {})
+    flat["thresholds"] = " ".join(f"{name}={value:g}" for name, value in regions.items()) or "none"
+    flat["precision"] = data["cost"].get("precision", "")
+    flat["split"] = str(data["split"]["digest"])[:10]
+    flat["content"] = str(data["data"]["fingerprint"])[:10]
+    return flat
 
 
 def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -225,18 +267,7 @@ def titles_of(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         if data["data"]["limit"] is not None:
             name += f", limit {data['data']['limit']}"
         names.append(name)
-        config = without_later(_shared_config(data), data["cell"]["fusion"])
-        shared = {f"{part}.{key}": v for part in ("data", "train") for key, v in config[part].items()}
-        flat = {name: value for name, value in shared.items() if name not in OF_ROWS}
-        flat["protocol version"] = str(data.get("protocol_version", 2))
-        flat["modalities"] = "+".join(data["task"]["modalities"])
-        flat["classes"] = "+".join(data["task"]["classes"])
-        regions = data["task"].get("regions", {})
-        flat["thresholds"] = " ".join(f"{name}={value:g}" for name, value in regions.items()) or "none"
-        flat["precision"] = data["cost"].get("precision", "")
-        flat["split"] = str(data["split"]["digest"])[:10]
-        flat["content"] = str(data["data"]["fingerprint"])[:10]
-        details.append(flat)
+        details.append(_details(data))
     bases = [
         name + differences(flat, [d for n, d in zip(names, details, strict=True) if n == name])
         for name, flat in zip(names, details, strict=True)

@@ -156,14 +156,15 @@ def table_notes(table: Table, empty: str) -> list[str]:
         table: Clean.
         empty: One of `usbench.results.usable.EMPTY`.
     """
-    notes = standing_notes(table.rows, table.tests, table.split_half, table.schemes)
+    notes = [*table.notes, *standing_notes(table.rows, table.tests, table.split_half, table.schemes)]
     notes += _score_notes(table.rows, empty)
     if any(row.frozen_elsewhere for row in table.rows):
         notes.append("Parameters leave out frozen parts that made features; those are counted as frozen.")
     if any(row.entry for row in table.rows):
         notes.append(
-            "Verified: a submission whose masks were all scored anew on that day; its parameters, times and "
-            "memory are the submitters' own account."
+            "Verified: a submission whose masks were all scored anew on that day, with those scores; its "
+            "times and memory are the submitters' own account, and so are its parameters unless usbench "
+            "could build the network. Such costs are shown and not compared."
         )
     if devices := sorted({row.device for row in table.rows if row.device}):
         notes.append(f"Costs were measured on: {'; '.join(devices)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ EDGES = ("empty", "false", "penalised", "hd95_found")
 """What is counted of empty masks in a case: classes that the truth does not have; those of them that were
 predicted; classes whose HD95 is a diagonal; and the mean HD95 over classes where both masks hold something.
 """
+
+OF_CLASSES = ("dsc", "tp", "fp", "fn", "tn")
+"""What is kept of each class of a case: its DSC, and counts of voxels."""
 
 TRUTH, BRATS = "truth", "brats"
 EMPTY = (TRUTH, BRATS)
@@ -60,7 +63,9 @@ class Run:
     data: its result.json. cases: the patients of its test fold. scores: [cases, scores], in the order
     of `usbench.scores.registry.all_scores`, the mean over the classes that have one, NaN where none has.
     edges: [cases, 4], in the order of `EDGES`. entry: the submission it comes from, None for a run of one's
-    own. lacking: names of the scores that were added to usbench after it was computed.
+    own. lacking: names of the scores that were added to usbench after it was computed. by_class: [cases,
+    classes, 5], DSC as it is stored and the voxels of tp, fp, fn, tn. masks: digest of the voxels of each
+    mask by case, where it is known. claimed: names of the costs that are the submitter's word alone.
     """
 
     path: Path
@@ -70,6 +75,9 @@ class Run:
     edges: np.ndarray
     entry: Entry | None = None
     lacking: frozenset[str] = frozenset()
+    by_class: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 5)))
+    masks: Mapping[str, str] | None = None
+    claimed: frozenset[str] = frozenset()
 
 
 def collect(runs_dir: Path, empty: str = TRUTH) -> tuple[list[Run], list[LeftOut]]:
@@ -310,7 +318,10 @@ def checked(result: Result, empty: str = TRUTH) -> Run:
     lacking = frozenset(scores) - {score.name for score in scores_of(data)}
     kinds = len(classes)
     edges = _edges([counted[i : i + kinds] for i in range(0, len(counted), kinds)])
-    return Run(result.path, data, cases, means, edges, lacking=lacking)
+    columns = itemgetter(*OF_CLASSES)
+    by_class = np.array([columns(found[pair]) for pair in expected], dtype=float)
+    by_class = by_class.reshape(len(cases), kinds, len(OF_CLASSES))
+    return Run(result.path, data, cases, means, edges, lacking=lacking, by_class=by_class)
 
 
 def _mean_over_classes(values: np.ndarray) -> np.ndarray:

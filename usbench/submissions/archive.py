@@ -49,7 +49,8 @@ _LARGEST = {
     ".nii.gz": 64 << 20,
 }
 _MAX_DIRECTORY = 16 << 20
-_MAX_TEXT = 64 << 20  # all files but the masks, which are all held at once
+LARGEST_TEXT = 64 << 20
+"""Bytes of all files but the masks together, which are all held at once."""
 
 _PART = r"[A-Za-z0-9_%][A-Za-z0-9_.+=%-]{0,239}"
 _MEMBER = re.compile(
@@ -114,8 +115,8 @@ def set_problem(sizes: Mapping[str, int]) -> str:
     text = sum(size for name, size in sizes.items() if not name.endswith(".nii.gz"))
     if len(sizes) >= MAX_MEMBERS:
         return f"has {len(sizes):,} files, at most {MAX_MEMBERS:,} are read"
-    if text > _MAX_TEXT:
-        return f"has {text:,} bytes of text, at most {_MAX_TEXT:,} are read"
+    if text > LARGEST_TEXT:
+        return f"has {text:,} bytes of text, at most {LARGEST_TEXT:,} are read"
     if (total := sum(sizes.values())) > MAX_BYTES - _MAX_DIRECTORY:
         return f"has {total:,} bytes, at most {MAX_BYTES - _MAX_DIRECTORY:,} are read"
     seen: dict[str, str] = {}

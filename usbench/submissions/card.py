@@ -199,8 +199,14 @@ def write_template(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
         results: The result.json of runs; what all of them say alike is filled in.
 
     Raises:
-        UsbenchError: Where `path` is there already or cannot be written.
+        UsbenchError: Where `path` is there already or cannot be written, and for runs of several methods.
     """
+    methods = sorted({str(data["cell"]["method"]) for data in results})
+    if len(methods) > 1:
+        raise UsbenchError(
+            f"{path}: a card describes one method, and these are runs of {len(methods)} "
+            f"({', '.join(methods[:10])}); name the runs of one, such as RUNS/*/{methods[0]}-*"
+        )
     if path.exists():
         raise UsbenchError(f"{path}: is there already; remove it or name another file")
     import yaml
@@ -241,6 +247,23 @@ def _known(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         known["commit"] = (commits.pop() if len(commits) == 1 else None) or None
         known["code_licence"] = "Apache-2.0"
     known["hardware"] = "; ".join(sorted({str(data["cost"].get("device")) for data in results}))
-    seconds = math.fsum(float(data["cost"].get("seconds") or 0) for data in results)
-    known["hours"] = round(seconds / 3600, 3)
+    known["hours"] = hours_of(results)
     return known
+
+
+def hours_of(results: Sequence[Mapping[str, Any]]) -> float | None:
+    """The hours of computing of some runs together.
+
+    Args:
+        results: The result.json of each.
+
+    Returns:
+        Rounded to a thousandth; None where one does not say how long it took, as masks from elsewhere.
+    """
+    seconds = [None if _elsewhere(data) else data["cost"].get("seconds") for data in results]
+    known = [float(one) for one in seconds if one is not None]
+    return round(math.fsum(known) / 3600, 3) if known and len(known) == len(seconds) else None
+
+
+def _elsewhere(data: Mapping[str, Any]) -> bool:
+    return bool(data.get("outside", {}).get("kind") == "masks")

@@ -19,6 +19,7 @@ from usbench.results.result import Result
 from usbench.results.tracks import TrackResult
 from usbench.results.usable import Run, cell_key, checked, row_key, table_key
 from usbench.submissions.card import is_plain
+from usbench.submissions.numbers import plain_number
 
 
 @dataclass(frozen=True)
@@ -285,8 +286,8 @@ def check_history(text: str) -> None:
     for row in rows[1:]:
         if len(row) != len(rows[0]):
             raise ValueError("a row is cut off")
-        for cell in row:
-            float(cell)
+        if odd := [cell for cell in row if cell and not plain_number(cell)]:
+            raise ValueError(f"{odd[0][:40]!a} is no plain number")
 
 
 def set_problems(runs: Sequence[Submitted]) -> Iterator[str]:

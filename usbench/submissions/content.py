@@ -13,7 +13,7 @@ from usbench.errors import UsbenchError
 from usbench.results.io import check_result, parse_cases
 from usbench.results.tracks import FOLDER
 from usbench.submissions.archive import CARD, Archive, read_json, refused
-from usbench.submissions.card import parse_card
+from usbench.submissions.card import hours_of, parse_card
 from usbench.submissions.checks import (
     Submitted,
     archive_folder,
@@ -26,7 +26,11 @@ from usbench.submissions.checks import (
     set_problems,
     weights_problem,
 )
+from usbench.submissions.numbers import check_table
 from usbench.submissions.tracks import read_tracks, track_set_problems
+
+_HOURS = 0.01
+"""So much more or less than its runs is no other number of hours."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,12 @@ def _run(archive: Archive, folder: str, digests: dict[str, str]) -> Submitted:
     tracks = {name: digests.pop(name) for name in list(digests) if name.startswith(f"{FOLDER}/")}
     for problem in file_problems(data, digests):
         raise refused(path, f"{folder}: {problem}")
-    rows = parse_cases(_text(archive, f"{folder}/cases.csv"), f"{where}/cases.csv")
+    cases = _text(archive, f"{folder}/cases.csv")
+    try:
+        check_table(cases)
+    except (ValueError, csv.Error) as error:
+        raise refused(path, f"{folder}/cases.csv: {error}") from error
+    rows = parse_cases(cases, f"{where}/cases.csv")
     try:
         if "history.csv" in run_files(data):
             check_history(_text(archive, f"{folder}/history.csv"))
@@ -143,6 +152,11 @@ def method_notes(submission: Submission) -> list[str]:
 
     claims = [(one.folder, one.data.get("outside", {}).get("claims", ())) for one in submission.runs]
     notes = [f"{folder}: only claimed: {'; '.join(said)}" for folder, said in claims if said]
+    hours = hours_of([one.data for one in submission.runs])
+    if hours is not None and abs(hours - submission.card["hours"]) > _HOURS:
+        notes.append(
+            f"the card says {submission.card['hours']:g} hours, its runs took {hours:g} by their account"
+        )
     for said in {tuple(sorted(one.data["method"].items())) for one in submission.runs}:
         method: Mapping[str, str] = dict(said)
         name, built_in = method["name"], method["origin"] == "built in"

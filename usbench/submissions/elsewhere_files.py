@@ -174,7 +174,8 @@ def _given(name: str, text: str, named: Mapping[str, tuple[int, ...]] | None) ->
         values = tuple(int(part) for part in text.split("+"))
     except ValueError:
         values = ()
-    if not values or min(values) < 1:
+    # Python reads the digits of every script.
+    if not values or min(values) < 1 or not text.isascii():
         names = f", or one of {', '.join(named)}" if named else ""
         raise UsbenchError(f"--labels {name}={text}: is no value of a mask; write 2, or 1+2{names}")
     return values

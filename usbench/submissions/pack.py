@@ -13,9 +13,10 @@ from usbench.errors import UsbenchError
 from usbench.results.io import load_result
 from usbench.results.result import Result
 from usbench.results.usable import named_runs
+from usbench.runtime.console import say
 from usbench.storage.files import os_errors
 from usbench.submissions.archive import CARD, is_member_name, largest, member_name, set_problem, write_archive
-from usbench.submissions.card import dump_card, load_card
+from usbench.submissions.card import dump_card, hours_of, load_card
 from usbench.submissions.checks import (
     Submitted,
     archive_folder,
@@ -96,6 +97,10 @@ def submit(runs: Sequence[str | Path], card: str | Path, out: str | Path, tracks
         reasons.append(f"{', '.join(map(str, runs)) or 'RUNS'}: no finished run in there; check the folder")
     if reasons or the_card is None:
         raise Incomplete(reasons)
+    hours = hours_of([one.data for one in packed])
+    if hours is not None and hours != the_card["hours"]:
+        say(f"{card}: says {the_card['hours']:g} hours; in the archive it says {hours:g}, those of its runs")
+        the_card = {**the_card, "hours": hours}
     members[CARD] = dump_card(the_card)
     if problem := set_problem({name: len(content) for name, content in members.items()}):
         raise Incomplete([f"{out}: {problem}; make several submissions of it"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from usbench.contracts.score import Score
 from usbench.datasets.store import Store
 from usbench.datasets.voxel_grid import GRID_MM, grid_difference, voxel_spacing
 from usbench.errors import UsbenchError
-from usbench.results.io import scores_of
+from usbench.results.io import cases_csv, scores_of
+from usbench.results.masks import mask_digest
 from usbench.scores.case import ClassScore, score_case
 from usbench.scores.registry import all_scores
 from usbench.scores.summary import summarise
@@ -26,11 +28,29 @@ TOLERANCE = 1e-6
 
 _HEADER = 352  # bytes of a NIfTI-1 header with the mark that no extension follows
 _UINT8 = 2
+_MM = 2
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What the masks of a run, or of one of its tracks, give.
+
+    Attributes:
+        count: The number of masks.
+        largest: The largest difference between a claimed and a recomputed number.
+        cases: The text of the cases.csv that usbench itself would have written of these masks.
+        masks: Digest of the voxels of each mask, by case; of a track none.
+    """
+
+    count: int
+    largest: float
+    cases: str
+    masks: Mapping[str, str]
 
 
 def rescore(
     one: Submitted, read: Callable[[str], bytes], task: Task, store: Store, advance: Callable[[], None]
-) -> tuple[int, float]:
+) -> Rescored:
     """Score every mask of a run anew and compare each number of cases.csv and of the summary.
 
     A score that was added to usbench after the run was computed is not claimed, and not compared.
@@ -43,7 +63,7 @@ def rescore(
         advance: Called after each mask.
 
     Returns:
-        The number of masks and the largest difference found.
+        What the masks give, which counts from here on in place of what is claimed.
 
     Raises:
         UsbenchError: One line that names the case, for a mask that is no NIfTI volume on the grid of its
@@ -51,7 +71,8 @@ def rescore(
     """
     known = scores_of(one.data)
     claimed = {(row["case"], row["class"]): row for row in one.rows}
-    scores: list[list[ClassScore]] = []
+    scores: dict[str, list[ClassScore]] = {}
+    masks: dict[str, str] = {}
     largest = 0.0
     most, regions = largest_value(len(task.classes), task.regions), task.regions
     for case_id in one.data["split"]["test"]:
@@ -67,14 +88,14 @@ def rescore(
             for column, value in _values(score, row, known).items():
                 where = f"{one.folder}: {column} of case {case_id}, class {score.name}"
                 largest = max(largest, difference_of(where, value, row[column]))
-        scores.append(found)
+        scores[case_id], masks[case_id] = found, mask_digest(mask)
         advance()
-    where, difference = _compare(one.data["scores"], summarise(scores, known), "scores")
+    where, difference = _compare(one.data["scores"], summarise(scores.values(), known), "scores")
     if where:
         raise UsbenchError(
             f"{one.folder}: {where} of result.json is not what its cases give (off by {difference:.3g})"
         )
-    return len(scores), max(largest, difference)
+    return Rescored(len(scores), max(largest, difference), cases_csv(scores, known), masks)
 
 
 def read_mask(content: bytes, shape: Sequence[int], affine: np.ndarray, most: int) -> np.ndarray:
@@ -129,6 +150,10 @@ def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
         if dims[0] != 3 or dims[1:4] != [int(n) for n in shape]:
             there = " x ".join(map(str, dims[1 : 1 + max(0, min(7, dims[0]))]))
             raise ValueError(f"has shape {there}, its case has {' x '.join(map(str, shape))}")
+        if any(n not in (0, 1) for n in dims[4:]):
+            raise ValueError("has sizes of further dimensions in its header")
+        if int(header["xyzt_units"]) & 7 not in (0, _MM):
+            raise ValueError("says that its unit is not mm")
         if int(header["datatype"]) != _UINT8 or int(header["bitpix"]) != 8:
             raise ValueError(f"has data type {int(header['datatype'])}, usbench writes uint8 (2)")
         if float(header["vox_offset"]) != _HEADER or raw[348:352] != bytes(4):
@@ -137,6 +162,8 @@ def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
         if not ((math.isnan(slope) or slope in (0, 1)) and (math.isnan(inter) or inter == 0)):
             raise ValueError("scales its labels, which usbench does not")
         found = np.asarray(header.get_best_affine(), dtype=np.float64)
+        coded = header.get_qform(coded=True)[0]
+        other = None if coded is None else np.asarray(coded, dtype=np.float64)
         zooms = np.asarray(header.get_zooms()[:3], dtype=np.float64)
     except (HeaderDataError, ArithmeticError, TypeError) as error:
         raise ValueError(f"has a header that cannot be read ({error})") from error
@@ -148,6 +175,13 @@ def _check_header(raw: bytes, shape: Sequence[int], affine: np.ndarray) -> None:
         raise ValueError("has an affine that is not finite")
     if difference := grid_difference(shape, affine, shape, found, GRID_MM / size.min()):
         raise ValueError(f"has another affine than its case: {difference}")
+    # Programs differ in which of the two they believe.
+    if other is not None and not np.isfinite(other).all():
+        raise ValueError("has a qform that is not finite")
+    if other is not None and (
+        difference := grid_difference(shape, affine, shape, other, GRID_MM / size.min())
+    ):
+        raise ValueError(f"has a qform that is not its sform: {difference}")
 
 
 def _values(score: ClassScore, row: Mapping[str, Any], known: Sequence[Score]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from usbench.errors import UsbenchError
 from usbench.results.tracks import TrackResult
 from usbench.submissions.archive import Archive, refused
 from usbench.submissions.checks import Submitted
+from usbench.submissions.score import Rescored
 from usbench.submissions.track_score import TrackReference, external_reference, rescore_track
 from usbench.submissions.tracks import track_member
 
@@ -27,7 +28,7 @@ def task_of_own(given: str | Path) -> tuple[Task, Path]:
 
 def rescored_track(
     archive: Archive, one: Submitted, track: TrackResult, reference: TrackReference, bar: Any, task: Any
-) -> tuple[int, float]:
+) -> Rescored:
     """As `rescore_track`, of a track in an open archive; an error names the archive."""
     folder = track_member(one, track)
     try:

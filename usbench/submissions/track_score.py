@@ -12,11 +12,11 @@ from usbench.contracts.settings import DataSettings
 from usbench.datasets.store import Store, prepare
 from usbench.errors import UsbenchError
 from usbench.results.track_scores import names_of
-from usbench.results.tracks import COUNTS, OVERLAPS, TrackResult
+from usbench.results.tracks import COUNTS, OVERLAPS, TrackResult, tracks_csv
 from usbench.runs.of_result import task_of
 from usbench.scores.case import score_case
 from usbench.submissions.checks import Submitted
-from usbench.submissions.score import difference_of, read_mask
+from usbench.submissions.score import Rescored, difference_of, read_mask
 from usbench.submissions.tracks import mask_name, track_member
 from usbench.tracks.other_task import as_in_run
 
@@ -35,7 +35,7 @@ def rescore_track(
     read: Callable[[str], bytes],
     reference: TrackReference,
     advance: Callable[[], None],
-) -> tuple[int, float]:
+) -> Rescored:
     """Score every mask of a track anew and compare each number of its cases.csv.
 
     That its means and averages are those of its rows has been checked where it was read.
@@ -48,7 +48,7 @@ def rescore_track(
         advance: Called after each mask.
 
     Returns:
-        The number of masks and the largest difference found.
+        What the masks give, which counts from here on in place of what is claimed.
 
     Raises:
         UsbenchError: One line that names case and condition, for a mask that is no NIfTI volume on the grid
@@ -59,7 +59,7 @@ def rescore_track(
     only = OVERLAPS if track.data["track"] == "robustness" else None
     claimed = {(row["condition"], row["case"], row["class"]): row for row in track.rows}
     most = largest_value(len(task.classes), task.regions)
-    count, largest = 0, 0.0
+    largest, rows = 0.0, []
     for case_id in track.data["data"]["cases"]:
         case = reference.store.case(case_id)
         truth = case.truth()
@@ -75,12 +75,13 @@ def rescore_track(
                 row = claimed[condition, case_id, found.name]
                 values = {name: found.scores[name] for name in names}
                 values |= {name: getattr(found, name) for name in (*COUNTS, "edge")}
+                rows.append({"condition": condition, "case": case_id, "class": found.name, **values})
                 for column, value in values.items():
                     text = f"{where}: {column} of {what}, class {found.name}"
                     largest = max(largest, difference_of(text, value, row[column]))
-            count += 1
             advance()
-    return count, largest
+    count = len(track.data["data"]["cases"]) * len(track.data["conditions"])
+    return Rescored(count, largest, tracks_csv(rows, names), {})
 
 
 def clean_note(one: Submitted, track: TrackResult) -> str:

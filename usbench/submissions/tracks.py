@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from usbench.results.tracks import (
 from usbench.results.usable import row_key, table_key
 from usbench.storage.files import os_errors
 from usbench.submissions.checks import Submitted, text_problems
+from usbench.submissions.numbers import check_table
 
 TRACKS: tuple[str, ...] = get_args(Track)
 
@@ -183,8 +185,11 @@ def read_tracks(
             raise UsbenchError(f"{path}: {problem}")
         try:
             text = read(f"{FOLDER}/{track}/{CASES}").decode("utf-8")
+            check_table(text)
         except UnicodeDecodeError as error:
             raise UsbenchError(f"{path / CASES}: is not UTF-8 text") from error
+        except (ValueError, csv.Error) as error:
+            raise UsbenchError(f"{path / CASES}: {error}") from error
         result = TrackResult(path, data, parse_tracks_csv(text, str(path / CASES)))
         check_rows(result, one.data)
         found.append(result)

@@ -67,7 +67,7 @@ const chartNear = drawnNear(10); // charts
 
 // The chart of a table with the choice of what is across. `redraw(rows)` draws the rows that the filters leave.
 function costChart(table) {
-  const known = COSTS.filter(({ key }) => table.rows.some((row) => row[key] > 0 && !missing(row.dsc)));
+  const known = COSTS.filter(({ key }) => table.rows.some((row) => costOf(row, key) > 0 && !missing(row.dsc)));
   const box = make("div", {});
   const front = make("p", { class: "muted front-names" });
   let shown = table.rows;
@@ -78,8 +78,8 @@ function costChart(table) {
     shown = rows;
     if (waiting) return;
     const cost = known.find(({ key }) => key === select.value);
-    const points = cost ? rows.filter((row) => !missing(row.dsc) && row[cost.key] > 0).map((row) => ({
-      name: full(row), kind: row.fusion, x: row[cost.key], y: row.dsc, low: row.dsc_low, high: row.dsc_high,
+    const points = cost ? rows.filter((row) => !missing(row.dsc) && costOf(row, cost.key) > 0).map((row) => ({
+      name: full(row), kind: row.fusion, x: costOf(row, cost.key), y: row.dsc, low: row.dsc_low, high: row.dsc_high,
       ranked: !missing(row.rank) })) : [];
     if (cost) heading.textContent = `DSC against ${cost.name}`;
     box.replaceChildren(points.length ? costPlot(points, cost)

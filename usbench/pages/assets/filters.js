@@ -46,6 +46,9 @@ const COSTS = [
   { key: "train_seconds", name: "training s", field: "training s", unit: 1, show: (value) => number(value, 0) },
 ];
 
+// A cost that a submission only claims is shown, and takes part in no comparison.
+const costOf = (row, key) => ((row.claimed ?? "").split(" ").includes(key) ? null : row[key]);
+
 const limits = {};
 
 function limitFields() {
@@ -61,13 +64,13 @@ function limitFields() {
   return make("details", { class: "choose limits" }, make("summary", {}, "Best under limits"),
     make("fieldset", {}, make("legend", {}, "At most"), fields),
     make("p", { class: "muted" }, "Marks in each table the best ranked row that keeps to every limit. A row whose cost nobody "
-      + "measured does not count."));
+      + "measured, or only its submitter claims, does not count."));
 }
 
 // The best ranked row of a table that keeps to all limits, undefined where none does.
 function bestUnder(table) {
   const able = table.rows.filter((row) => !missing(row.rank)
-    && Object.entries(limits).every(([key, most]) => !missing(row[key]) && row[key] <= most));
+    && Object.entries(limits).every(([key, most]) => !missing(costOf(row, key)) && costOf(row, key) <= most));
   return able.length ? able.reduce((best, row) => (row.rank < best.rank ? row : best)) : undefined;
 }
 
