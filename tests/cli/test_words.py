@@ -126,9 +126,8 @@ def test_words_of_the_other_command_give_the_right_line(command: Any, line: str,
     [
         ("run --format csv", "it is an option of usbench leaderboard"),
         ("prune", "Missing argument 'PATHS...'; see usbench prune --help"),
-        ("data check --tasc chaos", "see usbench data check --help"),
+        ("data check --tasc chaos", "ee usbench data check --help"),
         ("-q run --verbose", "--quiet and --verbose are opposites"),
-        ("data -v list -q", "--quiet and --verbose are opposites"),
     ],
 )
 def test_a_wrong_line_says_where_to_look(command: Any, line: str, said: str) -> None:
@@ -137,6 +136,14 @@ def test_a_wrong_line_says_where_to_look(command: Any, line: str, said: str) -> 
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+def test_opposites_are_refused_behind_what_was_said_already(command: Any) -> None:
+    done = command("data", "-v", "list", "-q")
+    assert done.returncode == 1
+    first, last = done.stderr.splitlines()
+    assert first.startswith("usbench ")
+    assert last.startswith("Error: --quiet and --verbose are opposites")
 
 
 def test_quiet_says_results_alone_and_verbose_more(command: Any, small_prostate: Any, tmp_path: Any) -> None:
@@ -149,7 +156,7 @@ def test_quiet_says_results_alone_and_verbose_more(command: Any, small_prostate:
         assert "DSC" in done.stdout
         said[loudness] = done.stderr
     assert said["-q"] == ""
-    assert "4 cases in" in said["-v"]
+    assert "4 of 4 cases are prepared already" in said["-v"]
     assert "settings of train" in said["-v"]
 
 

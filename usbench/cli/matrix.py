@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import debug_option, request_options
+from usbench.cli.options import request_options
 from usbench.errors import UsbenchError
 from usbench.matrices.request import MatrixRequest, matrix_options, read_file
 
@@ -34,7 +34,6 @@ def _words_of_file(context: click.Context, parameter: click.Parameter, value: Pa
 )
 @request_options(matrix_options())
 @click.option("--dry-run", is_flag=True, help="List the cells and their state, and do nothing.")
-@debug_option
 def matrix(dry_run: bool, **options: Any) -> None:
     """Compute a whole table: methods x fusions x tasks x folds x seeds, what is finished left out.
 

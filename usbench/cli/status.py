@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from usbench.cli.options import debug_option
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -29,7 +27,6 @@ _AGAIN = 60.0  # seconds after which the counts are said again where there is no
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one line a look.")
 @click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
-@debug_option
 def status(runs_dir: Path, as_json: bool, watch: bool) -> None:
     """Say of every cell whether it is done, runs, waits, was stopped or failed, and why.
 
