@@ -176,8 +176,9 @@ def test_a_lost_or_damaged_note_of_signs_costs_a_reading_and_no_more(make: Make,
     assert written(make()) == before
 
 
-def test_verify_reads_everything_and_mends_what_is_damaged(
-    make: Make, hashed: list[str], capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("verify", [False, True])
+def test_verify_reads_everything_and_what_is_damaged_is_mended_without_it_too(
+    make: Make, hashed: list[str], capfd: pytest.CaptureFixture[str], verify: bool
 ) -> None:
     store = make()
     before = written(store)
@@ -190,11 +191,21 @@ def test_verify_reads_everything_and_mends_what_is_damaged(
     file.write_bytes(bytes(content))
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
     with pytest.raises(UsbenchError, match=r"a10/mask.slices: prepared data changed underneath.*--verify"):
-        make().case("a10")
-    after = written(make(verify=True))
+        store.case("a10")  # Of a store that was opened before.
+    after = written(make(verify=verify))
     assert {c for c in before if before[c] != after[c]} == {"a10"}
-    assert "case a10 is prepared again" in capfd.readouterr().err
+    assert "mask.slices: not what was written; case a10 is prepared again" in capfd.readouterr().err
     assert make().case("a10").mask.any()
+
+
+def test_damaged_notes_are_named_and_their_case_is_prepared_again(
+    make: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = make()
+    file = store.path / "cases" / "a10" / "meta.json"
+    file.write_text(file.read_text().replace('"truth_voxels": ', '"truth_voxels": 1'))
+    assert make().fingerprint == store.fingerprint
+    assert "meta.json: not what was written; case a10 is prepared again" in capfd.readouterr().err
 
 
 def describe(data: Path, **changes: Any) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,10 +128,15 @@ def test_hugging_face_folder(folder, monkeypatch, kind):
     hub |= {"m-1.bin": b"weights"} if kind == "bin" else {"m-1.bin": b"twice", "m-1.safetensors": b"weights"}
     asked = []
 
-    def snapshot(repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> str:
+    def snapshot(
+        repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str], dry_run: bool = False
+    ) -> Any:
         asked.append((repository, revision))
+        wanted = [name for name in hub if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns)]
+        if dry_run:
+            return [SimpleNamespace(filename=name, file_size=len(hub[name])) for name in wanted]
         for name, data in hub.items():
-            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
+            if name in wanted:
                 local_dir.mkdir(parents=True, exist_ok=True)
                 (local_dir / name).write_bytes(data)
         (local_dir / ".cache/huggingface").mkdir(parents=True, exist_ok=True)
@@ -143,6 +149,19 @@ def test_hugging_face_folder(folder, monkeypatch, kind):
     assert {p.name for p in path.rglob("*")} == {"config.json", "tokenizer.model", f"m-1.{kind}"}
     assert set(asked) == {("some/model", "abc")}
     assert visible(folder) == {f"fake/{name}" for name in ("config.json", "tokenizer.model", f"m-1.{kind}")}
+
+
+def test_hugging_face_folder_that_is_too_large_is_not_fetched(folder, monkeypatch):
+    import huggingface_hub
+
+    def snapshot(repository: str, *, dry_run: bool = False, **options: Any) -> Any:
+        assert dry_run
+        return [SimpleNamespace(filename="m.safetensors", file_size=10**15)]
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    table(monkeypatch, HuggingFace("some/model"), file="fake", bytes=None, sha256=None, key="config.json")
+    with pytest.raises(UsbenchError, match=r"some/model: is 1000000000000000 bytes large, at most"):
+        fetch_weight("fake")
 
 
 def test_hugging_face_failure_keeps_what_came(folder, monkeypatch):

@@ -18,7 +18,7 @@ from usbench.errors import UsbenchError
 def run(dry_run: bool, **options: Any) -> None:
     """Train and score one method under one fusion protocol on one task.
 
-    A run that was stopped goes on from its last finished epoch when it is started again with the
+    A run that was stopped goes on from its checkpoint when it is started again with the
     same words; a finished one is not computed again.
     """
     request = Request(**options)

@@ -15,7 +15,6 @@ from usbench.contracts.data import Reader, Task
 from usbench.contracts.problem import DataError, DataProblem
 from usbench.datasets import preprocess, voxel_grid
 from usbench.datasets.notes import (
-    ARRAYS,
     Sign,
     Signs,
     case_folder,
@@ -122,11 +121,18 @@ def stale_cases(
     for case_id in wanted:
         folder = case_folder(path, case_id)
         meta = read_meta(folder)
+        if meta is None and (folder / "meta.json").exists():
+            say(f"{folder / 'meta.json'}: not what was written; case {case_id} is prepared again")
         if meta is None or meta["code"] != code or meta["recipe"] != recipe_of(reader, case_id):
             stale.append(case_id)
             continue
         files = raw_names(list(reader.files(case_id)), reader.root)
-        if list(files) != list(meta["raw"]) or not _complete(folder, meta):
+        if list(files) != list(meta["raw"]):
+            stale.append(case_id)
+            continue
+        # Files that show no sign of a change are not read.
+        if not verify and (broken := damaged(folder, meta, remember=remember)) is not None:
+            say(f"{broken}: not what was written; case {case_id} is prepared again")
             stale.append(case_id)
             continue
         signs = read_signs(folder, meta["seal"]).raw
@@ -156,13 +162,6 @@ def _same(folder: Path, meta: dict[str, Any], files: dict[str, Path], remember: 
     if remember and found:
         write_signs(folder, meta["seal"], Signs(found, read_signs(folder, meta["seal"]).prepared))
     return True
-
-
-def _complete(folder: Path, meta: dict[str, Any]) -> bool:
-    try:
-        return all((folder / name).stat().st_size == meta["files"][name]["bytes"] for name in ARRAYS)
-    except OSError:
-        return False
 
 
 def _digest(file: Path) -> str:

@@ -108,7 +108,7 @@ def read_signs(folder: Path, seal: str) -> Signs:
     return Signs()
 
 
-def damaged(folder: Path, meta: Mapping[str, Any], again: bool = False) -> Path | None:
+def damaged(folder: Path, meta: Mapping[str, Any], again: bool = False, remember: bool = True) -> Path | None:
     """The first array file of a prepared case that is not what was written; None if all are.
 
     A file with the signs by which it is known is not read. Others are read, and remembered if they are right.
@@ -117,6 +117,7 @@ def damaged(folder: Path, meta: Mapping[str, Any], again: bool = False) -> Path 
         folder: Of the case.
         meta: Its notes, as `read_meta` gives them.
         again: Read all of them.
+        remember: Write down by which signs those that were read are known.
     """
     signs = read_signs(folder, meta["seal"])
     known = {} if again else dict(signs.prepared)
@@ -131,7 +132,7 @@ def damaged(folder: Path, meta: Mapping[str, Any], again: bool = False) -> Path 
         except (OSError, UsbenchError):
             return file
         known[name] = sign
-    if known != signs.prepared:
+    if remember and known != signs.prepared:
         write_signs(folder, meta["seal"], Signs(signs.raw, known))
     return None
 

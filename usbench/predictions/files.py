@@ -20,7 +20,7 @@ from usbench.predictions.ensemble import Predicted
 from usbench.runs.network import TrainedNetwork
 from usbench.runs.predict import write_mask
 from usbench.runtime.console import say
-from usbench.storage.files import atomic_path, read_json, write_json
+from usbench.storage.files import atomic_path, digest_of, read_json, sha256_file, write_json
 
 LIST = "predictions.json"
 """The list of what a folder holds."""
@@ -71,6 +71,13 @@ class Listed:
         cases = found.get("cases") if isinstance(found, dict) else None
         if not isinstance(cases, dict):
             raise UsbenchError(f"{path}: is no list of predictions; remove it, or choose another --out")
+        stated = found.pop("digest", None)
+        hashed = any("sha256" in entry for entry in cases.values() if isinstance(entry, dict))
+        if (hashed or stated is not None) and stated != digest_of(found):  # Older lists have neither.
+            raise UsbenchError(
+                f"{path}: changed since it was written (its digest does not fit); remove it with the masks "
+                "beside it, or choose another --out"
+            )
         if any(found.get(key) != value for key, value in self.head.items()):
             if not overwrite:
                 raise UsbenchError(
@@ -104,16 +111,24 @@ class Listed:
                 f"{self.folder / names[0]}: was predicted from other scans of a patient called {case_id}; "
                 "choose another --out or another --case, or --overwrite"
             )
-        return len(there) == len(names) and set(names) <= set(entry.get("files", ()))
+        if len(there) < len(names) or not set(names) <= set(entry.get("files", ())):
+            return False
+        digests = entry.get("sha256", {})
+        wrong = [name for name in names if digests.get(name) not in (None, sha256_file(self.folder / name))]
+        if wrong:
+            say(f"{self.folder / wrong[0]}: not what was written; {case_id} is predicted again")
+        return not wrong
 
     def add(self, case_id: str, entry: dict[str, Any]) -> None:
         """Enter a finished patient."""
-        self.cases[case_id] = entry
+        digests = {name: sha256_file(self.folder / name) for name in entry["files"]}
+        self.cases[case_id] = {**entry, "sha256": digests}
         self.write()
 
     def write(self) -> None:
         """Write the list, whole or not at all."""
-        write_json(self.folder / LIST, {**self.head, "cases": self.cases})
+        listed = {**self.head, "cases": self.cases}
+        write_json(self.folder / LIST, {**listed, "digest": digest_of(listed)})
         self.ours = True
 
 

@@ -343,8 +343,12 @@ def download_repository(repository: str, revision: str, folder: Path, command: s
         # The hub says for half a minute that it is trying again; the error says it once.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         for weights in ("*.safetensors", "*.bin"):
-            wanted = {"revision": revision, "local_dir": folder, "allow_patterns": [weights, *small]}
-            _require_bounded(repository, snapshot_download(repository, **wanted, dry_run=True))
+            wanted: dict[str, Any] = {
+                "revision": revision,
+                "local_dir": folder,
+                "allow_patterns": [weights, *small],
+            }
+            _require_bounded(repository, wanted)
             snapshot_download(repository, **wanted)
             if any(folder.rglob(weights)):
                 break
@@ -361,12 +365,18 @@ def download_repository(repository: str, revision: str, folder: Path, command: s
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
-def _require_bounded(repository: str, listed: Any) -> None:
+def _require_bounded(repository: str, wanted: dict[str, Any]) -> None:
     """Refuse a repository of more than `MOST` bytes, by what the hub says of its files before it sends them.
 
     The hub's client holds what comes against these sizes.
     """
-    total = sum(int(getattr(file, "file_size", 0) or 0) for file in listed if not isinstance(listed, str))
+    from huggingface_hub import snapshot_download
+
+    try:
+        listed: Any = snapshot_download(repository, **wanted, dry_run=True)
+    except TypeError:  # A client of before 1.0 cannot say.
+        return
+    total = sum(int(file.file_size or 0) for file in listed)
     if total > MOST:
         raise UsbenchError(
             f"{repository}: is {total} bytes large, at most {MOST} are taken; fetch it by hand"

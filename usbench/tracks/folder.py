@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.results.tracks import FILE, FOLDER, MASKS, TRACK_VERSION, TrackResult, load_track
-from usbench.runtime.console import progress
-from usbench.storage.files import digest_of, locked, os_errors, read_json, write_json
+from usbench.runtime.console import progress, say
+from usbench.storage.files import digest_of, locked, os_errors, read_json, sha256_file, write_json
+from usbench.storage.sealed import read_sealed, write_sealed
 
 _PARTS = ".parts"
 
@@ -64,7 +66,9 @@ class TrackFolder:
         with locked(self.path / ".lock", busy=busy, remove=True):
             mark = {"of": self.of, "settings": digest_of(self.settings), "version": TRACK_VERSION}
             file = self.path / _PARTS / "mark.json"
-            known = file.is_file() and read_json(file, "a mark", "remove the folder") == mark
+            known = False
+            with suppress(UsbenchError):  # One that cannot be read is of nothing that is known.
+                known = file.is_file() and read_json(file, "a mark", "remove the folder") == mark
             if overwrite or not known:
                 self._clear()
             write_json(file, mark, durable=False)
@@ -99,12 +103,26 @@ class TrackFolder:
 
     def _kept(self, case_id: str) -> dict[str, Any] | None:
         file = self._part(case_id)
-        found = read_json(file, "a part of a track", "remove it") if file.is_file() else None
-        return found if isinstance(found, dict) else None
+        if not file.is_file():
+            return None
+        try:
+            found = read_sealed(file, "a part of a track", f"case {case_id} is computed again")
+        except UsbenchError as error:
+            say(str(error))
+            return None
+        for name, digest in found["masks"].items():
+            mask = self.path / name
+            if not mask.is_file() or sha256_file(mask) != digest:
+                say(f"{mask}: not what was written; case {case_id} is computed again")
+                return None
+        part: dict[str, Any] = found["part"]
+        return part
 
     def keep(self, case_id: str, part: Mapping[str, Any]) -> None:
         """Keep what a finished case gave; its masks are there already."""
-        write_json(self._part(case_id), part)
+        masks = sorted((self.path / MASKS).rglob(f"{glob.escape(case_id)}.nii.gz"))
+        digests = {mask.relative_to(self.path).as_posix(): sha256_file(mask) for mask in masks}
+        write_sealed(self._part(case_id), {"part": part, "masks": digests}, durable=False)
 
     def _part(self, case_id: str) -> Path:
         return self.path / _PARTS / f"case-{case_id}.json"

@@ -3,7 +3,7 @@
 They lie in one folder, `USBENCH_WEIGHTS`, else "weights" in the cache folder. What a package that is
 installed here ships is used in place, never copied. Nothing is handed out before its size and its
 SHA-256 were compared with the table (`usbench.weights.table`); the digests are remembered beside it
-in `.NAME.verified.json`, and taken again when a size or a time of change differs.
+in `.NAME.verified.json`, and taken again when a size, a time of change or an inode differs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from pathlib import Path, PurePosixPath
 from usbench.errors import UsbenchError, unknown
 from usbench.runtime.console import say
 from usbench.storage import download as transfer
-from usbench.storage.files import atomic_folder, atomic_path, cache_dir, os_errors, sha256_file, write_json
+from usbench.storage.files import atomic_folder, atomic_path, cache_dir, os_errors, sha256_file
 from usbench.storage.in_use import use
-from usbench.storage.regular import read_text
-from usbench.storage.texts import parse_json
+from usbench.storage.sealed import read_sealed, write_sealed
 from usbench.weights.table import WEIGHTS, HuggingFace, Manual, Package, Url, Weight
 
 SETS = ("bundled", "paper", "more")
@@ -209,7 +208,12 @@ def _remembered_digests(weight: Weight, path: Path) -> dict[str, str]:
         for name, file in files_of(weight, path).items():
             state = file.stat()
             known = old.get(name, {})
-            new[name] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
+            new[name] = {
+                "size": state.st_size,
+                "mtime_ns": state.st_mtime_ns,
+                "ctime_ns": state.st_ctime_ns,
+                "inode": state.st_ino,
+            }
             if isinstance(known.get("sha256"), str) and new[name].items() <= known.items():
                 new[name] = known
             else:
@@ -226,21 +230,24 @@ def _remembered_digests(weight: Weight, path: Path) -> dict[str, str]:
                         digest.update(data)
                         if advance is not None:
                             advance(len(data))
-                new[name]["sha256"] = digest.hexdigest()
+                new[name]["sha256"] = found = digest.hexdigest()
+                before = str(old.get(name, {}).get("sha256", found))
+                if before != found and weight.sha256 is None:
+                    say(f"{file}: changed since it was used here (SHA-256 {before[:16]}, now {found[:16]})")
     if new != old:
         # A folder that cannot be written to costs time, not correctness.
         with suppress(UsbenchError):
-            write_json(memory, {"path": str(path), "files": new}, durable=False)
+            write_sealed(memory, {"path": str(path), "files": new}, durable=False)
     return {name: str(facts["sha256"]) for name, facts in new.items()}
 
 
 def _read_memory(memory: Path, path: Path) -> dict[str, dict[str, int | str]]:
     try:
-        found = parse_json(read_text(memory))
+        found = read_sealed(memory, "what is known of weights", "remove it")
         files = found["files"] if found["path"] == str(path) else {}
         return files if all(isinstance(facts, dict) for facts in files.values()) else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    except (KeyError, TypeError, AttributeError, UsbenchError):
+        return {}  # They are read once more.
 
 
 def fetch_weight(name: str) -> Path:

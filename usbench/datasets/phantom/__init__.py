@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,22 +58,19 @@ def phantom_root(task: Task, scanner: int = 1) -> Path:
     Raises:
         UsbenchError: for a task without a phantom, or without that scanner.
     """
-    from usbench.storage.files import cache_dir, describe_os_error
+    from usbench.datasets.kept_phantom import remember, unchanged
+    from usbench.storage.files import cache_dir, locked
 
     phantom = _phantom_of(task)
     other = "" if scanner == 1 else f"-scanner{scanner}"
     most = len(patients_of(task, scanner))
     root = cache_dir() / "phantoms" / f"{task.name}{other}-{phantom_version(phantom)}"
-    if not root.is_dir():
-        # Two runs may start at once: whoever is second to finish keeps the folder of the first.
-        own = root.with_name(f".{root.name}.{os.getpid()}")
-        make_phantom(task, own, min(CASES, most), SEED, scanner)
-        try:
-            os.rename(own, root)
-        except OSError as error:
-            shutil.rmtree(own, ignore_errors=True)
-            if not root.is_dir():
-                raise describe_os_error(error, root, "write") from error
+    if not (root.is_dir() and unchanged(root)):
+        waiting = f"{root}: another process is making this phantom; waiting for it"
+        with locked(root.with_name(f".{root.name}.lock"), waiting):
+            if not (root.is_dir() and unchanged(root, told=True)):
+                make_phantom(task, root, min(CASES, most), SEED, scanner)
+                remember(root)
     return root
 
 

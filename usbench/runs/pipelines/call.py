@@ -15,7 +15,8 @@ from usbench.errors import UsbenchError
 from usbench.runs.pipelines.hidden import hidden_places
 from usbench.runs.pipelines.places import LOG, Call, file_names, remove
 from usbench.runtime.console import say
-from usbench.storage.files import atomic_folder, os_errors, read_json, write_json
+from usbench.storage.files import atomic_folder, os_errors, sha256_file
+from usbench.storage.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from usbench.contracts.pipeline import Pipeline
@@ -54,7 +55,11 @@ def finish_call(cell: Cell, call: Call, device: str, watcher: PipelineWatcher) -
             stays, so that the same command goes on.
     """
     if call.outcome.exists():
-        return _read(call.outcome)
+        if (kept := _kept(call)) is not None:
+            return kept
+        with os_errors(call.outcome, "remove"):
+            call.outcome.unlink()
+        remove(call.checked)
     assert cell.method.pipeline is not None
     assert cell.root is not None
     test = cell.split.test(cell.fold)
@@ -75,10 +80,12 @@ def finish_call(cell: Cell, call: Call, device: str, watcher: PipelineWatcher) -
     facts = {name: getattr(found, name) for name in Outcome.__dataclass_fields__}
     if found.train_seconds is None:
         facts["train_seconds"] = max(0.0, took - (found.predict_seconds or 0.0))
-    write_json(call.outcome, {**facts, "remarks": list(found.remarks), "versions": dict(found.versions)})
+    masks = {file.name: sha256_file(file) for file in sorted(call.checked.iterdir())}
+    facts |= {"remarks": list(found.remarks), "versions": dict(found.versions)}
+    write_sealed(call.outcome, {"outcome": facts, "masks": masks})
     for place in (call.raw, call.work, call.left):
         remove(place)
-    return _read(call.outcome)
+    return _outcome(facts)
 
 
 def _called(
@@ -147,7 +154,20 @@ def _check(cell: Cell, call: Call, found: PipelineMasks, names: Mapping[str, str
             write_mask(mask, case.affine, folder / f"{case_id}{ENDING}")
 
 
-def _read(file: Path) -> Outcome:
-    facts = read_json(file, "what a pipeline ended with", "remove that file and run again")
-    facts["remarks"] = tuple(facts["remarks"])
-    return Outcome(**{one.name: facts[one.name] for one in dataclasses.fields(Outcome)})
+def _kept(call: Call) -> Outcome | None:
+    """What a call that an earlier start finished says of itself; None where that or a mask is damaged."""
+    remedy = "the pipeline is called again"
+    try:
+        found = read_sealed(call.outcome, "what a pipeline ended with", remedy)
+        for name, digest in found["masks"].items():
+            if not (call.checked / name).is_file() or sha256_file(call.checked / name) != digest:
+                raise UsbenchError(f"{call.checked / name}: not what was written; {remedy}")
+        return _outcome(found["outcome"])
+    except (UsbenchError, KeyError) as error:
+        say(str(error))
+        return None
+
+
+def _outcome(facts: Mapping[str, Any]) -> Outcome:
+    named = {one.name: facts[one.name] for one in dataclasses.fields(Outcome)}
+    return Outcome(**{**named, "remarks": tuple(facts["remarks"])})

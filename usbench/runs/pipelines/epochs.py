@@ -8,9 +8,11 @@ from pathlib import Path
 
 from usbench.contracts.pipeline import PipelineWatcher
 from usbench.contracts.watcher import Watcher
+from usbench.errors import UsbenchError
 from usbench.results.io import history_csv
 from usbench.runtime.console import say
-from usbench.storage.files import read_json, write_json, write_text
+from usbench.storage.files import write_text
+from usbench.storage.sealed import read_sealed, write_sealed
 
 Row = dict[str, float]
 
@@ -58,7 +60,7 @@ class EpochRows(PipelineWatcher):
         numbers = {name: float(row.get(name, math.nan)) for name in _COLUMNS}
         self.rows.append({**numbers, "epoch": epoch, "call": self._call})
         rows = [{n: None if math.isnan(v) else v for n, v in one.items()} for one in self.rows]
-        write_json(self._kept, rows, durable=False)
+        write_sealed(self._kept, {"rows": rows}, durable=False)
         write_text(self._csv, history_csv([{n: one[n] for n in _COLUMNS} for one in self.rows]), False)
         self._watching.on_epoch(_shown(self.rows[-1]))
 
@@ -74,5 +76,11 @@ def _shown(row: Row) -> Row:
 def _read(kept: Path) -> list[Row]:
     if not kept.exists():
         return []
-    rows = read_json(kept, "the epochs of an earlier start", "remove it; their rows are lost, no training is")
+    try:
+        rows = read_sealed(kept, "the epochs of an earlier start", "their rows are lost, no training is")[
+            "rows"
+        ]
+    except UsbenchError as error:
+        say(str(error))
+        return []
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]

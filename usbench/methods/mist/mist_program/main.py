@@ -10,10 +10,12 @@ predicted again.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import resource
+import secrets
 import shutil
 import sys
 import time
@@ -33,9 +35,43 @@ def tell(kind: str, **facts: Any) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a file whole or not at all."""
-    half = path.with_suffix(".half")
+    half = path.with_name(f".{path.name}.{secrets.token_hex(8)}.half")
     half.write_text(json.dumps(value, indent=1))
     half.replace(path)
+
+
+_LINE = b"\nusbench sha256 %s\n"
+_LENGTH = len(_LINE % bytes(64))
+
+
+def seal(path: Path) -> None:
+    """Puts a line with the digest behind a checkpoint; torch reads over it."""
+    with open(path, "r+b") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.seek(0, os.SEEK_END)
+        stream.write(_LINE % digest.encode())
+
+
+def drop_damaged(path: Path) -> None:
+    """Removes a checkpoint whose digest does not fit, and says so.
+
+    One without the line is taken: MIST writes it, and a kill may come before the line.
+    """
+    if not path.exists():
+        return
+    with open(path, "rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _LENGTH))
+        line = stream.read()
+        if not line.startswith(_LINE[:9]):
+            return
+        stream.seek(0)
+        digest, left = hashlib.sha256(), path.stat().st_size - _LENGTH
+        while left > 0 and (data := stream.read(min(left, 1 << 24))):
+            digest.update(data)
+            left -= len(data)
+    if line != _LINE % digest.hexdigest().encode():
+        tell("stage", text=f"{path.name} is damaged (its digest does not fit): training starts anew")
+        path.unlink()
 
 
 class Notes:
@@ -179,6 +215,7 @@ def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
         def save_checkpoint(self, fold: int, state: dict[str, Any]) -> None:
             """The checkpoint of an epoch, and what it gave."""
             super().save_checkpoint(fold, state)
+            seal(Path(self._checkpoint_path(fold)))
             now = time.monotonic()
             seconds, loss = now - self.since, sum(float(x) for x in self.losses) / max(1, len(self.losses))
             self.losses, self.since = (), now
@@ -198,6 +235,7 @@ def train(job: dict[str, Any], place: Path, notes: Notes) -> dict[str, Any]:
 
     trainer = trainer_of(job, place, notes)
     checkpoint = trainer._checkpoint_path(FOLD)
+    drop_damaged(Path(checkpoint))
     done = (
         torch.load(checkpoint, weights_only=False, map_location="cpu")["epoch"] + 1
         if checkpoint.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import few_processes, images_of, verify
-from .shared import DATASET, Fault, say, write_json
+from .shared import DATASET, Fault, digest_of, say, write_json
 
 
 def see_test_images(job: Mapping[str, Any], dataset: Mapping[str, Any], fingerprint: Path) -> None:
@@ -83,7 +84,11 @@ def make_plans(job: Mapping[str, Any], folder: Path, workers: int) -> dict[str, 
 
     done = Path(job["work"]) / "planned.json"
     if done.exists():
-        return dict(json.loads(done.read_text()))
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            kept = json.loads(done.read_text())
+            if kept["sha256"] == digest_of(kept["plans"]):
+                return dict(kept["plans"])
+        say("stage", text="planned.json is damaged (its digest does not fit): nnU-Net plans again")
     say("stage", text="nnU-Net checks the data and plans")
     dataset = json.loads((folder / "dataset.json").read_text())
     verify(folder, dataset, workers)
@@ -101,7 +106,7 @@ def make_plans(job: Mapping[str, Any], folder: Path, workers: int) -> dict[str, 
         )
     # Read back, as training does: numbers of JSON.
     plans = json.loads((fingerprint.parent / f"{planner.plans_identifier}.json").read_text())
-    write_json(done, plans)
+    write_json(done, {"plans": plans, "sha256": digest_of(plans)})
     return dict(plans)
 
 

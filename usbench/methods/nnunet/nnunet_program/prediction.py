@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import images_of
-from .shared import ENDING, Alive, Spent, say
+from .shared import ENDING, Alive, Spent, partial_of, say
 
 
 def predictor_of(job: Mapping[str, Any], plans: dict[str, Any], dataset: dict[str, Any], final: Path) -> Any:
@@ -85,7 +85,7 @@ def predict(job: Mapping[str, Any], predictor: Any, spent: Spent) -> None:
             predictor.dataset_json,
             str(export / "mask"),
         )
-        partial = masks / f".{case}.partial"
+        partial = partial_of(mask)
         shutil.copyfile(export / f"mask{ENDING}", partial)
         os.replace(partial, mask)
         spent.add("predict", time.monotonic() - began, job["device"])

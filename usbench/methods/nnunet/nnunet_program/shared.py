@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import resource
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -41,9 +43,47 @@ class Alive:
 
 def write_json(path: Path, content: Any) -> None:
     """A file that is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     partial.write_text(json.dumps(content, indent=1))
     os.replace(partial, path)
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file is written before it gets its name; one by chance, that nobody knows before."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256, in hex, of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+_LINE = b"\nusbench sha256 %s\n"
+_LENGTH = len(_LINE % bytes(64))
+
+
+def seal(path: Path) -> None:
+    """Puts a line with the digest behind a checkpoint; torch reads over it."""
+    with open(path, "r+b") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.seek(0, os.SEEK_END)
+        stream.write(_LINE % digest.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is what `seal` left; one that is not is said and removed."""
+    digest, left = hashlib.sha256(), path.stat().st_size - _LENGTH
+    with open(path, "rb") as stream:
+        while left > 0 and (data := stream.read(min(left, 1 << 24))):
+            digest.update(data)
+            left -= len(data)
+        if left == 0 and stream.read() == _LINE % digest.hexdigest().encode():
+            return True
+    say("stage", text=f"{path.name} is damaged (its digest does not fit): training starts anew")
+    path.unlink()
+    return False
 
 
 class Spent:

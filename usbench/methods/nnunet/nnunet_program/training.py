@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .shared import Alive, Spent, say, seed_all
+from .shared import Alive, Spent, is_whole, partial_of, say, seal, seed_all
 
 CHECKPOINT_SHARE = 0.05
 """Checkpoints are written after an epoch unless that takes more than this share of the time."""
@@ -56,8 +56,10 @@ def trainer_class(job: Mapping[str, Any], spent: Spent) -> Any:
             if Path(filename).name == "checkpoint_best.pth":
                 return
             began = time.monotonic()
-            super().save_checkpoint(f"{filename}.partial")
-            os.replace(f"{filename}.partial", filename)
+            partial = partial_of(Path(filename))
+            super().save_checkpoint(str(partial))
+            seal(partial)
+            os.replace(partial, filename)
             self.saved_at = time.monotonic()
             self.saving = self.saved_at - began
 
@@ -89,10 +91,12 @@ def train(job: Mapping[str, Any], plans: dict[str, Any], dataset: dict[str, Any]
     trainer.num_val_iterations_per_epoch = 1
     trainer.logger.plot_progress_png = lambda folder: None
     final, latest = (Path(trainer.output_folder) / f"checkpoint_{name}.pth" for name in ("final", "latest"))
-    if final.exists():
+    for leftover in final.parent.glob(".*.partial"):
+        leftover.unlink()
+    if final.exists() and is_whole(final):
         return final
     trainer.initialize()
-    if latest.exists():
+    if latest.exists() and is_whole(latest):
         trainer.load_checkpoint(str(latest))
     trainer.network.register_forward_hook(Alive())
     say("train", epochs=job["epochs"], done=trainer.current_epoch)
