@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from usbench.errors import count
 from usbench.results.running import running
-from usbench.runtime.console import count, duration
+from usbench.runtime.console import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -95,9 +96,8 @@ class View:
         """
         if cells and len(cells) != self.waiting:
             folder = cells[0].folder
-            self._line(
-                f"{count(cells, 'cell is', 'cells are')} computed by other processes, first {folder}; waiting"
-            )
+            are = count(cells, "cell is", "cells are")
+            self._line(f"{are} computed by other processes, the first: {folder}; waiting")
         self.waiting = len(cells)
 
     def time_left(self) -> float | None:
