@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from usbench.cli.options import json_option, print_json, some_options
-from usbench.errors import count
+from usbench.runtime.console import count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from usbench.errors import count
 from usbench.results.running import running
-from usbench.runtime.console import duration
+from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

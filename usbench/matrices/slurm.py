@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.errors import UsbenchError, count
+from usbench.errors import UsbenchError
 from usbench.matrices.slurm_task import REPORT, QueueTask
 from usbench.matrices.slurm_words import SlurmAsked
-from usbench.runtime.console import say
+from usbench.runtime.console import count, say
 from usbench.storage.files import locked, read_json, write_json
 
 if TYPE_CHECKING:
