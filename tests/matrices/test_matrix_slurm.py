@@ -25,7 +25,6 @@ import usbench
 from usbench.errors import UsbenchError
 from usbench.matrices.failures import NAME
 from usbench.matrices.slurm_words import MINUTES, SlurmAsked, parse_slurm
-from usbench.results.io import load_result
 
 pytest.importorskip("submitit")
 
@@ -198,7 +197,7 @@ def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict
     assert "Traceback" not in log
     code, out, err = cluster.finish(*LONG, *SLURM)
     assert code == 0, err
-    assert "2 cells are in the queue already; they are waited for" in err
+    assert "2 cells are in the queue already; that is waited for" in err
     assert "2 cells: 2 computed" in out
     assert len(cluster.tasks()) == 2, "submitted twice"
     assert not (cluster.runs / ".slurm").exists()
@@ -208,7 +207,8 @@ def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict
     )  # fmt: skip
     files = sorted(cluster.runs.rglob("result.json"))
     for one, file in zip(alone, files, strict=True):
-        assert load_result(file).rows == one.rows
+        assert file.parent.name == one.path.name
+        assert (file.parent / "cases.csv").read_text() == (one.path / "cases.csv").read_text()
         going_on = (file.parent / "log.txt").read_text()
         assert "going on after epoch" in going_on
 
@@ -229,7 +229,7 @@ def test_cancelled_jobs_are_named_and_not_queued_again(cluster: Cluster) -> None
 def test_what_waits_in_the_queue_is_waiting(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = cluster.start("--methods", "tiny", *SLURM, FAKE_SLURM_HOLD="yes")
     cluster.until(lambda: len(cluster.tasks()) == 2)
-    cluster.until(lambda: "tiny" in (cluster.runs / ".slurm" / "jobs.json").read_text())
+    cluster.until((cluster.runs / ".slurm" / "jobs.json").exists)
     monkeypatch.setenv("PATH", cluster.environment["PATH"])
     monkeypatch.setenv("FAKE_SLURM", str(cluster.folder))
     found = usbench.status(cluster.runs)

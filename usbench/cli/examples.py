@@ -18,9 +18,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "matrix": (
         "usbench matrix --methods unet,attunet --fusions all --tasks chaos --folds all --seeds 0,1,2",
         "usbench matrix table.yaml --dry-run",
-        "usbench matrix --methods unet --tasks chaos --folds all --slurm partition=gpu,gpus=1,time=12:00:00",
+        "usbench matrix table.yaml --slurm partition=gpu,gpus=1,time=12:00:00 --workers 16",
     ),
-    "status": ("usbench status", "usbench status --runs-dir runs --watch"),
+    "status": (
+        "usbench status",
+        "usbench status --runs-dir /shared/runs --watch",
+    ),
     "predict": (
         "usbench predict runs/msd-prostate/unet-early --images t2=a.nii.gz adc=b.nii.gz --out masks",
         "usbench predict runs/msd-prostate/unet-early --input PATIENTS --out masks",

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from usbench.cli.options import json_option, print_json, some_options
+from usbench.runtime.console import count
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -18,15 +21,9 @@ _AGAIN = 60.0  # seconds after which the counts are said again where there is no
 
 
 @click.command()
-@click.option(
-    "--runs-dir",
-    default="runs",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Where results are written.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one line a look.")
-@click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C.")
+@some_options("runs_dir")
+@click.option("--watch", is_flag=True, help="Go on looking until Ctrl-C; with --json, a line a look.")
+@json_option
 def status(runs_dir: Path, as_json: bool, watch: bool) -> None:
     """Say of every cell whether it is done, runs, waits, was stopped or failed, and why.
 
@@ -37,7 +34,7 @@ def status(runs_dir: Path, as_json: bool, watch: bool) -> None:
 
     if not watch:
         found = look(runs_dir, {})
-        click.echo(json.dumps(found.to_dict(), indent=2) if as_json else text(found))
+        print_json(found.to_dict()) if as_json else click.echo(text(found))
         return
     try:
         if as_json:
@@ -62,8 +59,8 @@ def totals(found: Status) -> str:
     """How many cells are in which state, and how long those that run still take."""
     if not found.cells:
         return f"{found.runs_dir}: no cell was begun here"
-    counts = [f"{count} {state}" for state, count in found.counts.items() if count]
-    line = f"{len(found.cells)} cell{'' if len(found.cells) == 1 else 's'}: {', '.join(counts)}"
+    counts = [f"{number} {state}" for state, number in found.counts.items() if number]
+    line = f"{count(found.cells, 'cell')}: {', '.join(counts)}"
     left = found.seconds_left
     if left is not None:
         from usbench.runtime.console import duration

@@ -95,9 +95,8 @@ class View:
         """
         if cells and len(cells) != self.waiting:
             folder = cells[0].folder
-            self._line(
-                f"{count(cells, 'cell is', 'cells are')} computed by other processes, first {folder}; waiting"
-            )
+            are = count(cells, "cell is", "cells are")
+            self._line(f"{are} computed by other processes, the first: {folder}; waiting")
         self.waiting = len(cells)
 
     def time_left(self) -> float | None:

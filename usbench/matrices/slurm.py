@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.errors import UsbenchError
 from usbench.matrices.slurm_task import REPORT, QueueTask
 from usbench.matrices.slurm_words import SlurmAsked
-from usbench.runtime.console import say
+from usbench.runtime.console import count, say
 from usbench.storage.files import locked, read_json, write_json
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def _begin(
             if job and (states is None or job in states):
                 found[number] = job
         if found:
-            say(f"{len(found)} cells are in the queue already; they are waited for")
+            say(f"{count(found, 'cell is', 'cells are')} in the queue already; that is waited for")
         new = [number for number in numbers if number not in found]
         tasks = [
             QueueTask(pickle.dumps(jobs[i]), jobs[i].folder, dict(jobs[i].environment), names[i]) for i in new
@@ -292,7 +292,7 @@ def _begin(
         made = dict(zip(new, queue.submit(tasks) if tasks else [], strict=True))
         table |= {keys[number]: {"job": job, "name": names[number]} for number, job in made.items()}
     if made and not queue.asked.local:
-        say(f"{len(made)} cells are in the queue now, as {_told(list(made.values()))}")
+        say(f"{count(made, 'cell is', 'cells are')} in the queue now, as {_told(list(made.values()))}")
     return found | made
 
 
@@ -331,8 +331,8 @@ def _leave(queue: Queue, running: dict[int, str]) -> None:
     elif running:
         jobs = _told(list(running.values()))
         say(
-            f"{len(running)} cells go on in the queue, {jobs}; the same command waits for them, usbench "
-            f"status --runs-dir {queue.runs_dir} says how far they are, scancel ends them"
+            f"{count(running, 'cell goes', 'cells go')} on in the queue, {jobs}; the same command waits for "
+            f"them, usbench status --runs-dir {queue.runs_dir} says how far they are, scancel ends them"
         )
 
 

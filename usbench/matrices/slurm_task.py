@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from usbench.runtime.console import say
+from usbench.runtime.stopping import Terminated, end_on_term
 from usbench.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 REPORT = "_report.json"
 """What follows the name of a job in the name of the file that says how it went."""
-
-
-class _Stopped(KeyboardInterrupt):
-    """The queue wants the machine back. Like Ctrl-C: it ends a run, and is no failure of it."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +51,23 @@ class QueueTask:
         requeue = signal.getsignal(signal.SIGUSR2)
         caught: list[int] = []
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def over(number: int, frame: FrameType | None) -> None:
             caught.append(number)
-            if len(caught) == 1:  # One is enough: the second would disturb the clean end.
-                raise _Stopped
+            os.kill(os.getpid(), signal.SIGTERM)  # Ends the run in the way that TERM does.
 
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, stop)
+        signal.signal(signal.SIGUSR2, over)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit passes it over.
+        end_on_term()
         say(f"{self.name}: begins")
         try:
             report = compute_packed(self.packed, self.folder, self.environment)
-        except _Stopped:
-            self._end(caught[0], requeue)
-        else:
-            say(f"{self.name}: {report.kind}{f', {report.reason}' if report.reason else ''}")
-            _leave(report)
-            return report
-        sys.exit(128 + caught[0])
+        except Terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Queueing anew brings another.
+            self._end(caught[0] if caught else signal.SIGTERM, requeue)
+            raise
+        say(f"{self.name}: {report.kind}{f', {report.reason}' if report.reason else ''}")
+        _leave(report)
+        return report
 
     def checkpoint(self) -> Any:
         """What submitit puts into the queue anew: the same, since checkpoints lie in the cell's folder."""

@@ -117,6 +117,8 @@ def compute_packed(packed: bytes, folder: str, environment: Mapping[str, str]) -
             os.chdir(folder)
         job: Job = pickle.loads(packed)
         _require_shared(job.cell)
+    except KeyboardInterrupt:
+        raise
     except (Exception, SystemExit) as error:
         return _failed(error, time.perf_counter() - start)
     return compute_job(job)
