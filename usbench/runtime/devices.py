@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,6 +122,23 @@ def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fa
         )
     fabric.launch()
     return fabric
+
+
+@contextlib.contextmanager
+def fresh_memory(filled: bool) -> Iterator[None]:
+    """Whether memory that torch hands out is filled with NaN before it is written to, within this context.
+
+    Deterministic algorithms fill it, which takes some percent of a training step. Nothing but a network that
+    reads what was never written can tell the difference.
+    """
+    import torch
+
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = filled
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 def device_name(device: torch.device) -> str:
