@@ -64,7 +64,7 @@ def _count(
     for name in track(wanted, "counting the methods", len(wanted)):
         found = methods.get(name) if names else methods.found[name]
         counted = bool(names) or not found.installed
-        row = {
+        row: dict[str, Any] = {
             "name": name,
             "origin": found.origin,
             "version": found.version,
@@ -98,7 +98,8 @@ def _count(
     failed = any(cost == {} for row in rows for cost in row.get("costs", {}).values())
     for row in rows:
         if "costs" in row:
-            row["costs"] = {name: cost or None for name, cost in row["costs"].items()}
+            costs: dict[str, Any] = row["costs"]
+            row["costs"] = {name: cost or None for name, cost in costs.items()}
     return rows, not (refused or failed or any(row["error"] for row in rows))
 
 

@@ -34,7 +34,7 @@ class KeptRows:
     """
 
     def __init__(self, task: str, preset: str, plugins: Sequence[Path], names: Sequence[str]) -> None:
-        self._question = {
+        self._question: dict[str, Any] = {
             "layout": _LAYOUT,
             "task": task,
             "preset": preset,

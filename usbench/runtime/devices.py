@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError, unknown
 
@@ -133,12 +133,14 @@ def fresh_memory(filled: bool) -> Iterator[None]:
     """
     import torch
 
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = filled
+    # torch makes the attribute at run time, out of sight of mypy.
+    flags: Any = torch.utils.deterministic
+    before = flags.fill_uninitialized_memory
+    flags.fill_uninitialized_memory = filled
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = before
+        flags.fill_uninitialized_memory = before
 
 
 def device_name(device: torch.device) -> str:
