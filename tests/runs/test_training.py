@@ -16,6 +16,7 @@ from usbench.contracts.settings import TrainSettings
 from usbench.datasets.augment import light
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
+from usbench.runs.predict import write_mask
 from usbench.runs.train import History, dice_bce, draw_epoch, draw_present, fit, learning_rate
 from usbench.runtime.devices import make_fabric
 
@@ -168,6 +169,51 @@ def test_loss_that_is_not_finite_is_an_error() -> None:
     bad[0].images[:] = np.nan
     with pytest.raises(UsbenchError, match=r"loss became nan.*train\.lr"):
         fit(network(), Slices(bad, 2, torch.device("cpu")), SETTINGS, FABRIC, 0)
+
+
+def test_network_that_reads_what_was_never_written_is_stopped_in_the_first_epoch() -> None:
+    class Reads(nn.Conv2d):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            return logits + torch.empty(logits.shape)
+
+    with pytest.raises(UsbenchError, match="loss became nan in epoch 1"):
+        fit(Reads(2, 2, 1), Slices(cases(), 2, torch.device("cpu")), SETTINGS, FABRIC, 0)
+
+
+def test_fresh_memory_is_filled_in_the_first_epoch_alone() -> None:
+    filled: list[bool] = []
+
+    def note(_: History) -> None:
+        filled.append(torch.utils.deterministic.fill_uninitialized_memory)
+
+    class Notes(nn.Conv2d):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            note(History())
+            return super().forward(images)
+
+    ends: list[int] = []
+    slices = Slices(cases(), 2, torch.device("cpu"))
+    fit(Notes(2, 2, 1), slices, SETTINGS, FABRIC, 0, on_epoch=lambda _: ends.append(len(filled)))
+    assert all(filled[: ends[0]])
+    assert not any(filled[ends[0] :])
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_written_mask_is_what_other_programs_read_and_always_the_same(tmp_path: Path) -> None:
+    import nibabel
+    import SimpleITK
+
+    volume = np.zeros((20, 30, 7), np.uint8)
+    volume[4:9, 5:25, 2:5] = 1
+    volume[6:8, 7:9, 3] = 3
+    files = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    for file in files:
+        write_mask(volume, np.diag([1.0, 2.0, 3.0, 1.0]), file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    np.testing.assert_array_equal(np.asarray(nibabel.load(files[0]).dataobj), volume)
+    read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(files[0])))
+    np.testing.assert_array_equal(read.transpose(2, 1, 0), volume)
 
 
 def test_wrong_shape_of_logits_is_an_error() -> None:

@@ -21,6 +21,7 @@ from usbench.checks.subject import Subject
 from usbench.errors import UsbenchError, unknown
 from usbench.fusions.build import require_fusion, require_network
 from usbench.fusions.registry import declared
+from usbench.runtime.devices import fresh_memory
 from usbench.weights.store import without_fetching
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def run_check(one: Check, subject: Subject) -> Outcome:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
-        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        # Filled: a network that reads memory which it never wrote to gives NaN.
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings(), fresh_memory(filled=True):
             warnings.simplefilter("ignore")
             torch.use_deterministic_algorithms(True, warn_only=True)
             found = one.run(subject)

@@ -33,23 +33,38 @@ def catalogue(
     (None where the method has nothing to say) and gflops_per_slice (2 x multiply-adds, None where it cannot
     be counted; all three None for an outside pipeline, which has no network here), or None where the protocol
     does not apply. Networks are built without memory for their weights where they can be.
-    Raises `UsbenchError` for an unknown name.
+    What was counted is kept, see `usbench.methods.kept`. Raises `UsbenchError` for an unknown name.
     """
+    from usbench.methods.kept import KeptRows
+
+    kept = KeptRows(task, preset, plugins, names)
+    rows = kept.read()
+    if rows is None:
+        rows, complete = _count(task, preset, plugins, names)
+        if complete:
+            kept.write(rows)
+    return rows
+
+
+def _count(
+    task: str, preset: str, plugins: Sequence[Path], names: Sequence[str]
+) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of `catalogue`, and whether nothing was said of a fusion or a plugin that cannot be used."""
     from usbench.datasets.tasks import get_task
     from usbench.methods.registry import search
     from usbench.runtime.console import track
 
     the_task = get_task(task, plugins)
-    fusions = _fusions(plugins)
+    fusions, refused = _fusions(plugins)
     methods = search(plugins)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in names:
         methods.get(name)  # A wrong one is said before anything is counted.
     wanted = sorted(set(names) or methods.found)
     for name in track(wanted, "counting the methods", len(wanted)):
         found = methods.get(name) if names else methods.found[name]
         counted = bool(names) or not found.installed
-        row = {
+        row: dict[str, Any] = {
             "name": name,
             "origin": found.origin,
             "version": found.version,
@@ -80,7 +95,12 @@ def catalogue(
                     "error": problem.text,
                 }
             )
-    return rows
+    failed = any(cost == {} for row in rows for cost in row.get("costs", {}).values())
+    for row in rows:
+        if "costs" in row:
+            costs: dict[str, Any] = row["costs"]
+            row["costs"] = {name: cost or None for name, cost in costs.items()}
+    return rows, not (refused or failed or any(row["error"] for row in rows))
 
 
 def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, FoundFusion]) -> dict[str, Any]:
@@ -99,12 +119,13 @@ def _facts(method: Method, task: Task, preset: str, fusions: Mapping[str, FoundF
     }
 
 
-def _fusions(plugins: Sequence[Path]) -> dict[str, FoundFusion]:
-    """The protocols and what plugin files bring, by name."""
+def _fusions(plugins: Sequence[Path]) -> tuple[dict[str, FoundFusion], bool]:
+    """The protocols and what plugin files bring, by name; and whether one of them cannot be used."""
     from usbench.fusions.registry import get_fusion, search_fusions
     from usbench.runtime.console import say
 
     fusions: dict[str, FoundFusion] = {}
+    refused = False
     for name, found in search_fusions(plugins).found.items():
         if found.installed:
             continue
@@ -112,11 +133,12 @@ def _fusions(plugins: Sequence[Path]) -> dict[str, FoundFusion]:
             fusions[name] = get_fusion(name, plugins)
         except UsbenchError as error:
             say(str(error))
-    return fusions
+            refused = True
+    return fusions, refused
 
 
 def _cost_if(method: Method, task: Task, found: FoundFusion, config: Config) -> dict[str, Any] | None:
-    """The cost, None where the fusion does not apply, or a plugin's does not build (then it is said why)."""
+    """The cost, None where the fusion does not apply; {} where a plugin's does not build (it is said why)."""
     from usbench.fusions.build import applies
     from usbench.runtime.console import say
 
@@ -128,7 +150,7 @@ def _cost_if(method: Method, task: Task, found: FoundFusion, config: Config) -> 
         if found.found.origin == "built in":
             raise
         say(f"fusion '{found.name}', method '{method.name}': {error}")
-        return None
+        return {}
 
 
 def cost(method: Method, task: Task, fusion: Fusion, config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -208,15 +209,23 @@ def write_mask(volume: np.ndarray, affine: np.ndarray, path: Path, durable: bool
 
     `durable` as for `atomic_path`; a run brings its masks to the disk with its result.
     """
-    import gzip
-
     import nibabel
 
     image = nibabel.Nifti1Image(volume.astype(np.uint8), affine)
     image.header.set_xyzt_units("mm")
     with atomic_path(path, durable) as temporary:
-        # A fixed time and no name in the gzip header: equal masks are equal files.
-        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+        temporary.write_bytes(packed_mask(image.to_bytes()))
+
+
+def packed_mask(content: bytes) -> bytes:
+    """Compress the bytes of a mask as a gzip file, without time or name: equal masks are equal files.
+
+    A mask is runs of one value, and zlib is told to look for nothing else: against its search at level 4
+    two fifths of the time, and smaller files for organs and tumours, though larger ones for plain boxes.
+    """
+    gzip_file = 16 + zlib.MAX_WBITS
+    packer = zlib.compressobj(6, zlib.DEFLATED, gzip_file, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    return packer.compress(content) + packer.flush()
 
 
 def read_mask(path: Path) -> np.ndarray:

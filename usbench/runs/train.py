@@ -21,6 +21,7 @@ from usbench.fusions.segmenter import takes_present
 from usbench.runs.checkpoint import Checkpoints, Trained
 from usbench.runs.history import History
 from usbench.runtime.console import told
+from usbench.runtime.devices import fresh_memory
 from usbench.runtime.stopping import Terminated, ending_later
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def fit(
     if on_training is not None:
         on_training(history)
     begun = time.monotonic()
+    started = history.epochs
 
     def near_its_end() -> bool:
         """Whether the running epoch and its checkpoint will be done in time."""
@@ -177,7 +179,10 @@ def fit(
     with ending_later(near_its_end) as asked:
         while history.epochs < settings.epochs and history.stale < settings.patience:
             begun = time.monotonic()
-            history.add(_epoch(model, network, adam, slices, settings, fabric, seed, history.epochs))
+            # A network that reads memory it never wrote to gets NaN in the first epoch, and is stopped there.
+            with fresh_memory(filled=history.epochs == started):
+                row = _epoch(model, network, adam, slices, settings, fabric, seed, history.epochs)
+            history.add(row)
             ends = _any(asked.yes, fabric)
             checkpoints.after_epoch(history, now=ends)
             if on_epoch is not None:

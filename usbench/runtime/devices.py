@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbench.errors import UsbenchError, unknown
 
@@ -121,6 +122,25 @@ def make_fabric(device: str, devices: int, precision: str, nodes: int = 1) -> Fa
         )
     fabric.launch()
     return fabric
+
+
+@contextlib.contextmanager
+def fresh_memory(filled: bool) -> Iterator[None]:
+    """Whether memory that torch hands out is filled with NaN before it is written to, within this context.
+
+    Deterministic algorithms fill it, which takes some percent of a training step. Nothing but a network that
+    reads what was never written can tell the difference.
+    """
+    import torch
+
+    # torch makes the attribute at run time, out of sight of mypy.
+    flags: Any = torch.utils.deterministic
+    before = flags.fill_uninitialized_memory
+    flags.fill_uninitialized_memory = filled
+    try:
+        yield
+    finally:
+        flags.fill_uninitialized_memory = before
 
 
 def device_name(device: torch.device) -> str:
