@@ -254,7 +254,7 @@ def test_phantom_root_is_made_once(tmp_path, monkeypatch):
     stamp = (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns
     assert phantom_root(get_task("msd-prostate")) == root
     assert (root / "Task05_Prostate" / "dataset.json").stat().st_mtime_ns == stamp
-    assert [p.name for p in root.parent.iterdir()] == [root.name]
+    assert {p.name for p in root.parent.iterdir()} == {root.name, f".{root.name}.files.json"}
 
 
 def test_errors_name_the_remedy(tmp_path):

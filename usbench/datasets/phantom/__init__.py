@@ -67,7 +67,7 @@ def phantom_root(task: Task, scanner: int = 1) -> Path:
     root = cache_dir() / "phantoms" / f"{task.name}{other}-{phantom_version(phantom)}"
     if not (root.is_dir() and unchanged(root)):
         waiting = f"{root}: another process is making this phantom; waiting for it"
-        with locked(root.with_name(f".{root.name}.lock"), waiting):
+        with locked(root.with_name(f".{root.name}.lock"), waiting, remove=True):
             if not (root.is_dir() and unchanged(root, told=True)):
                 make_phantom(task, root, min(CASES, most), SEED, scanner)
                 remember(root)
