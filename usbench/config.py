@@ -207,7 +207,7 @@ def make_config(
 
 def _like(key: str, value: Any, default: Any) -> Any:
     """`value` in the type of `default`, or an error."""
-    if default is None or value is None:
+    if default is None or (value is None and not isinstance(default, tuple)):
         return value
     if isinstance(default, bool):
         fits = isinstance(value, bool)
@@ -296,5 +296,5 @@ def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence
         for key in ("shape", "patch"):
             limits |= {f"volume.{key} {volume[key]}": (n, 1, 1024) for n in volume[key] if not 1 <= n <= 1024}
     for key, (value, low, high) in limits.items():
-        if not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise UsbenchError(f"setting {key}: {value} is out of range; choose from {low} to {high}")

@@ -42,3 +42,25 @@ def unknown(kind: str, value: str, choices: Iterable[str], remedy: str = "") -> 
         hint = f", did you mean '{next(n for n in names if n.lower() == near[0])}'?"
     closing = remedy or ("choose one of: " + ", ".join(names) if names else "there is none to choose")
     return UsbenchError(f"unknown {kind} '{value}'{hint or ';'} {closing}")
+
+
+FOREIGN: tuple[type[Exception], ...] = (
+    UsbenchError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+"""What the file of somebody else may bring about where it is read among others: it is left out by name."""
+
+
+def reason_of(error: Exception) -> str:
+    """One line on one of `FOREIGN`, for the list of what is left out."""
+    if isinstance(error, UsbenchError):
+        return str(error)
+    text = getattr(error, "strerror", None) or str(error) or "no message"
+    return str(UsbenchError(f"cannot be read ({type(error).__name__}: {str(text)[:200]}); remove it"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.errors import UsbenchError
+from usbench.errors import FOREIGN, UsbenchError, reason_of
 from usbench.leaderboards.tracks import TrackRun
 from usbench.results.io import parse_cases
 from usbench.results.result import Result
@@ -77,8 +77,8 @@ def collect_submissions(folder: Path, empty: str = TRUTH) -> tuple[list[Run], li
         try:
             with opened(path) as archive:
                 submission = read_submission(archive)
-        except UsbenchError as error:
-            reason = str(error).removeprefix(f"{path}: ")
+        except FOREIGN as error:
+            reason = reason_of(error).removeprefix(f"{path}: ")
             claims.append(Claim(path.name, str(path), f"not readable: {reason}"))
             continue
         if submission.sha256 in seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -17,7 +18,7 @@ from usbench.results.schema import KNOWN_VERSIONS, typed
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
 from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
-from usbench.storage.regular import read_text
+from usbench.storage.regular import read_bounded, read_text
 from usbench.storage.tables import MOST_TABLE, counts, numbers, parse_table
 
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
@@ -230,9 +231,15 @@ def load_result(path: str | Path) -> Result:
     cases = file.parent / "cases.csv"
     if not cases.is_file():
         raise UsbenchError(f"{cases}: missing beside its result; {_REMEDY}")
-    if sha256_file(cases) != data["files"].get("cases.csv"):
-        raise UsbenchError(f"{cases}: was edited after the run (its digest does not fit); {_REMEDY}")
-    return Result(file.parent, data, read_cases(cases))
+    try:
+        content = read_bounded(cases, MOST_TABLE)
+        if hashlib.sha256(content).hexdigest() != data["files"].get("cases.csv"):
+            raise UsbenchError(f"{cases}: was edited after the run (its digest does not fit); {_REMEDY}")
+        text = content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsbenchError(f"{cases}: cannot read the per-case scores ({why}); {_REMEDY}") from error
+    return Result(file.parent, data, parse_cases(text, str(cases)))
 
 
 def write_tables(

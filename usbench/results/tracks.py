@@ -8,6 +8,7 @@ that it belongs to by its digest, and so does not outlive it.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -23,7 +24,7 @@ from usbench.errors import UsbenchError
 from usbench.results.schema import Block, CellBlock, Cost, Count, Names, Provenance
 from usbench.results.wrong import what_is_wrong
 from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
-from usbench.storage.regular import read_text
+from usbench.storage.regular import read_bounded
 from usbench.storage.tables import MOST_TABLE, counts, numbers, parse_table
 
 TRACK_SCHEMA = 1
@@ -238,10 +239,12 @@ def load_track(folder: str | Path, of: str | None = None) -> TrackResult:
     cases = folder / CASES
     if not cases.is_file():
         raise UsbenchError(f"{cases}: missing beside its track; {_REMEDY}")
-    if sha256_file(cases) != data["files"].get(CASES):
-        raise UsbenchError(f"{cases}: was edited after the evaluation (its digest does not fit); {_REMEDY}")
     try:
-        text = read_text(cases, MOST_TABLE)
+        content = read_bounded(cases, MOST_TABLE)
+        if hashlib.sha256(content).hexdigest() != data["files"].get(CASES):
+            what = "was edited after the evaluation (its digest does not fit)"
+            raise UsbenchError(f"{cases}: {what}; {_REMEDY}")
+        text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsbenchError(f"{cases}: cannot read the scores of the track ({why}); {_REMEDY}") from error

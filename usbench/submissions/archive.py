@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from usbench import __version__
 from usbench.errors import UsbenchError
 from usbench.storage.files import atomic_path, os_errors
-from usbench.storage.texts import distinct
+from usbench.storage.texts import parse_json
 from usbench.submissions.card import LARGEST
 
 MANIFEST, CARD = "manifest.json", "card.yaml"
@@ -306,14 +306,9 @@ def read_json(content: bytes, path: Path, name: str) -> Any:
         UsbenchError: Where it is not JSON in UTF-8, or holds NaN or infinity, which usbench never writes.
     """
 
-    def no_number(text: str) -> Any:
-        raise ValueError(f"{text} is not a number")
-
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=no_number, object_pairs_hook=distinct)
-        json.dumps(value, ensure_ascii=False).encode()  # Half a surrogate pair is no text.
-        return value
-    except (ValueError, RecursionError) as error:
+        return parse_json(content.decode("utf-8"))
+    except ValueError as error:
         raise refused(path, f"{name} is not valid JSON ({shown(str(error))})") from error
 
 

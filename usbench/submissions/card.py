@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from usbench.errors import UsbenchError, unknown
 from usbench.storage.files import os_errors, write_text
+from usbench.storage.regular import read_bounded
 from usbench.storage.texts import load_yaml
 
 CARD_VERSION = 1
@@ -103,7 +104,7 @@ def load_card(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
         UsbenchError: Where the file cannot be opened.
     """
     with os_errors(path, "read the card"):
-        content = path.read_bytes()
+        content = read_bounded(path)
     try:
         return parse_card(content, str(path))
     except UsbenchError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from usbench.results.io import PROTOCOL_VERSION, case_columns, run_folder
 from usbench.results.result import Result
 from usbench.results.tracks import TrackResult
 from usbench.results.usable import Run, cell_key, checked, row_key, table_key
+from usbench.storage.tables import parse_table
 from usbench.submissions.card import is_plain
 from usbench.submissions.numbers import plain_number
 
@@ -280,12 +279,10 @@ def check_history(text: str) -> None:
     Raises:
         ValueError: Where it is not, with what is wrong.
     """
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    if not rows or not all(cell.isidentifier() for cell in rows[0]):
+    header, rows = parse_table(text)
+    if not header or not all(cell.isidentifier() for cell in header):
         raise ValueError("its first line names no columns")
-    for row in rows[1:]:
-        if len(row) != len(rows[0]):
-            raise ValueError("a row is cut off")
+    for row in rows:
         if odd := [cell for cell in row if cell and not plain_number(cell)]:
             raise ValueError(f"{odd[0][:40]!a} is no plain number")
 
