@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from usbench.storage.tables import counts, number, numbers, parse_table, whole
+from usbench.storage.tables import counts, for_spreadsheet, number, numbers, parse_table, whole
 
 ODD = ["1_000", "\u0663", "\uff11", "\xbd", "\xb2", "nan", "inf", "-Infinity", "1e400"]
 ODD += ["0x10", "1,5", "", " ", "1 2", "--1", "1e"]
@@ -62,3 +62,10 @@ def test_a_table_is_read_with_any_end_of_line_and_empty_lines() -> None:
     for end in ("\n", "\r\n", "\r"):
         assert parse_table(end.join(['a,"b"', "", '1,"2,3"', ""])) == (["a", "b"], [["1", "2,3"]])
     assert parse_table("") == ([], [])
+
+
+def test_what_a_spreadsheet_would_compute_is_marked_as_text() -> None:
+    for text in ("=1+1", "+cmd|'/c calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"):
+        assert for_spreadsheet(text) == f"'{text}"
+    for value in ("-1.5", "+2e-3", "-", "unet", "", 3, -1.5, None):
+        assert for_spreadsheet(value) == value

@@ -29,6 +29,7 @@ from usbench.leaderboards.track_text import all_text_tables, track_notes
 from usbench.leaderboards.view import View, view_rows, view_texts
 from usbench.leaderboards.words import TextTable
 from usbench.storage.files import write_text
+from usbench.storage.tables import for_spreadsheet
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -230,7 +231,9 @@ def _as_markdown(board: Leaderboard) -> str:
 def _markdown(tables: Sequence[TextTable], board: Leaderboard) -> str:
     parts = ["# Leaderboard", *(_markdown_section(table) for table in tables)]
     if board.problems:
-        parts.append("## Left out\n\n" + "\n".join(f"- `{p.path}`: {p.reason}" for p in board.problems))
+        parts.append(
+            "## Left out\n\n" + "\n".join(f"- `{p.path}`: {_plain(p.reason)}" for p in board.problems)
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -271,7 +274,7 @@ def _csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: for_spreadsheet(value) for name, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")
 
 

@@ -8,6 +8,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 MOST_CELLS = 4_000_000
 MOST_COLUMNS = 1_000
@@ -101,3 +104,13 @@ def parse_table(text: str, separator: str = ",") -> tuple[list[str], list[list[s
         place, row = next((n, row) for n, row in enumerate(rows, start=2) if len(row) != len(header))
         raise ValueError(f"row {place} has {len(row)} values for {len(header)} columns")
     return header, rows
+
+
+def for_spreadsheet(value: T) -> T | str:
+    """A value of a table for others; a text that a spreadsheet would compute is marked as text by a '.
+
+    Such texts begin with = + - @, a tab or a carriage return. Numbers stay as they are.
+    """
+    if not isinstance(value, str) or len(value) < 2 or value[0] not in "=+-@\t\r" or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
