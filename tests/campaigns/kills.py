@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def _start(state: Path, words: list[str], environment: dict[str, str], cold: boo
         os.environ.clear()
         os.environ.update(environment)
         code = _become(words, state)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -200,8 +203,8 @@ def _unbroken(state: Path, scene: Scene) -> dict[str, Any]:
             start = time.monotonic()
             words = scene.words(state / "stage", folder)
             child = _start(state, words, _environment(state, folder, scene), scene.cold)
-            if _ended(child, 1800) != 0:
-                sys.exit(f"{scene.name} failed unbroken, see {state / 'said.txt'}")
+            if (code := _ended(child, 1800)) != 0:
+                sys.exit(f"{scene.name} ended with {code} unbroken, see {state / 'said.txt'}")
             seconds.append(time.monotonic() - start)
             pictures.append(picture(folder))
         if differs := _differences(*pictures):
