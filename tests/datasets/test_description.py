@@ -10,6 +10,7 @@ import pytest
 
 from usbench.contracts.problem import DataError
 from usbench.datasets.readers.description import load_description
+from usbench.errors import UsbenchError
 
 
 def description(**changes: Any) -> dict[str, Any]:
@@ -74,6 +75,11 @@ def test_labels_that_could_be_misread(tmp_path: Path, labels: dict[str, Any], sa
     assert said in str(error.value)
 
 
+def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(UsbenchError, match=r"dataset\.json: .*it has half of a surrogate pair"):
+        load(tmp_path, description(training=[entry("a\udc80", "a")]))
+
+
 @pytest.mark.parametrize(
     ("training", "said"),
     [
@@ -83,7 +89,7 @@ def test_labels_that_could_be_misread(tmp_path: Path, labels: dict[str, Any], sa
         ([entry("M\u00fc", "1"), entry("Mu\u0308", "2")], "which some systems take for one"),
         ([entry("..", "a")], 'whose case ".." begins or ends with a space or a dot'),
         ([entry("", "a")], 'whose case "" is empty'),
-        ([entry("a\udc80", "a")], "has a character that cannot be shown"),
+        ([entry("a\u200f", "a")], "has a character that cannot be shown"),
         ([entry("con", "a")], "is the name of a device"),
         ([{"image": "x.nii.gz", "label": "./x.nii.gz"}], "as image and as mask"),
         ([{"image": "imagesTr\\a.nii.gz", "label": "labelsTr\\a.nii.gz"}], "with a backslash"),

@@ -57,7 +57,7 @@ def test_plain_json_is_read_with_and_without_a_byte_order_mark(tmp_path: Path) -
         (b'{"a": 1e400}', "1e400 is too large for a number"),
         (b'{"a": -1e400}', "too large for a number"),
         (b'{"a": ' + b"9" * 5000 + b"}", "a whole number has 5,000 digits"),
-        (b'{"a": "\\ud800"}', "surrogates not allowed"),
+        (b'{"a": "\\ud800"}', "half of a surrogate pair"),
         (b" " * (17 << 20), "has 17,825,792 bytes, at most 16,777,216 are read"),
         (b"", "is not valid JSON"),
     ],
