@@ -119,7 +119,7 @@ def test_finished_run_starts_no_device(
 
 
 def test_what_a_killed_process_left_beside_its_result_is_removed(finished: Any, small_prostate: Path) -> None:
-    for left in ("checkpoint.pt", ".pipeline/raw"):
+    for left in ("checkpoint.pt", ".pipeline/raw", ".progress.json"):
         file = finished.path / left
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"left")

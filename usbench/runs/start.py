@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from usbench.contracts.request import CACHE_GB, Request
 from usbench.results.network_file import is_outside, network_state
 from usbench.results.result import Result, Results
+from usbench.results.running import PROGRESS
 from usbench.runs.consent import require_consent
 from usbench.runs.pipelines.places import FOLDER
 from usbench.runs.plan import make_cells, make_plan
@@ -151,7 +152,8 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
 
 def _unfinished_business(folder: Path) -> bool:
     """Whether a finished cell still has what its training left, since it was killed just after its result."""
-    return (folder / FOLDER).exists() or any(folder.glob("checkpoint*"))
+    left = [folder / FOLDER, folder / PROGRESS, *folder.glob("checkpoint*")]
+    return any(one.exists() for one in left)
 
 
 def _finished_before(result: Result, keep: bool) -> str:
