@@ -66,6 +66,7 @@ def stand_in() -> Any:
         device=CUDA,
         world_size=1,
         global_rank=0,
+        is_global_zero=True,
         backward=backward,
         clip_gradients=lambda *_, **__: None,
         all_reduce=lambda tensor, reduce_op: tensor,
