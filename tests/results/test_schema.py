@@ -165,7 +165,8 @@ def test_a_result_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
 
 def test_masks_of_another_program_have_a_name_to_be_shown_by() -> None:
     block = {
-        "kind": "masks", "label": "theirs", "missing": [], "claims": [], "predict_seconds": None, "versions": {},
+        "kind": "masks", "label": "theirs", "missing": [], "claims": [], "predict_seconds": None,
+        "versions": {},
     }  # fmt: skip
     assert OutsideBlock.model_validate(block).label == "theirs"
     with pytest.raises(ValueError, match="label"):
