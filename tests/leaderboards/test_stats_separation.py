@@ -201,7 +201,7 @@ def test_the_largest_statistic_is_found_without_looking_at_all_pairs() -> None:
 
 
 def test_a_row_is_ruled_out_by_the_share_of_patterns_that_reach_it() -> None:
-    # Worse in all of five patients: one of 32 patterns. Equal in one of them, whose sign changes nothing: two.
+    # Worse in all of five patients: one of 32 patterns. Equal in one of them, whose sign is free: two.
     assert ruled_out(pair([0.1, 0.2, 0.3, 0.4, 0.5])).tolist() == [False, True]
     assert ruled_out(pair([0.1, 0.2, 0.3, 0.4, 0.0])).tolist() == [False, False]
 
