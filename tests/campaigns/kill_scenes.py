@@ -151,6 +151,7 @@ def build_stage(stage: Path, usbench: Callable[[list[str], dict[str, str]], None
 _CLOCK = {
     "seconds", "train_seconds", "ms_per_slice", "peak_memory_mb", "finished", "digest", "files", "mtime_ns",
     "made", "threads", "hours", "result_digest", "written", "mtime", "ctime_ns", "memory_since", "commit",
+    "seal",
 }  # fmt: skip
 """Keys of JSON of what a clock or a meter measured, and digests that cover it."""
 

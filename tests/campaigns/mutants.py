@@ -86,6 +86,7 @@ def main() -> None:
     )
     words.add_argument("--count", type=int, default=300)
     words.add_argument("--seed", type=int, default=19)
+    words.add_argument("--area", choices=AREAS, help="with --again: survivors of this area alone")
     words.add_argument("--again", nargs="+", metavar="FILE", help="run survivors against these test files")
     words.add_argument("--table", action="store_true", help="only print what is known")
     asked = words.parse_args()
@@ -95,7 +96,7 @@ def main() -> None:
         _settle(state)
         drawn = _drawn(state, asked.count, asked.seed)
         if asked.again:
-            _again(state, drawn, asked.again)
+            _again(state, [one for one in drawn if asked.area in (None, one["area"])], asked.again)
         else:
             _run_all(state, drawn)
     _print(state, _drawn(state, asked.count, asked.seed))

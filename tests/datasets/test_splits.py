@@ -133,3 +133,14 @@ def test_subsets_follow_the_stated_rule() -> None:
     assert set(subset_of(ids, 5, 7)) == set(ranked[:5])
     assert subset_of(ids, 5, 7) == tuple(sorted(ranked[:5], key=int))
     assert len({subset_of(ids, 5, seed) for seed in range(10)}) > 5
+
+
+def test_fixed_folds_stay_while_each_keeps_half_of_its_cases() -> None:
+    ids = [f"p{i}" for i in range(16)]
+    task = replace(
+        get_task("chaos"), name="mine", case_ids=tuple(ids), folds=(tuple(ids[:8]), tuple(ids[8:]))
+    )
+    half = ids[:4] + ids[8:]
+    assert make_split(task, half).rule == "fixed"
+    assert make_split(task, half).folds[0] == tuple(ids[:4])
+    assert make_split(task, half[1:]).rule == "derived"

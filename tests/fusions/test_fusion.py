@@ -15,7 +15,7 @@ from usbench.contracts.settings import VolumeSettings
 from usbench.errors import UsbenchError
 from usbench.fusions.build import Padded, build_model
 from usbench.fusions.merge import merge_logits
-from usbench.fusions.networks import Late
+from usbench.fusions.networks import Late, _Mean
 from usbench.fusions.registry import declared
 from usbench.fusions.segmenter import Merged
 from usbench.methods.registry import get_method
@@ -260,3 +260,9 @@ def test_padding_of_a_volume_repeats_its_edge_and_is_cropped_off() -> None:
 def test_what_is_wrong_with_dims_is_named(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(UsbenchError, match=named):
         Method("deep", "nobody", build_network=_three_d, **wrong)  # type: ignore[arg-type]
+
+
+def test_the_mean_of_maps_is_over_modalities_map_by_map() -> None:
+    # Two modalities with two maps each: (1, 2) and (5, 8).
+    maps = torch.tensor([1.0, 2.0, 5.0, 8.0]).view(1, 4, 1, 1)
+    assert _Mean(2)(maps).flatten().tolist() == [3.0, 5.0]

@@ -15,6 +15,7 @@ from usbench.cli.main import main
 from usbench.errors import UsbenchError
 from usbench.leaderboards import build, render
 from usbench.results.io import cases_csv, write_result
+from usbench.results.usable import _edges
 from usbench.scores.case import score_case
 from usbench.scores.summary import summarise
 
@@ -127,3 +128,12 @@ def test_the_command_takes_the_convention_and_no_other(runs: Path) -> None:
         UsbenchError, match="unknown rule for empty masks 'zero'; choose one of: brats, truth"
     ):
         build(runs, empty="zero")
+
+
+def test_a_single_voxel_where_there_is_nothing_is_a_false_positive() -> None:
+    nothing = {"tp": 0, "fn": 0, "hd95": math.nan}
+    found = _edges(
+        [[{**nothing, "fp": 1, "edge": "truth-empty"}, {**nothing, "fp": 0, "edge": "both-empty"}]]
+    )
+    # Two classes that the truth does not have, one of them predicted, none penalised.
+    assert found[0, :3].tolist() == [2, 1, 0]

@@ -15,6 +15,7 @@ from usbench.leaderboards.stats import (
     of_seeds,
     over_tasks,
     ranking_schemes,
+    ranks,
     score_interval,
     separate,
     split_half,
@@ -169,3 +170,33 @@ def test_one_task_has_the_interval_of_scipy_and_few_patients_have_none() -> None
     few = over_tasks([scores, scores[:, :3]])
     assert few.rank_interval is None
     assert few.score_interval[0].ends is None
+
+
+def test_below_twenty_patients_an_interval_is_marked() -> None:
+    values = np.random.default_rng(0).uniform(0.4, 0.9, 20)
+    assert score_interval(values).why == ""
+    assert score_interval(values[:19]).why == "few patients"
+    assert score_interval(values[:4]).ends is not None
+    assert score_interval(values[:3]).why == "too few patients"
+
+
+def test_one_patient_can_be_ranked_and_none_cannot() -> None:
+    found = ranking_schemes(np.array([[0.4], [0.9]]))
+    assert found is not None
+    assert (found.by_mean, found.by_ranks) == ((2, 1), (2, 1))
+    assert ranking_schemes(np.empty((2, 0))) is None
+
+
+def test_halves_agree_by_kendalls_tau_b_of_scipy() -> None:
+    scores = np.random.default_rng(1).normal(0.8, 0.05, (5, 10))
+    weights = np.eye(2).repeat(5, axis=1) / 5
+    tau = kendalltau(*(scores @ half for half in weights)).statistic
+    expected = tau if tau < 0 else 2 * tau / (1 + tau)
+    assert ranks._agreement(scores, weights[:1], weights[1:]) == pytest.approx(expected)
+
+
+def test_the_interval_of_a_rank_leaves_out_what_is_rarer_than_one_in_forty() -> None:
+    # The first row leads by 1 in eleven patients and is 1.9 behind in one, who must be drawn five times of
+    # twelve to turn the order: with a chance of 0.2 %, so that a few of the draws do.
+    scores = np.array([[1.0] * 11 + [0.0], [0.0] * 11 + [1.9]])
+    assert over_tasks([scores]).rank_interval == ((1.0, 1.0), (2.0, 2.0))

@@ -11,6 +11,7 @@ from scipy.stats import permutation_test
 from usbench.leaderboards.stats import (
     Noise,
     can_separate,
+    large,
     rank_sets,
     ruled_out,
     separate,
@@ -188,8 +189,6 @@ def test_many_rows_are_held_against_the_largest_statistic_of_all() -> None:
 
 
 def test_the_largest_statistic_is_found_without_looking_at_all_pairs() -> None:
-    from usbench.leaderboards.stats import large
-
     rng = np.random.default_rng(5)
     scores = rng.normal(0.8, 0.05, (350, 20))
     scores[:20] = scores[20:40] + rng.normal(0, 0.001, (20, 20))  # Rows of hardly any difference.
@@ -199,3 +198,28 @@ def test_the_largest_statistic_is_found_without_looking_at_all_pairs() -> None:
         sums = (flip @ centred.T).astype(np.float32)
         plain = (np.abs(sums[:, None] - sums) * weights).max()
         assert large._largest(sums, weights, weights.max(axis=1)) == pytest.approx(plain, rel=1e-6)
+
+
+def test_a_row_is_ruled_out_by_the_share_of_patterns_that_reach_it() -> None:
+    # Worse in all of five patients: one of 32 patterns. Equal in one of them, whose sign is free: two.
+    assert ruled_out(pair([0.1, 0.2, 0.3, 0.4, 0.5])).tolist() == [False, True]
+    assert ruled_out(pair([0.1, 0.2, 0.3, 0.4, 0.0])).tolist() == [False, False]
+
+
+def test_noise_takes_its_share_in_large_tables_as_in_small_ones() -> None:
+    rng = np.random.default_rng(6)
+    scores = rng.normal(0.8, 0.05, (4, 9))
+    pairs = [(a, b) for a in range(4) for b in range(4) if a != b]
+    centred = scores - scores.mean(axis=0)
+    weights, floor = large._weights(centred)
+    means = centred.sum(axis=1)
+    extra = np.full((4, 4), 1e-4)
+    found = large._shrinking(means[None, :] - means[:, None], weights, floor, extra, 9)
+    for a, b in pairs:
+        patients = np.var(scores[a] - scores[b], ddof=1) / 9
+        assert found[a, b] == pytest.approx(np.sqrt(patients / (patients + 1e-4)), rel=1e-4)
+
+
+def test_patterns_are_shared_and_nobody_changes_them() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        signs(4)[0, 0] = -1.0

@@ -177,3 +177,21 @@ PINNED = {
     "hybrid": ("309cf31d4d25", "c0d7909397338579dd2f"),
     "late": ("309cf31d4d25", "200ba070649d2dfe09c0"),
 }
+
+
+def test_the_values_that_digests_leave_out_never_change() -> None:
+    """Whoever changes one makes every result with that setting another cell. New settings may come."""
+    written = {
+        "data": {"size": 256, "resize": "area", "normalise": "zscore", "plane": "axial"},
+        "train": {
+            "epochs": 300, "batch": 10, "lr": 1e-3, "weight_decay": 5e-4, "poly_power": 0.9, "patience": 75,
+            "empty": 1.0, "min_batches": 1, "augment": "none", "mirror": False, "views": 4, "clip": 0.0,
+            "modality_dropout": 0.0,
+        },
+        "volume": {
+            "mode": "patch", "shape": [128, 128, 128], "patch": [32, 96, 96], "spacing": 0.0, "overlap": 0.5,
+            "foreground": 0.5, "patches": 4,
+        },
+    }  # fmt: skip
+    for section, values in written.items():
+        assert {key: DEFAULTS[3][section][key] for key in values} == values

@@ -18,7 +18,7 @@ import usbench
 from usbench.errors import UsbenchError
 from usbench.leaderboards import build
 from usbench.results.io import write_result
-from usbench.results.schema import json_schema, result_model
+from usbench.results.schema import OutsideBlock, json_schema, result_model
 from usbench.submissions.archive import opened
 from usbench.submissions.content import read_submission
 
@@ -161,3 +161,13 @@ def test_a_result_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
         write_result(folder, wrong)
     assert not (folder / "result.json").exists()
     assert write_result(folder, data).typed.cost.epochs == 3
+
+
+def test_masks_of_another_program_have_a_name_to_be_shown_by() -> None:
+    block = {
+        "kind": "masks", "label": "theirs", "missing": [], "claims": [], "predict_seconds": None,
+        "versions": {},
+    }  # fmt: skip
+    assert OutsideBlock.model_validate(block).label == "theirs"
+    with pytest.raises(ValueError, match="label"):
+        OutsideBlock.model_validate({**block, "label": ""})

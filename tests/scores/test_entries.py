@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from usbench.contracts.score import MeasuredClass
 from usbench.results.io import case_columns
+from usbench.scores.labels import union_box
 from usbench.scores.registry import all_scores, beside_dsc
 from usbench.scores.text import definitions
 
@@ -61,3 +63,24 @@ def test_no_surface_is_searched_where_one_mask_is_empty(tp_fp_fn):
     found = {score.name: score.of(measured) for score in all_scores()}
     assert (found["hd95"], found["assd"], found["mssd"], found["nsd"]) == (17.0, 17.0, 17.0, 0.0)
     assert found["dsc"] == 0
+
+
+def test_which_scores_are_columns_and_which_are_printed_after_a_run():
+    assert [score.name for score in all_scores() if score.in_leaderboard] == [
+        "dsc", "iou", "hd95", "nsd", "assd", "mssd", "rvd", "ravd",
+    ]  # fmt: skip
+    assert [score.name for score in all_scores() if score.in_summary] == [
+        "dsc", "iou", "hd95", "nsd", "sensitivity",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtypes", [("uint8", "uint8"), ("uint8", "int16"), ("float32", "uint8")])
+def test_the_box_of_two_masks_is_the_smallest_that_holds_both(dtypes):
+    prediction, truth = (np.zeros((9, 8, 7), dtype) for dtype in dtypes)
+    prediction[5, 1, 3] = 2
+    truth[2:4, 4, 5] = 1
+    assert union_box(prediction, truth) == (slice(2, 6), slice(1, 5), slice(3, 6))
+    marked = np.argwhere((prediction != 0) | (truth != 0))
+    first, last = marked.min(axis=0), marked.max(axis=0) + 1
+    assert union_box(prediction, truth) == tuple(map(slice, first.tolist(), last.tolist()))
+    assert union_box(prediction * 0, truth * 0) == (slice(0, 0),) * 3

@@ -25,6 +25,7 @@ from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.formats import text_of
 from usbench.pages.run_page import html
 from usbench.submissions.card import dump_card
+from usbench.submissions.elsewhere import _some
 from usbench.submissions.pack import submit
 from usbench.submissions.verify import verify, write_record
 
@@ -134,6 +135,21 @@ def test_a_dataset_json_in_another_encoding_is_read_as_before(data: Path, masks:
     text = json.dumps({"licence": "Universität", "labels": labels}, ensure_ascii=False)
     (masks / "dataset.json").write_bytes(text.encode("latin-1"))
     assert all(row["dsc"] > 0.7 for one in score(data, masks) for row in one.rows)
+
+
+def test_masks_of_no_case_are_named_up_to_five(data: Path, masks: Path, capsys: Any) -> None:
+    for number in range(6):
+        save(masks / f"x{number}.nii.gz", guess())
+    score(data, masks)
+    assert "left alone: x0.nii.gz, x1.nii.gz, x2.nii.gz, x3.nii.gz, x4.nii.gz (6 in all)" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_claim_names_five_cases_and_counts_the_others() -> None:
+    assert _some(["a"]) == "a"
+    assert _some(list("abcde")) == "each of a, b, c, d, e"
+    assert _some(list("abcdefg")) == "each of a, b, c, d, e and 2 more"
 
 
 BAD = {

@@ -164,6 +164,8 @@ def test_no_code_no_weights_no_images_are_packed(runs: Path, card: Path, tmp_pat
         kinds = {name.rpartition("/")[2].partition(".")[2] for name in names}
         assert kinds == {"json", "yaml", "csv", "nii.gz"}
         assert archive.namelist()[0] == "manifest.json"
+        # Regular files that their owner may write and all may read.
+        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o100644}
 
 
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, card: Path, command: Any) -> None:
@@ -272,6 +274,38 @@ def test_cards_are_held_to_their_schema(change: dict[str, Any], words: str, tmp_
     path = tmp_path / "card.yaml"
     path.write_bytes(dump_card({**CARD, **change}))
     assert any(words in line for line in load_card(path)[1])
+
+
+@pytest.mark.parametrize(("size", "read"), [(16 << 10, True), ((16 << 10) + 1, False)])
+def test_cards_of_up_to_16_kib_are_read(size: int, read: bool, tmp_path: Path) -> None:
+    content = dump_card(CARD)
+    path = tmp_path / "card.yaml"
+    path.write_bytes(content + b"#" * (size - len(content)))
+    card, problems = load_card(path)
+    assert (card is not None) == read
+    assert any("16,384 are read" in line for line in problems) != read
+
+
+@pytest.mark.parametrize(("brackets", "read"), [(200, True), (201, False)])
+def test_cards_of_up_to_200_brackets_are_read(brackets: int, read: bool, tmp_path: Path) -> None:
+    content = dump_card(CARD)
+    path = tmp_path / "card.yaml"
+    path.write_bytes(content + b"# " + b"[" * (brackets - content.count(b"[") - content.count(b"{")))
+    card, problems = load_card(path)
+    assert (card is not None) == read
+    assert any("more than 200 brackets" in line for line in problems) != read
+
+
+def test_names_of_members_begin_with_no_sign() -> None:
+    # 0x2E is the full stop, 0x2D the minus, 0x3D the equals sign, 0x20 the space.
+    names = {".a": "%2Ea", "-a/=b c": "%2Da/%3Db%20c", "a.b-c": "a.b-c"}
+    assert {name: member_name(name) for name in names} == names
+    assert {name_of_member(member): member for member in names.values()} == names
+
+
+def test_several_reasons_are_told_by_the_first_and_their_number() -> None:
+    assert str(Incomplete(["a is absent", "b is absent", "c is absent"])) == "a is absent (and 2 more)"
+    assert str(Incomplete(["a is absent"])) == "a is absent"
 
 
 def test_a_card_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
