@@ -116,6 +116,16 @@ def test_dry_run_says_what_is_done_and_what_is_known(words: dict[str, Any], tmp_
     assert "unknown" in listing(other)
 
 
+def test_a_dry_run_owns_up_to_phantoms_of_the_cache(
+    words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = usbench.matrix(**words, dry_run=True)
+    said = "dry run: nothing was prepared, trained or written"
+    assert listing(made).splitlines()[-1] == said
+    monkeypatch.setenv("USBENCH_CACHE", str(words["data_dir"]))
+    assert listing(made).splitlines()[-1] == f"{said}; only phantoms that the cache had not yet were made"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),

@@ -6,11 +6,13 @@ import fcntl
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import usbench
 from usbench.cli.main import main
 from usbench.errors import UsbenchError
 from usbench.matrices.failures import ENDED, Failures
+from usbench.matrices.status import changes
 from usbench.matrices.summary import listing
 from usbench.results import running as module
 from usbench.results.running import LOCK, PROGRESS, Progress, lock_is_held, read_progress, running
@@ -31,6 +34,7 @@ from usbench.runs.lock import locked_cell
 from usbench.runs.prune import find
 from usbench.runs.watchers.progress_file import ProgressFile
 
+DOCS = Path(__file__).parents[2] / "docs"
 NOW = Progress(platform.node(), os.getpid(), 0.0, 0.0, "training", 3, 14, 0.5, 60.0, 0, 2, "a cell", "7_1")
 
 
@@ -222,7 +226,38 @@ def test_words_of_the_command(matrix: dict[str, Any]) -> None:
     assert told["cells"][1]["dsc"] == pytest.approx(usbench.status(runs).cells[-1].dsc)
     assert "no cell was begun here" in call(main, ["status", "--runs-dir", str(TINY.parent)]).output
     with pytest.raises(UsbenchError, match="is no folder; name the folder of runs with --runs-dir"):
-        usbench.status(runs / "none")
+        usbench.status(TINY)
+
+
+def test_a_folder_that_is_not_there_yet_has_no_cells(tmp_path: Path) -> None:
+    """Who watches from a second shell may be there before the first cell."""
+    runs = tmp_path / "runs"
+    told = CliRunner().invoke(main, ["status", "--runs-dir", str(runs)])
+    assert told.exit_code == 0
+    assert told.output == f"{runs}: is not there yet, no cell was begun; another folder: --runs-dir\n"
+    told = CliRunner().invoke(main, ["status", "--runs-dir", str(runs), "--json"])
+    assert json.loads(told.output)["cells"] == []
+    assert not runs.exists(), "a look changes nothing"
+    looks = changes(runs, 0.0)
+    assert next(looks).cells == ()
+    (runs / "task" / "tiny-early" / "0-0-0123456789").mkdir(parents=True)
+    assert [cell.state for cell in next(looks).cells] == ["stopped"]
+
+
+def test_json_has_the_documented_keys_in_every_state(matrix: dict[str, Any]) -> None:
+    runs = matrix["runs_dir"].absolute()
+    folder = second(matrix)
+    write(folder, replace(NOW, updated=time.time()))
+    with locked_cell(folder):
+        cells = [usbench.status(runs).to_dict()["cells"]]
+    Failures(runs).record("some-task", "some-task: its data", "case 7 is cut off")
+    cells.append(usbench.status(runs).to_dict()["cells"])
+    (row,) = re.findall(r"^\| `status` \|.*$", (DOCS / "commandline.md").read_text(), re.MULTILINE)
+    cell_keys = re.findall(r"`(\w+)`", row.split("`cells`: ")[1])
+    assert {one["state"] for one in chain(*cells)} == {"running", "done", "stopped", "failed"}
+    assert all(sorted(one) == sorted(cell_keys) for one in chain(*cells))
+    top = re.findall(r"`(\w+)`", row.split("`cells`: ")[0])[1:]
+    assert {*top, "cells"} == set(usbench.status(runs).to_dict())
 
 
 def test_watching_says_what_changes_until_it_is_interrupted(matrix: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def _words_of_file(context: click.Context, parameter: click.Parameter, value: Pa
     callback=_words_of_file,
 )
 @request_options(matrix_options())
-@click.option("--dry-run", is_flag=True, help="List the cells and their state, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="List the cells and their state, and compute none.")
 def matrix(dry_run: bool, **options: Any) -> None:
     """Compute a whole table: methods x fusions x tasks x folds x seeds, what is finished left out.
 

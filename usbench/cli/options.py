@@ -16,11 +16,6 @@ from usbench.contracts.request import Request
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Nothing any more: every command gets --debug from `add_everywhere`."""
-    return command
-
-
 def _loudness(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     """Say less or more from now on; the two cannot be asked for together, wherever they stand."""
     if not value or context.resilient_parsing:

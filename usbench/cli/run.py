@@ -14,7 +14,7 @@ from usbench.errors import UsbenchError
 
 @click.command()
 @request_options(run_options())
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and train nothing.")
 def run(dry_run: bool, **options: Any) -> None:
     """Train and score one method under one fusion protocol on one task.
 

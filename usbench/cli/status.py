@@ -58,7 +58,9 @@ def text(found: Status) -> str:
 def totals(found: Status) -> str:
     """How many cells are in which state, and how long those that run still take."""
     if not found.cells:
-        return f"{found.runs_dir}: no cell was begun here"
+        if found.runs_dir.is_dir():
+            return f"{found.runs_dir}: no cell was begun here"
+        return f"{found.runs_dir}: is not there yet, no cell was begun; another folder: --runs-dir"
     counts = [f"{number} {state}" for state, number in found.counts.items() if number]
     line = f"{count(found.cells, 'cell')}: {', '.join(counts)}"
     left = found.seconds_left

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from usbench.cli.options import data_dir_option, debug_option, plugin_option
+from usbench.cli.options import data_dir_option, plugin_option
 from usbench.errors import UsbenchError
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def listed_problems(outcome: str) -> Iterator[None]:
     metavar="NAMES",
     help="Tracks of the runs to bring too: robustness, external, or both with a comma.",
 )
-@debug_option
 def submit(
     runs: tuple[Path, ...], card: Path | None, out: Path | None, template: Path | None, tracks: str
 ) -> None:
@@ -110,7 +109,6 @@ def submit(
 )
 @click.option("--record", is_flag=True, help="Write FILE.verified.json beside each archive that passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@debug_option
 def verify(
     files: tuple[Path, ...],
     data_dir: Path | None,

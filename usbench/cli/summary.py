@@ -138,7 +138,7 @@ def print_plan(plan: Plan) -> None:
     from usbench.fusions.build import build_model
     from usbench.methods.cost import count_parameters
     from usbench.runs.consent import outlook_lines
-    from usbench.runs.disk import cells_to_do, network_bytes, network_line, pipeline_line
+    from usbench.runs.disk import cells_to_do, dry_run_line, network_bytes, network_line, pipeline_line
     from usbench.runs.plan import chosen_parts
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
@@ -177,7 +177,7 @@ def print_plan(plan: Plan) -> None:
         *([network_line(kept, plan.request.runs_dir)] if kept else []),
         *end,
         yaml.safe_dump(config, sort_keys=False).rstrip(),
-        "dry run: nothing was prepared, trained or written",
+        dry_run_line([plan]),
     ]
     console = Console(highlight=False)
     for line in lines:

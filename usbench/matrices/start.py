@@ -187,7 +187,8 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
 
     Args:
         request: what was asked for.
-        dry_run: compute and write nothing, only say which cells are missing and what they are likely to take.
+        dry_run: compute and write nothing but phantoms that are not there, only say which cells are missing
+            and what they are likely to take.
 
     Returns:
         The cells, with the results of those that are finished.

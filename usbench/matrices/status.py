@@ -24,6 +24,9 @@ State = Literal["done", "running", "waiting", "stopped", "failed"]
 STATES: tuple[State, ...] = ("running", "waiting", "stopped", "failed", "done")
 """The states of a cell, in the order in which they are shown."""
 
+_OF_A_PROCESS = ("host", "pid", "stage", "loss", "started", "updated", "case", "cases")
+"""What JSON has of the process that computes a cell."""
+
 _FOLDER = re.compile(r"(\d+)-(\d+)-[0-9a-f]{10}")
 
 
@@ -71,17 +74,16 @@ class CellStatus:
         return None if one is None else one.seconds_left()
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
+        """The same as JSON has it: every key in every state, None where nothing is known."""
         one = None if self.running is None else self.running.progress
         found: dict[str, Any] = {
             name: value for name, value in self.__dict__.items() if name not in ("folder", "running")
         }
-        found |= {"folder": str(self.folder), "seconds_left": self.seconds_left}
+        found |= {"folder": str(self.folder), "seconds_left": self.seconds_left, "lock": None}
         if self.running is not None:
             found["lock"] = "held" if self.running.seen else "not seen"
+        found |= {name: None if one is None else getattr(one, name) for name in _OF_A_PROCESS}
         if one is not None:
-            found |= {"host": one.host, "pid": one.pid, "stage": one.stage, "loss": one.loss}
-            found |= {"started": one.started, "updated": one.updated, "case": one.case, "cases": one.cases}
             found["job"] = self.job or one.job
         return found
 
@@ -130,10 +132,11 @@ def status(runs_dir: str | Path = "runs") -> Status:
         runs_dir: the folder; runs of several folders below it are found too.
 
     Returns:
-        A row for each cell that was begun, that waits in a queue or failed before it had a folder.
+        A row for each cell that was begun, that waits in a queue or failed before it had a folder; none where
+        the folder is not there yet.
 
     Raises:
-        UsbenchError: where it is no folder.
+        UsbenchError: where it is a file.
     """
     return look(Path(runs_dir), {})
 
@@ -146,6 +149,8 @@ def look(runs_dir: Path, seen: _Seen) -> Status:
         seen: what an earlier look read, by folder; is added to.
     """
     runs_dir = runs_dir.expanduser()
+    if not runs_dir.exists():
+        return Status(runs_dir, ())  # Who watches may be there before the first cell is.
     if not runs_dir.is_dir():
         raise UsbenchError(f"{runs_dir}: is no folder; name the folder of runs with --runs-dir")
     folders, tables = _walk(runs_dir)

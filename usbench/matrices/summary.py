@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from usbench.matrices.failures import NAME, Failures
 from usbench.results.network_file import is_outside, network_state
 from usbench.results.running import running
-from usbench.runs.disk import network_line, size_words
+from usbench.runs.disk import dry_run_line, network_line, size_words
 from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def listing(matrix: Matrix) -> str:
     lines.append(f"{count(matrix.cells, 'cell')}: {', '.join(counts)}{_total(matrix, todo)}")
     lines += matrix.features
     lines += _networks(matrix)
-    lines.append("dry run: nothing was prepared, trained or written")
+    lines.append(dry_run_line(planned.plan for planned in matrix.cells))
     return "\n".join(lines)
 
 

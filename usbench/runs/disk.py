@@ -1,4 +1,4 @@
-"""What the kept networks of a run or matrix will take on disk, for its dry run."""
+"""What a dry run of a run or matrix says of the disk: what kept networks will take, and what it wrote."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.errors import UsbenchError
+from usbench.storage.files import cache_dir
 
 if TYPE_CHECKING:
     from torch import nn
 
     from usbench.runs.plan import Plan
+
+
+def dry_run_line(plans: Iterable[Plan]) -> str:
+    """The last line of a dry run: what it left undone, and what it had to make to know the folds.
+
+    Args:
+        plans: those that it listed.
+    """
+    cache = cache_dir()
+    made = any(plan.task_data.root.is_relative_to(cache) for plan in plans)
+    but = "; only phantoms that the cache had not yet were made" if made else ""
+    return f"dry run: nothing was prepared, trained or written{but}"
 
 
 def network_bytes(network: nn.Module) -> int:
