@@ -177,27 +177,6 @@ def edited_cases(p: SimpleNamespace) -> Any:
     return on_prostate(p), ("cases.csv", "edited", "--overwrite")
 
 
-def prepared_data_changed(p: SimpleNamespace) -> Any:
-    from usbench.contracts.request import Request
-    from usbench.runs.plan import make_cells, make_plan
-
-    request = Request(
-        fusion="early",
-        task="msd-prostate",
-        data_dir=p.root / "msd",
-        folds="0",
-        preset="smoke",
-        device="cpu",
-        runs_dir=p.runs,
-    )
-    (cell,) = make_cells(make_plan(request))
-    file = first(cell.store.path.rglob("images.slices"))
-    content = bytearray(file.read_bytes())
-    content[-3] ^= 255
-    file.write_bytes(content)
-    return on_prostate(p), ("images.slices", "--verify")
-
-
 def limit_of_one(p: SimpleNamespace) -> Any:
     return on_prostate(p, "--limit", "1"), ("--limit 1",)
 
@@ -264,7 +243,6 @@ FAULTS = [
     method_without_the_fusion,
     edited_result,
     edited_cases,
-    prepared_data_changed,
     limit_of_one,
     empty_leaderboard,
     unknown_format,
