@@ -14,7 +14,6 @@ from kit.damaged_data import (
     absent_folder,
     constant_image,
     empty_folder,
-    first,
     listing_of_absent_files,
     listing_without_modalities,
     malformed_listing,
