@@ -353,13 +353,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--flips", type=int, default=200)
-    parser.add_argument("--only", default="", help="kinds, with commas")
+    parser.add_argument("--only", default="", help="words of the names of kinds, with commas")
     words = parser.parse_args()
     words.state.mkdir(parents=True, exist_ok=True)
     log = words.state / "tried.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known = {(one["kind"], one["number"]) for one in done}
-    only = [name.strip() for name in words.only.split(",") if name.strip()] or list(KINDS)
+    asked = [name.strip() for name in words.only.split(",") if name.strip()]
+    only = [kind for kind in KINDS if not asked or any(name in kind for name in asked)]
+    if not only:
+        parser.error(f"--only {words.only}: no such kind; there are {'; '.join(KINDS)}")
     for name in only:
         for number in range(round(KINDS[name].share * words.flips / 200)):
             if (name, number) in known:

@@ -24,6 +24,7 @@ from kit.places import TINY
 import usbench
 from usbench.errors import UsbenchError
 from usbench.matrices.failures import NAME
+from usbench.matrices.slurm import read_table
 from usbench.matrices.slurm_words import MINUTES, SlurmAsked, parse_slurm
 
 pytest.importorskip("submitit")
@@ -121,11 +122,15 @@ class Cluster:
     def tasks(self) -> dict[str, dict[str, Any]]:
         return fake_slurm.tasks(self.folder)
 
-    def until(self, condition: Callable[[], Any]) -> Any:
+    def until(self, condition: Callable[[], Any], driver: subprocess.Popen[str] | None = None) -> Any:
+        """Wait for something that a driver does; where that one ends before, what it said is the reason."""
         deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
+            ended = driver is not None and driver.poll() is not None
             if found := condition():
                 return found
+            if driver is not None and ended:
+                pytest.fail(f"the driver ended: {driver.communicate()}")
             time.sleep(0.05)
         pytest.fail("nothing happened for ten minutes")
 
@@ -180,16 +185,15 @@ def test_an_array_of_cells(cluster: Cluster) -> None:
 def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict[str, Any]) -> None:
     """TERM and USR2 end a cell with one line, and it goes on; Ctrl-C leaves the queue alone; same scores."""
     driver = cluster.start(*LONG, *SLURM)
-    cluster.until(lambda: (cluster.epochs(0) >= 2 and cluster.epochs(1) >= 2) or driver.poll() is not None)
-    states = {cell.state for cell in usbench.status(cluster.runs).cells}
-    assert states == {"running"}, driver.communicate() if driver.poll() is not None else states
+    cluster.until(lambda: cluster.epochs(0) >= 2 and cluster.epochs(1) >= 2, driver)
+    assert {cell.state for cell in usbench.status(cluster.runs).cells} == {"running"}
     driver.send_signal(signal.SIGINT)
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=300)
     assert driver.returncode == 130
     assert "2 cells go on in the queue, job 100; the same command waits for them" in err
     first, second = cluster.task_of(0), cluster.task_of(1)
     assert {cluster.tasks()[name]["state"] for name in (first, second)} == {"RUNNING"}
-    fake_slurm.preempt(cluster.folder, first, grace=120)
+    fake_slurm.preempt(cluster.folder, first, grace=300)
     fake_slurm.kill(cluster.folder, second, signal.SIGUSR2)
     cluster.until(lambda: all(cluster.tasks()[name]["starts"] == 2 for name in (first, second)))
     log = (cluster.runs / ".slurm" / "jobs" / f"{first}_0_log.err").read_text()
@@ -216,7 +220,7 @@ def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict
 @pytest.mark.slow
 def test_cancelled_jobs_are_named_and_not_queued_again(cluster: Cluster) -> None:
     driver = cluster.start(*LONG, *SLURM)
-    cluster.until(lambda: cluster.epochs(0) >= 2 and cluster.epochs(1) >= 2)
+    cluster.until(lambda: cluster.epochs(0) >= 2 and cluster.epochs(1) >= 2, driver)
     subprocess.run(["scancel", "100"], env=cluster.environment, check=True)
     out, err = driver.communicate(timeout=300)
     assert driver.returncode == 1, err
@@ -228,14 +232,14 @@ def test_cancelled_jobs_are_named_and_not_queued_again(cluster: Cluster) -> None
 @pytest.mark.slow
 def test_what_waits_in_the_queue_is_waiting(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = cluster.start("--methods", "tiny", *SLURM, FAKE_SLURM_HOLD="yes")
-    cluster.until(lambda: len(cluster.tasks()) == 2)
-    cluster.until((cluster.runs / ".slurm" / "jobs.json").exists)
+    cluster.until(lambda: len(cluster.tasks()) == 2, driver)
+    cluster.until(lambda: len(read_table(cluster.runs)) == 2, driver)
     monkeypatch.setenv("PATH", cluster.environment["PATH"])
     monkeypatch.setenv("FAKE_SLURM", str(cluster.folder))
     found = usbench.status(cluster.runs)
     assert [(cell.state, cell.job) for cell in found.cells] == [("waiting", "100_0"), ("waiting", "100_1")]
     driver.send_signal(signal.SIGINT)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=300)
     assert driver.returncode == 130
 
 
