@@ -63,6 +63,7 @@ TRACK_SCHEMA: dict[str, Any] = {
             "patients": "what ranks by case id, null where it is undefined",
             "runs": "the runs, as in the clean tables",
             "also": "rows folded under it, as in the clean tables",
+            "claimed": "costs that are the submitter's word, as in the clean tables",
             "entry": "the submission that the row comes from, null for one's own runs",
             "verified": "day on which every mask of the submission was scored anew, or null",
         }
