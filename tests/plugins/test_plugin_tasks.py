@@ -173,7 +173,7 @@ FAULTS = [
     ("return Case(case_id,", "return Case('someone',", "the reader gives case 'someone' for it"),
     ("return Case(case_id,", "return (case_id,", "its reader gives a tuple for case patient-01"),
     ("images = np.stack(", "images = 0 * np.stack(", "constant image, every voxel of t1 is 0"),
-    ("images = np.stack(", "images = np.float32('nan') * np.stack(", "2160 voxels of t1 are NaN or infinite"),
+    ("images = np.stack(", "images = np.float32('nan') * np.stack(", "2,160 voxels of t1 are NaN or infinite"),
     ("mask = np.zeros(raw", "mask = self.nothing(raw",
      "its reader raised AttributeError in read('patient-01') ('FolderReader' object has no attribute"),
     ('return sorted(folder.name for', 'return [] and sorted(folder.name for', "its reader finds no case in"),
@@ -291,7 +291,7 @@ def test_packages_and_their_faults(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Installed tasks are listed with their data; broken ones and thieves of names break nothing else."""
-    from usbench.cli.data import list_tasks
+    from usbench.cli.main import main
 
     install(tmp_path, "goodtask", OWN.read_text(), "two-scans", "task")
     install(tmp_path, "badtask", "raise OSError('no licence')", "broken", "task")
@@ -309,7 +309,7 @@ def test_packages_and_their_faults(
     lines = [problem.text for problem in all_problems()]
     assert "package thieftask 1.2: task 'chaos' is there already (built in); rename yours" in lines
     assert sum("task 'two-scans' is there already" in line for line in lines) == 1
-    list_tasks(data)
+    main(["data", "list", "--data-dir", str(data)], standalone_mode=False)
     out, err = capsys.readouterr()
     assert "two-scans: Liver and lesions on T1 and T2" in out
     assert f"4 cases in {data / 'liver'}" in out
