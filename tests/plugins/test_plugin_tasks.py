@@ -173,7 +173,7 @@ FAULTS = [
     ("return Case(case_id,", "return Case('someone',", "the reader gives case 'someone' for it"),
     ("return Case(case_id,", "return (case_id,", "its reader gives a tuple for case patient-01"),
     ("images = np.stack(", "images = 0 * np.stack(", "constant image, every voxel of t1 is 0"),
-    ("images = np.stack(", "images = np.float32('nan') * np.stack(", "2,160 voxels of t1 are NaN or infinite"),
+    ("images = np.stack(", "images = np.float32('nan') * np.stack(", "2,160 voxels of t1 are NaN or"),
     ("mask = np.zeros(raw", "mask = self.nothing(raw",
      "its reader raised AttributeError in read('patient-01') ('FolderReader' object has no attribute"),
     ('return sorted(folder.name for', 'return [] and sorted(folder.name for', "its reader finds no case in"),
