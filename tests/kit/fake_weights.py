@@ -56,4 +56,4 @@ def wheel(
 def visible(folder: Path) -> set[str]:
     """The files below a folder, without those that usbench keeps for itself."""
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    return {name for name in files if not name.endswith((".lock", ".verified.json"))}
+    return {name for name in files if not name.endswith((".lock", ".used", ".verified.json"))}

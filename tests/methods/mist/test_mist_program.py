@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nibabel
 import numpy as np
@@ -15,7 +16,16 @@ import pytest
 
 from usbench.contracts.pipeline import PipelineFolder, PipelineWatcher
 from usbench.errors import UsbenchError
-from usbench.methods.mist.mist_program.main import PEEK, add_peek, configure, write_data_set
+from usbench.methods.mist.mist_program import main as program
+from usbench.methods.mist.mist_program.main import (
+    PEEK,
+    Notes,
+    add_peek,
+    configure,
+    drop_damaged,
+    seal,
+    write_data_set,
+)
 from usbench.methods.mist.pipeline import check, job_of, train_and_predict
 from usbench.methods.mist.settings import PRESETS, SETTINGS
 
@@ -161,6 +171,81 @@ def test_nothing_is_mirrored_where_the_task_does_not_allow_it(tmp_path: Path, mi
     assert found["training"]["augmentation"]["transforms"]["flips"] is mirror
     assert found["inference"]["tta"]["enabled"] is mirror
     assert found["spatial_config"]["patch_size"] == [64, 64, 32]
+
+
+@pytest.mark.parametrize("line", ["whole", "none", "flipped"])
+def test_a_checkpoint_without_its_digest_is_not_gone_on_with(
+    tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "fold_0_checkpoint.pt"
+    file.write_bytes(bytes(range(256)) * 3)
+    if line != "none":
+        seal(file)
+    if line == "flipped":
+        content = bytearray(file.read_bytes())
+        content[300] ^= 1
+        file.write_bytes(content)
+    drop_damaged(file)
+    assert file.exists() is (line == "whole")
+    assert ("is damaged (its digest does not fit): training starts anew" in capsys.readouterr().out) is (
+        line != "whole"
+    )
+    drop_damaged(tmp_path / "none.pt")
+
+
+def test_times_that_changed_are_said_to_be_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "notes.json"
+    Notes(file).add("train_seconds", 5.0)
+    assert Notes(file).values["train_seconds"] == 5.0
+    file.write_text(file.read_text().replace("5.0", "7.0"))
+    changed = Notes(file)
+    assert "notes.json is damaged (its digest does not fit)" in capsys.readouterr().out
+    changed.add("predict_seconds", 2.0)
+    again = Notes(file).values
+    assert {key: again[key] for key in again if key != "peak_memory_mb"} == {
+        "lost": 1.0,
+        "predict_seconds": 2.0,
+    }
+
+
+@pytest.mark.parametrize("changed", ["", "arrays/images/case_0000.npy", "done.json", "another"])
+def test_what_was_prepared_is_prepared_again_where_it_changed(
+    tmp_path: Path, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MIST's own steps are played; what lies there before and after is this program's."""
+    made_of: list[str] = []
+    place = tmp_path / "mist"
+
+    def played(words: list[str]) -> None:
+        made_of.append(words[0])
+        for kind in ("images", "labels"):
+            file = place / "arrays" / kind / "case_0000.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, np.arange(99))
+
+    for name, step in (("analyze", "analyze_entry"), ("preprocess", "preprocess_entry")):
+        module = ModuleType(f"mist.cli.{name}_entrypoint")
+        setattr(module, step, played)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in ("write_data_set", "configure", "add_peek"):
+        monkeypatch.setattr(program, name, lambda *_: None)
+    (tmp_path / "masks").mkdir()
+    mask = tmp_path / "masks" / "t1.nii.gz"
+    job, notes = {"train": ["007"], "masks": str(tmp_path / "masks")}, Notes(tmp_path / "notes.json")
+    program.prepare(job, place, notes)
+    assert len(made_of) == 2
+    mask.touch()
+    if changed == "another":
+        (place / "arrays" / "images" / "case_0001.npy").touch()
+    elif changed:
+        content = bytearray((place / changed).read_bytes())
+        content[len(content) // 2] ^= 1
+        (place / changed).write_bytes(content)
+    program.prepare(job, place, notes)
+    assert len(made_of) == (4 if changed else 2)
+    assert mask.exists() is not bool(changed), "a mask of a network that is trained anew"
+    program.prepare(job, place, notes)
+    assert len(made_of) == (4 if changed else 2)
 
 
 def real_mist() -> str:

@@ -12,8 +12,8 @@ from kit.nnunet_folder import TRAIN, make_folder
 
 from usbench.methods.nnunet.nnunet_program.data import channel_name, reader_of, verify, write_dataset
 from usbench.methods.nnunet.nnunet_program.main import same_job
-from usbench.methods.nnunet.nnunet_program.plans import pieces
-from usbench.methods.nnunet.nnunet_program.shared import Fault
+from usbench.methods.nnunet.nnunet_program.plans import PREPARED, is_prepared, pieces
+from usbench.methods.nnunet.nnunet_program.shared import Fault, Spent, digests_of, read_sealed, write_sealed
 from usbench.methods.nnunet.pipeline import job_of
 from usbench.methods.nnunet.settings import SETTINGS
 from usbench.plugins.code_hash import source_files
@@ -106,6 +106,54 @@ def test_work_of_another_job_is_not_gone_on_with(tmp_path: Path) -> None:
     assert all(path.exists() for path in kept)
     same_job({**first, "epochs": 7})
     assert not any(path.exists() for path in kept)
+
+
+def test_times_that_changed_are_said_to_be_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "spent.json"
+    Spent(file).add("train", 5.0, "cpu")
+    assert Spent(file).values["train"] == 5.0
+    file.write_text(file.read_text().replace("5.0", "7.0"))
+    changed = Spent(file)
+    assert "spent.json is damaged (its digest does not fit)" in capsys.readouterr().out
+    changed.add("predict", 2.0, "cpu")
+    again = Spent(file).values
+    assert {key: again[key] for key in again if key != "memory_mb"} == {"lost": 1.0, "predict": 2.0}
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"train": 1}', '{"content": {}, "sha256": "0"}', "\\x00"]
+)
+def test_notes_without_their_digest_are_none(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "decides.json"
+    assert read_sealed(file, "it starts anew") is None
+    assert not capsys.readouterr().out
+    file.write_text(text)
+    assert read_sealed(file, "it starts anew") is None
+    assert "decides.json is damaged (its digest does not fit): it starts anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [*PREPARED, ".json"])
+def test_a_prepared_case_that_changed_is_prepared_again(
+    tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"case00000{one}" for one in PREPARED]
+    for file in files:
+        file.write_bytes(file.name.encode() * 9)
+    assert not is_prepared(tmp_path, "case00000"), "it was not whole"
+    write_sealed(tmp_path / "case00000.json", digests_of(files))
+    assert is_prepared(tmp_path, "case00000")
+    assert not capsys.readouterr().out
+    changed = tmp_path / f"case00000{ending}"
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 4
+    changed.write_bytes(content)
+    assert not is_prepared(tmp_path, "case00000")
+    assert "is damaged (its digest does not fit): the case is prepared again" in capsys.readouterr().out
+    changed.unlink()
+    assert not is_prepared(tmp_path, "case00000")
 
 
 def test_a_change_in_the_program_is_a_change_of_the_method() -> None:

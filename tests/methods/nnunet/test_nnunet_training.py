@@ -40,7 +40,7 @@ def labels_of(file: Path) -> np.ndarray:
 
 
 def plans_of(folder) -> dict:
-    return json.loads((folder.work / "planned.json").read_text())
+    return json.loads((folder.work / "planned.json").read_text())["content"]
 
 
 def test_masks_lie_on_the_grid_of_the_images(finished) -> None:
@@ -211,11 +211,16 @@ def test_killed_and_gone_on_it_leaves_the_same_masks(finished, tmp_path: Path) -
     assert [row["epoch"] for row in watcher.epochs] in ([3], [2, 3])
     assert any("goes on after epoch" in line for line in watcher.lines)
     np.testing.assert_array_equal(labels_of(left.masks["t1"]), labels_of(whole.masks["t1"]))
-    # Asked again, nothing is trained or predicted anew.
+    # Asked again, nothing is trained or predicted anew; a prepared case that changed is prepared again.
+    prepared = next((folder.work / "preprocessed").rglob("case00001.b2nd"))
+    sound = prepared.read_bytes()
+    prepared.write_bytes(sound[:-9] + bytes(9))
     again = told()
     changed = left.masks["t1"].stat().st_mtime_ns
     train_and_predict(folder, TINY, "cpu", again)
     assert again.epochs == []
+    assert "what was prepared of case00001 is damaged" in folder.log.read_text()
+    assert prepared.read_bytes() == sound
     assert left.masks["t1"].stat().st_mtime_ns == changed
 
 

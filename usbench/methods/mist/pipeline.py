@@ -87,12 +87,16 @@ def remarks(outcome: Mapping[str, Any]) -> list[str]:
     patch, spacing = "x".join(map(str, outcome["patch"])), " x ".join(f"{mm:g}" for mm in outcome["spacing"])
     lines = [
         f"MIST: patches of {patch} at {spacing} mm; analysis and preparation took "
-        f"{outcome['prepare_seconds']:.0f} s",
+        f"{outcome['prepare_seconds'] or 0:.0f} s",
         "trained on all training cases; the weights of the last epoch predict, and the piece of a training "
         "case that MIST validates on chooses nothing",
         "mirrored along all axes in training" if outcome["mirrored"] else "nothing mirrored in training",
         "mirrored copies at test time" if outcome["tta"] else "no mirrored copies at test time",
     ]
+    if outcome.get("lost"):
+        lines.append(
+            "times and memory of earlier starts are lost (their notes were damaged): they are too low"
+        )
     if outcome["resumed"]:
         lines.append("gone on after a kill: MIST then draws its patches anew from the same seed")
     return lines

@@ -106,6 +106,10 @@ def remarks(settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str
         if outcome["mirrored"]
         else "nothing mirrored, in training or at test time",
     ]
+    if outcome.get("lost"):
+        lines.append(
+            "times and memory of earlier starts are lost (their notes were damaged): they are too low"
+        )
     if settings["patch"]:
         lines.append(
             f"method.patch={settings['patch']}: nnU-Net planned as if no image were larger, so a smaller "

@@ -10,6 +10,7 @@ predicted again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -40,6 +41,37 @@ def write_json(path: Path, value: Any) -> None:
     half.replace(path)
 
 
+def digest_of(value: Any) -> str:
+    """SHA-256, in hex, of what JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def write_sealed(path: Path, value: Any) -> None:
+    """Writes what JSON can hold, with its digest."""
+    write_json(path, {"content": value, "sha256": digest_of(value)})
+
+
+def read_sealed(path: Path, then: str) -> Any:
+    """What `write_sealed` wrote; None where nothing is there, or where it changed, which is said."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text())
+        if kept["sha256"] == digest_of(kept["content"]):
+            return kept["content"]
+    tell("stage", text=f"{path.name} is damaged (its digest does not fit): {then}")
+    return None
+
+
+def digests_below(folder: Path) -> dict[str, str]:
+    """SHA-256, in hex, of every file below a folder."""
+    found = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with open(file, "rb") as stream:
+            found[file.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
 _LINE = b"\nusbench sha256 %s\n"
 _LENGTH = len(_LINE % bytes(64))
 
@@ -53,33 +85,27 @@ def seal(path: Path) -> None:
 
 
 def drop_damaged(path: Path) -> None:
-    """Removes a checkpoint whose digest does not fit, and says so.
-
-    One without the line is taken: MIST writes it, and a kill may come before the line.
-    """
+    """Removes a checkpoint without a digest that fits, and says so."""
     if not path.exists():
         return
     with open(path, "rb") as stream:
-        stream.seek(max(0, path.stat().st_size - _LENGTH))
-        line = stream.read()
-        if not line.startswith(_LINE[:9]):
-            return
-        stream.seek(0)
         digest, left = hashlib.sha256(), path.stat().st_size - _LENGTH
         while left > 0 and (data := stream.read(min(left, 1 << 24))):
             digest.update(data)
             left -= len(data)
+        line = stream.read()
     if line != _LINE % digest.hexdigest().encode():
         tell("stage", text=f"{path.name} is damaged (its digest does not fit): training starts anew")
         path.unlink()
 
 
 class Notes:
-    """Numbers that add up over all starts of the same job, kept in a file."""
+    """Numbers that add up over all starts of the same job, in a file; "lost" where some are not known."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.values: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        kept = read_sealed(path, "times of earlier starts are lost")
+        self.values: dict[str, float] = dict(kept or ({"lost": 1.0} if path.exists() else {}))
 
     def add(self, name: str, seconds: float) -> None:
         """Adds seconds to a number, and notes the most memory so far."""
@@ -88,7 +114,7 @@ class Notes:
             1024 if sys.platform != "darwin" else 1 << 20
         )
         self.values["peak_memory_mb"] = max(self.values.get("peak_memory_mb", 0.0), peak)
-        write_json(self.path, self.values)
+        write_sealed(self.path, self.values)
 
 
 def images_of(job: dict[str, Any], folder: str, case: str) -> dict[str, str]:
@@ -170,18 +196,21 @@ def add_peek(results: Path, arrays: Path) -> None:
 
 def prepare(job: dict[str, Any], place: Path, notes: Notes) -> None:
     """MIST's analysis and preparation of the training cases, once."""
-    done = place / "done.json"
-    if done.exists():
-        return
+    done, results, arrays = place / "done.json", place / "results", place / "arrays"
+    if (known := read_sealed(done, "MIST prepares again, and training starts anew")) is not None:
+        if known == digests_below(arrays):
+            return
+        tell("stage", text="what MIST prepared is damaged (its digest does not fit): all starts anew")
     from mist.cli.analyze_entrypoint import analyze_entry
     from mist.cli.preprocess_entrypoint import preprocess_entry
 
     begin = time.monotonic()
     if place.exists():
         shutil.rmtree(place)
+        for mask in Path(job["masks"]).glob("*.nii.gz"):
+            mask.unlink()  # Of a network that is trained anew.
     place.mkdir(parents=True)
     tell("stage", text=f"MIST analyses {len(job['train'])} training cases")
-    results, arrays = place / "results", place / "arrays"
     analyze_entry(["--data", str(write_data_set(job, place)), "--results", str(results), "--nfolds", "2"])
     configure(job, results / "config.json")
     tell("stage", text="MIST prepares them")
@@ -192,7 +221,7 @@ def prepare(job: dict[str, Any], place: Path, notes: Notes) -> None:
         raise SystemExit(f"MIST did not prepare {cases}")
     add_peek(results, arrays)
     notes.add("prepare_seconds", time.monotonic() - begin)
-    write_json(done, {})
+    write_sealed(done, digests_below(arrays))
 
 
 def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
@@ -205,6 +234,7 @@ def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
 
         losses: tuple[Any, ...] = ()
         since = time.monotonic()
+        saving = False
 
         def training_step(self, **kwargs: Any) -> Any:
             """One step; its loss is remembered."""
@@ -212,10 +242,18 @@ def trainer_of(job: dict[str, Any], place: Path, notes: Notes) -> Any:
             self.losses = (*self.losses, loss.detach())
             return loss
 
+        def _checkpoint_path(self, fold: int) -> Path:
+            """MIST's, or while it is written another, so that none has its name without its digest."""
+            path = Path(super()._checkpoint_path(fold))
+            return path.with_name(f"unsealed_{path.name}") if self.saving else path
+
         def save_checkpoint(self, fold: int, state: dict[str, Any]) -> None:
             """The checkpoint of an epoch, and what it gave."""
+            self.saving = True
             super().save_checkpoint(fold, state)
-            seal(Path(self._checkpoint_path(fold)))
+            half, self.saving = self._checkpoint_path(fold), False
+            seal(half)
+            half.replace(self._checkpoint_path(fold))
             now = time.monotonic()
             seconds, loss = now - self.since, sum(float(x) for x in self.losses) / max(1, len(self.losses))
             self.losses, self.since = (), now
@@ -299,6 +337,7 @@ def outcome(job: dict[str, Any], place: Path, notes: Notes, counts: dict[str, An
         "predict_seconds": notes.values.get("predict_seconds"),
         "prepare_seconds": notes.values.get("prepare_seconds"),
         "peak_memory_mb": notes.values.get("peak_memory_mb"),
+        "lost": "lost" in notes.values,
         "resumed": bool(notes.values.get("resumed")),
         "patch": config["spatial_config"]["patch_size"],
         "spacing": config["spatial_config"]["target_spacing"],

@@ -13,7 +13,7 @@ from typing import Any
 from .data import write_dataset
 from .plans import make_plans, prepare
 from .prediction import outcome, predict, predictor_of
-from .shared import ENDING, Fault, Spent, say, set_environment, write_json
+from .shared import ENDING, Fault, Spent, read_sealed, say, set_environment, write_json, write_sealed
 from .training import train
 
 FAULT = 3
@@ -30,7 +30,7 @@ def same_job(job: Mapping[str, Any]) -> None:
     work = Path(job["work"])
     wanted = {key: job[key] for key in DECIDES}
     kept = work / "decides.json"
-    if kept.exists() and json.loads(kept.read_text()) == wanted:
+    if read_sealed(kept, "the work starts anew") == wanted:
         return
     for path in work.iterdir():
         if path.is_dir():
@@ -39,7 +39,7 @@ def same_job(job: Mapping[str, Any]) -> None:
             path.unlink()
     for mask in Path(job["masks"]).glob(f"*{ENDING}"):
         mask.unlink()
-    write_json(kept, wanted)
+    write_sealed(kept, wanted)
 
 
 def run(job: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -11,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .data import few_processes, images_of, verify
-from .shared import DATASET, Fault, digest_of, say, write_json
+from .shared import DATASET, Fault, digests_of, read_sealed, say, write_json, write_sealed
+
+PREPARED = (".b2nd", "_seg.b2nd", ".pkl")
+"""The ends of the files of a prepared case: images, mask, properties."""
 
 
 def see_test_images(job: Mapping[str, Any], dataset: Mapping[str, Any], fingerprint: Path) -> None:
@@ -83,12 +85,8 @@ def make_plans(job: Mapping[str, Any], folder: Path, workers: int) -> dict[str, 
     import nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor as extractor
 
     done = Path(job["work"]) / "planned.json"
-    if done.exists():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            kept = json.loads(done.read_text())
-            if kept["sha256"] == digest_of(kept["plans"]):
-                return dict(kept["plans"])
-        say("stage", text="planned.json is damaged (its digest does not fit): nnU-Net plans again")
+    if (kept := read_sealed(done, "nnU-Net plans again")) is not None:
+        return dict(kept)
     say("stage", text="nnU-Net checks the data and plans")
     dataset = json.loads((folder / "dataset.json").read_text())
     verify(folder, dataset, workers)
@@ -106,7 +104,7 @@ def make_plans(job: Mapping[str, Any], folder: Path, workers: int) -> dict[str, 
         )
     # Read back, as training does: numbers of JSON.
     plans = json.loads((fingerprint.parent / f"{planner.plans_identifier}.json").read_text())
-    write_json(done, {"plans": plans, "sha256": digest_of(plans)})
+    write_sealed(done, plans)
     return dict(plans)
 
 
@@ -152,11 +150,25 @@ def prepare_case(work: str, plans: dict[str, Any], configuration: str, case: str
         blocks_seg=blocks_seg,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    # The properties come last: with them the case is whole.
-    for ending in (".b2nd", "_seg.b2nd", ".pkl"):
-        os.replace(partial / f"{case}{ending}", folder / f"{case}{ending}")
+    files = [folder / f"{case}{ending}" for ending in PREPARED]
+    digests = digests_of([partial / file.name for file in files])
+    for file in files:
+        os.replace(partial / file.name, file)
     partial.rmdir()
+    # This comes last: with it the case is whole.
+    write_sealed(folder / f"{case}.json", digests)
     return case
+
+
+def is_prepared(folder: Path, case: str) -> bool:
+    """Whether an earlier start prepared a case, and its files are still what was written."""
+    notes, again = folder / f"{case}.json", "the case is prepared again"
+    if (wanted := read_sealed(notes, again)) is None:
+        return False
+    if digests_of([folder / f"{case}{ending}" for ending in PREPARED]) == wanted:
+        return True
+    say("stage", text=f"what was prepared of {case} is damaged (its digest does not fit): {again}")
+    return False
 
 
 def prepare(job: Mapping[str, Any], plans: dict[str, Any], workers: int) -> None:
@@ -168,7 +180,7 @@ def prepare(job: Mapping[str, Any], plans: dict[str, Any], workers: int) -> None
     identifier = plans["configurations"][job["configuration"]]["data_identifier"]
     folder = Path(job["work"]) / "preprocessed" / DATASET / identifier
     cases = [f"case{number:05d}" for number in range(len(job["train"]))]
-    waiting = [case for case in cases if not (folder / f"{case}.pkl").exists()]
+    waiting = [case for case in cases if not is_prepared(folder, case)]
     one = partial(prepare_case, job["work"], plans, job["configuration"])
     if workers == 1:
         done: Iterator[str] = map(one, waiting)

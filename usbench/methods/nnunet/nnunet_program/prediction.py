@@ -132,6 +132,7 @@ def outcome(job: Mapping[str, Any], plans: dict[str, Any], predictor: Any, spent
         "predict_seconds": spent.values.get("predict"),
         "prepare_seconds": spent.values.get("prepare"),
         "peak_memory_mb": spent.values.get("memory_mb"),
+        "lost": "lost" in spent.values,
         "patch": patch,
         "batch": plan["batch_size"],
         "stages": plan["architecture"]["arch_kwargs"]["n_stages"],

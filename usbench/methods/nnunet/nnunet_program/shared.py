@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -58,6 +59,37 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def write_sealed(path: Path, content: Any) -> None:
+    """What JSON can hold, with its digest."""
+    write_json(path, {"content": content, "sha256": digest_of(content)})
+
+
+def read_sealed(path: Path, then: str) -> Any:
+    """What `write_sealed` wrote; None where nothing is there, or where it changed, which is said.
+
+    Args:
+        path: The file.
+        then: What follows from a change, for the message.
+    """
+    if not path.exists():
+        return None
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text())
+        if kept["sha256"] == digest_of(kept["content"]):
+            return kept["content"]
+    say("stage", text=f"{path.name} is damaged (its digest does not fit): {then}")
+    return None
+
+
+def digests_of(files: list[Path]) -> dict[str, str]:
+    """SHA-256, in hex, of files that are there, by name."""
+    found = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError), open(file, "rb") as stream:
+            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
 _LINE = b"\nusbench sha256 %s\n"
 _LENGTH = len(_LINE % bytes(64))
 
@@ -87,17 +119,18 @@ def is_whole(path: Path) -> bool:
 
 
 class Spent:
-    """Seconds by stage and the largest memory, over all starts."""
+    """Seconds by stage and the largest memory, over all starts; "lost" where those of some are not known."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.values: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        kept = read_sealed(path, "times of earlier starts are lost")
+        self.values: dict[str, float] = dict(kept or ({"lost": 1.0} if path.exists() else {}))
 
     def add(self, stage: str, seconds: float, device: str) -> None:
         """More seconds of a stage ("prepare", "train", "predict")."""
         self.values[stage] = self.values.get(stage, 0.0) + seconds
         self.values["memory_mb"] = max(self.values.get("memory_mb", 0.0), peak_memory_mb(device))
-        write_json(self.path, self.values)
+        write_sealed(self.path, self.values)
 
 
 def peak_memory_mb(device: str) -> float:
