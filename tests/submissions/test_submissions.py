@@ -264,7 +264,7 @@ def test_the_template_explains_every_key_and_knows_what_the_runs_know(
         ({"entry": "[x] y"}, "'entry' has one of"),
         ({"contact": "a\nb"}, "'contact' has control characters"),
         ({"hours": -1}, "'hours' is not a number of hours"),
-        ({"hours": float("nan")}, "'hours' is not a number of hours"),
+        ({"hours": float("nan")}, "'.nan' is not a finite number"),
         ({"schema": 2}, "'schema' is 2"),
         ({"commit": 1234567}, "'commit' is read as a number"),
         ({"paper": {"title": "x"}}, "'paper' is not text"),

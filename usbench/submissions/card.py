@@ -142,8 +142,8 @@ def parse_card(content: bytes, where: str) -> tuple[dict[str, Any], list[str]]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        twice = getattr(error, "problem", None) or ""
-        why = f": {twice}" if twice.endswith("is there twice") else ""
+        problem = getattr(error, "problem", None) or ""
+        why = f": {problem}" if 0 < len(problem) <= 120 else ""
         raise UsbenchError(f"{where}: is not plain YAML{line}{why}; {remedy}") from error
     if not isinstance(card, dict):
         raise UsbenchError(f"{where}: holds a {type(card).__name__}, not a card; {remedy}")
