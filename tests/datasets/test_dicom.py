@@ -70,7 +70,9 @@ def test_two_values_in_a_folder_are_named_with_a_file_each(folder, name, one, ot
     problem = problem_of(folder)
     count = len(which)
     expected = f"slices of 2 scans: {name} {one} ({10 - count} files, such as {NAMES[0]}.dcm) and "
-    expected += f"{other or 'none'} ({count} file{'s' if count > 1 else ''}, such as {NAMES[which[0]]}.dcm)"
+    expected += (
+        f"{other or 'none'} ({count} {'file' if count == 1 else 'files'}, such as {NAMES[which[0]]}.dcm)"
+    )
     assert problem == DataProblem(
         "2", folder, expected, "keep the files of one series in this folder, with its annotation"
     )

@@ -294,7 +294,7 @@ def test_a_file_that_may_not_be_read_is_not_called_broken(folder, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     reader = open_reader(task_from_folder(folder), folder)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("usbench.storage.regular.os.open", refuse)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\); see to its permissions"):
         reader.read("a")
 

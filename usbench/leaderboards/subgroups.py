@@ -16,6 +16,7 @@ from usbench.leaderboards.columns import interval_of
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
 from usbench.leaderboards.words import TextTable, between, number
+from usbench.storage.nifti_masks import load_affine
 
 KINDS = ("class", "group", "size")
 FEW = 4
@@ -231,12 +232,9 @@ def _volumes(table: Table) -> dict[str, dict[str, float]]:
 
 def _voxel_ml(run: Path, case: str) -> float | None:
     """The volume of a voxel of a case in ml, by the header of its mask; None where that is not to be read."""
-    import nibabel
-
     try:
-        image = nibabel.load(run / "predictions" / f"{case}.nii.gz")  # type: ignore[attr-defined]
-        affine: np.ndarray = image.affine  # type: ignore[attr-defined]
-    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError):
+        affine = load_affine(run / "predictions" / f"{case}.nii.gz")
+    except (OSError, ValueError):
         return None
     return float(abs(np.linalg.det(affine[:3, :3]))) / 1000
 

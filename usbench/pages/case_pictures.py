@@ -24,6 +24,8 @@ from usbench.pages.shell import data_uri
 from usbench.results.io import load_result
 from usbench.results.result import Result
 from usbench.storage.files import sha256_file
+from usbench.storage.nifti_masks import load_mask
+from usbench.storage.regular import read_bounded
 
 if TYPE_CHECKING:
     from usbench.datasets.store import PreparedCase, Store
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 _PANEL = 192  # pixels a side
 OTHERS = 4
 """How many cases have pictures beside worst, median and best, as far as the page's size allows."""
+
+MOST_PICTURE = 64 << 20
+"""Bytes of a picture of a run that are read; usbench writes less than one million."""
+
+_MOST_PIXELS = 50_000_000
 
 _STRIP = 420  # pixels: the width of a run's own picture
 
@@ -287,12 +294,10 @@ def _mask(results: Sequence[Result], case: PreparedCase) -> np.ndarray | None:
 
 def slices_of(file: Path, case: PreparedCase) -> np.ndarray | None:
     """A mask in a file as slices [Z, side, side] of its case; None if it cannot be read or does not fit."""
-    import nibabel
-
     try:
-        volume = np.asarray(nibabel.load(file).dataobj)  # type: ignore[attr-defined]
-        return case.geometry.to_slices(volume)
-    except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError, UsbenchError):
+        volume = load_mask(file)[0]
+        return case.geometry.to_slices(volume) if volume.shape == tuple(case.geometry.shape) else None
+    except (OSError, ValueError, UsbenchError):
         return None
 
 
@@ -355,8 +360,14 @@ def reduced(file: Path, width: int) -> tuple[bytes, tuple[int, int]]:
     """
     from PIL import Image
 
-    with Image.open(file) as image:
-        picture = image.convert("RGB")
+    content = read_bounded(file, MOST_PICTURE)
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise OSError(f"{image.width} x {image.height} pixels, at most {_MOST_PIXELS:,} are read")
+            picture = image.convert("RGB")
+    except Exception as error:  # Pillow lets through whatever a broken file brings about
+        raise OSError(f"{file}: cannot be read as a picture ({error})") from error
     if picture.width > width:
         height = max(1, round(picture.height * width / picture.width))
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

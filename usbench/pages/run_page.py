@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usbench.pages.case_pictures import as_written, reduced
+from usbench.pages.case_pictures import MOST_PICTURE, as_written, reduced
 from usbench.pages.shell import data_uri, escape, first_sort, shell
 from usbench.pages.track_sections import track_sections
 from usbench.results.io import case_columns, load_result, scores_of
@@ -18,7 +18,7 @@ from usbench.results.words import task_words
 from usbench.scores.registry import all_scores
 from usbench.scores.text import number
 from usbench.storage.files import sha256_file, write_text
-from usbench.storage.regular import read_text
+from usbench.storage.regular import read_bounded, read_text
 from usbench.storage.tables import MOST_TABLE, parse_table
 from usbench.storage.tables import number as as_number
 from usbench.storage.texts import parse_json
@@ -237,9 +237,13 @@ def _picture(result: Result) -> str:
     if file is None:
         words = '<p class="muted">figures/cases.png is missing or was changed after the run.</p>'
         return f"<section><h2>Pictures</h2>{words}</section>"
-    content, kind = file.read_bytes(), "image/png"
-    if len(content) > _WHOLE_PICTURE:
-        content, kind = reduced(file, 1600)[0], "image/jpeg"
+    try:
+        content, kind = read_bounded(file, MOST_PICTURE), "image/png"
+        if len(content) > _WHOLE_PICTURE:
+            content, kind = reduced(file, 1600)[0], "image/jpeg"
+    except OSError:
+        words = '<p class="muted">figures/cases.png cannot be read as a picture.</p>'
+        return f"<section><h2>Pictures</h2>{words}</section>"
     shown = ", ".join(result.data["split"]["test"][:4])
     image = f'<img src="{data_uri(content, kind)}" alt="{escape(f"predictions beside the truth: {shown}")}">'
     note = "Solid lines outline the truth, dashed ones the prediction."

@@ -11,6 +11,7 @@ import numpy as np
 
 from usbench.contracts.classes import class_maps
 from usbench.contracts.data import Task
+from usbench.datasets.readers.dicom_file import read_dicom
 from usbench.errors import UsbenchError
 from usbench.storage.files import atomic_path
 
@@ -54,7 +55,6 @@ def write_seg(path: Path, mask: np.ndarray, task: Task, slices: Sequence[Path], 
     """
     require_highdicom()
     import highdicom
-    import pydicom
     from highdicom.seg import Segmentation, SegmentationTypeValues, SegmentDescription
     from highdicom.sr import CodedConcept
 
@@ -62,7 +62,7 @@ def write_seg(path: Path, mask: np.ndarray, task: Task, slices: Sequence[Path], 
     shown = [index for index in range(len(task.classes)) if maps[index].any()]
     if not shown:
         raise UsbenchError(f"{path}: not written, the mask shows no class, and DICOM has no empty segments")
-    sources = [pydicom.dcmread(file) for file in slices]
+    sources = [read_dicom(file) for file in slices]
     for source in sources:
         for keyword in _MAY_BE_EMPTY:
             if keyword not in source:  # as in files that were made anonymous

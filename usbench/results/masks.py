@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from usbench.storage.nifti_masks import load_mask
+
 FOLDER = "predictions"
 """The folder of the masks of a run, in that of the run."""
 
@@ -36,14 +38,11 @@ def masks_of_run(run: Path, cases: Sequence[str]) -> Mapping[str, str] | None:
         run: The folder of the run.
         cases: The ids of its test cases.
     """
-    import nibabel
-
     found = {}
     for case in cases:
         try:
-            image = nibabel.load(run / FOLDER / f"{case}.nii.gz")  # type: ignore[attr-defined]
-            found[case] = mask_digest(np.asarray(image.dataobj))  # type: ignore[attr-defined]
-        except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError):
+            found[case] = mask_digest(load_mask(run / FOLDER / f"{case}.nii.gz")[0])
+        except (OSError, ValueError):
             return None
     return found
 

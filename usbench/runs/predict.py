@@ -19,6 +19,7 @@ from usbench.datasets.stacks import slice_distance
 from usbench.datasets.ways import BATCH, BySlices, Example, Way
 from usbench.runs.labels import enlarged, to_labels
 from usbench.storage.files import atomic_path
+from usbench.storage.nifti_masks import load_mask
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -230,6 +231,4 @@ def packed_mask(content: bytes) -> bytes:
 
 def read_mask(path: Path) -> np.ndarray:
     """A mask that `write_mask` wrote, uint8 [X, Y, Z]."""
-    import nibabel
-
-    return np.asarray(nibabel.load(path).dataobj, dtype=np.uint8)  # type: ignore[attr-defined]
+    return np.asarray(load_mask(path)[0], dtype=np.uint8)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
+from usbench.storage.regular import open_regular
 from usbench.storage.temporary import fresh_file, fresh_folder
 from usbench.storage.texts import read_json as read_json
 
@@ -192,7 +193,7 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

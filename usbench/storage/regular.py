@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 MOST_BYTES = 16 << 20
 """Bytes of a text of which nothing else is known; a result.json has some ten thousand."""
@@ -22,7 +22,7 @@ _KINDS = (
 )
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a regular file for reading, or a link to one.
 
     A pipe would be waited for without end, and a device such as /dev/zero read without end.

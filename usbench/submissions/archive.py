@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 from usbench import __version__
 from usbench.errors import UsbenchError
 from usbench.storage.files import atomic_path, os_errors
+from usbench.storage.regular import open_regular
 from usbench.storage.texts import parse_json
 from usbench.submissions.card import LARGEST
 
@@ -262,7 +263,7 @@ def opened(path: str | Path) -> Iterator[Archive]:
 
 def _opened(path: Path) -> Iterator[Archive]:
     with os_errors(path, "read the submission"):
-        stream = open(path, "rb")  # noqa: SIM115
+        stream = open_regular(path)
     with stream:
         size = stream.seek(0, 2)
         _check_end(path, stream, size)

@@ -13,6 +13,7 @@ from usbench.contracts.data import Case, ExaminingReader, Layout, Scans, Task
 from usbench.contracts.names import case_id_fault, natural_key, twins
 from usbench.contracts.problem import DataProblem, Report, fail
 from usbench.datasets.readers.dicom import Series, read_series, slice_files
+from usbench.datasets.readers.dicom_file import read_dicom
 from usbench.datasets.readers.pictures import PictureError, read_indices
 from usbench.datasets.voxel_grid import grid_difference, resample
 from usbench.errors import UsbenchError
@@ -107,12 +108,10 @@ class ChaosReader(ExaminingReader):
 
     def is_phantom(self) -> bool:
         """Whether the first slice names its patient as the phantom does, or the folder has the mark."""
-        import pydicom
-
         images = [file for file in self.files(self.case_ids()[0]) if file.suffix.lower() == ".dcm"]
         try:
-            header = pydicom.dcmread(images[0], stop_before_pixels=True, specific_tags=["PatientName"])
-        except (IndexError, OSError, pydicom.errors.InvalidDicomError):
+            header = read_dicom(images[0])
+        except Exception:  # pydicom lets through whatever a broken file brings about
             return super().is_phantom()  # reading the case will say what is wrong with the file
         return str(header.get("PatientName", "")).startswith("Phantom^") or super().is_phantom()
 

@@ -11,11 +11,17 @@ import numpy as np
 
 from usbench.contracts.names import natural_key
 from usbench.contracts.problem import DataProblem, Report
+from usbench.datasets.readers.dicom_file import read_dicom
 from usbench.runtime.console import count
 
 _PLACE = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _AGAIN = "extract or download the series again"
 _HEADER = "export the series anew from its source, with its geometry"
+
+MOST_PIXELS = 1 << 26
+"""Of a slice, 8192 x 8192 of them."""
+
+_SPARE = 1 << 20  # bytes
 
 # What is one in a series, from the largest unit to the smallest.
 _IDENTITY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -120,11 +126,10 @@ def _read_slice(file: Path, case_id: str, report: Report) -> _Slice | None:
 
 
 def _open(file: Path) -> Any:
-    import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        return pydicom.dcmread(file)
+        return read_dicom(file)
     except InvalidDicomError:
         raise _UnfitError("not a DICOM file", f"{_AGAIN}, or remove the file if it is no slice") from None
     except Exception as error:  # pydicom lets through whatever a broken file brings about
@@ -144,6 +149,14 @@ def _place(data: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if absent:
         raise _UnfitError(f"incomplete DICOM file, it lacks {', '.join(absent)}", _HEADER)
     try:
+        rows, columns, bits = int(data.Rows), int(data.Columns), int(data.get("BitsAllocated") or 16)
+        if min(rows, columns) < 1 or rows * columns > MOST_PIXELS:
+            what = f"{rows} rows x {columns} columns; 1 to {MOST_PIXELS:,} pixels are read"
+            raise _UnfitError(what, _HEADER)
+        # At worst, packing makes pixels a little larger; what is much larger unpacks to more than they are.
+        if len(data.PixelData or b"") > 2 * rows * columns * max(1, bits // 8) + _SPARE:
+            what = f"{len(data.PixelData):,} bytes of pixels for {rows} rows x {columns} columns"
+            raise _UnfitError(what, _AGAIN)
         frames, samples = int(data.get("NumberOfFrames") or 1), int(data.get("SamplesPerPixel") or 1)
         if frames != 1 or samples != 1 or str(data.get("PhotometricInterpretation")) == "PALETTE COLOR":
             what = "more than one frame, or colours; one grey slice a file is expected"

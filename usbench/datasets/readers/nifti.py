@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.problem import DataProblem, Report
+from usbench.storage.nifti_masks import MOST_BEFORE, MOST_VOXELS
+from usbench.storage.regular import open_regular
 
 _AGAIN = "extract or download the data set again"
 _GEOMETRY = "correct the header, or export the image anew from its source"
@@ -29,6 +32,9 @@ _BROKEN = (EOFError, zlib.error, OSError, ValueError, OverflowError)
 
 # Deflate packs at best 1032 bytes into one (zlib's technical details).
 _MOST_PACKED = 1032
+
+# Bytes behind the voxels that do no harm: some programs fill up the last block.
+_MOST_BEHIND = 1 << 20
 
 # xyzt_units, lower three bits: what a unit is called, and its length in mm. No unit is read as mm.
 _UNITS = {0: ("no unit", 1.0), 1: ("metre", 1000.0), 2: ("mm", 1.0), 3: ("micrometre", 0.001)}
@@ -111,7 +117,7 @@ def open_nifti(path: Path) -> Iterator[tuple[Any, np.ndarray]]:
     from nibabel.arrayproxy import ArrayProxy
 
     packed = _is_packed(path)
-    with gzip.open(path) if packed else path.open("rb") as stream:
+    with open_regular(path) as raw, gzip.GzipFile(fileobj=raw) if packed else raw as stream:
         header = _header(stream)
         affine = header_affine(header)
         spec = _voxels(header)
@@ -119,8 +125,11 @@ def open_nifti(path: Path) -> Iterator[tuple[Any, np.ndarray]]:
         if size > path.stat().st_size * (_MOST_PACKED if packed else 1):
             raise ValueError(f"its header promises {size} bytes, the file cannot hold them")
         yield ArrayProxy(stream if packed else path, spec), affine
+        # To the end, where the check sum stands.
         while packed and stream.read(1 << 20):
-            pass
+            if stream.tell() > size + _MOST_BEHIND:
+                what = f"it unpacks to more than the {size:,} bytes that its header promises"
+                raise HeaderError(what, "write the image anew with what it holds alone")
 
 
 @contextmanager
@@ -261,14 +270,14 @@ def _choose(qform: _Form | None, sform: _Form | None, size: np.ndarray, unit: fl
 
 def _is_packed(path: Path) -> bool:
     """Whether the file is compressed, as its name must say."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     named = path.suffix.lower() == ".gz"
     if packed and not named:
         remedy = f"rename it to {path.name}.gz, where it is listed too"
         raise HeaderError("compressed with gzip, though its name says otherwise", remedy)
     if named and not packed:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             plain = _header_class(stream.read(4)) is not None
         if plain:
             remedy = f"rename it to {path.stem}, where it is listed too, or compress it"
@@ -311,9 +320,15 @@ def _voxels(header: Any) -> tuple[tuple[int, ...], np.dtype, int, float, float]:
     shape = tuple(int(n) for n in header["dim"][1 : count + 1])
     if not 1 <= count <= 7 or min(shape) < 1:
         raise HeaderError(f"its header says {count} axes of lengths {shape}, from 1 on are expected")
+    if math.prod(shape) > MOST_VOXELS:
+        what = f"its header says {' x '.join(map(str, shape))} voxels, at most {MOST_VOXELS:,} are read"
+        raise HeaderError(what, "correct the header, or crop or resample the image")
     while len(shape) > 4 and shape[-1] == 1:
         shape = shape[:-1]
     offset = float(header["vox_offset"])
+    if offset > MOST_BEFORE:
+        what = f"its voxels begin at byte {offset:g} (vox_offset), at most {MOST_BEFORE:,} are skipped"
+        raise HeaderError(what, "write the image anew without extensions of the header")
     if not offset >= header.single_vox_offset or offset != int(offset):
         least = header.single_vox_offset
         raise HeaderError(f"its voxels begin at byte {offset:g} (vox_offset), within the header of {least}")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
+
+from usbench.storage.regular import read_bounded
+
+MOST_PACKED = 64 << 20
+"""Bytes of a picture; how many pixels it may have says the slice that it belongs to."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AS_GREY = "save it as a PNG of 8-bit grey values"
@@ -45,10 +51,10 @@ def read_indices(picture: Path, shape: tuple[int, int]) -> tuple[np.ndarray, str
     from PIL import Image
 
     try:
-        with picture.open("rb") as stream:
-            start = stream.read(33)
+        content = read_bounded(picture, MOST_PACKED)
+        start = content[:33]
         if not start.startswith(_SIGNATURE):
-            with Image.open(picture) as image:
+            with Image.open(io.BytesIO(content)) as image:
                 raise PictureError(f"a {image.format} picture under the name of a PNG")
         columns, rows, depth, colour = struct.unpack(">IIBB", start[16:26])
         if colour not in (_GREY, _PALETTE):
@@ -56,11 +62,13 @@ def read_indices(picture: Path, shape: tuple[int, int]) -> tuple[np.ndarray, str
         if (rows, columns) != shape:
             what = f"{rows} rows x {columns} columns, its slice has {shape[0]} x {shape[1]}"
             raise PictureError(what, "put the annotation that belongs to this slice in its place")
-        with Image.open(picture) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            if image.size != (columns, rows):
+                raise PictureError("a PNG that states its size twice", _AGAIN)
             if getattr(image, "is_animated", False):
                 raise PictureError("an animation, one picture is expected")
             image.verify()  # the check sums
-        with Image.open(picture) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             values = np.asarray(image).astype(np.int64)
     except PictureError:
         raise
