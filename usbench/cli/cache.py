@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from usbench.cli.options import json_option, print_json, split_names
+from usbench.cli.echo import echo
+from usbench.cli.options import NumberRange, json_option, print_json, split_names
 from usbench.cli.prune import agreed
 from usbench.errors import UsbenchError
 
@@ -45,10 +46,10 @@ def cache_list(kinds: tuple[str, ...], task: str | None, as_json: bool) -> None:
         print_json({**folders, "bytes": _bytes(entries), "entries": _rows(entries)})
         return
     for line in _lines(entries):
-        click.echo(line)
-    click.echo(f"in all: {_words(entries)}")
+        echo(line)
+    echo(f"in all: {_words(entries)}")
     for name, folder in folders.items():
-        click.echo(f"{name}: {folder}", err=True)
+        echo(f"{name}: {folder}", err=True)
 
 
 @cache.command("clear")
@@ -56,7 +57,7 @@ def cache_list(kinds: tuple[str, ...], task: str | None, as_json: bool) -> None:
 @click.option("--task", metavar="A,B", help="Only of these tasks.")
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     metavar="DAYS",
     help="Only what was not used for so many days.",
 )
@@ -82,10 +83,10 @@ def cache_clear(
     found = find(kinds, _names(task), older_than)
     told = len(found.left)
     for line in found.left:
-        click.echo(line, err=True)
+        echo(line, err=True)
     if not as_json:
         for line in _lines(found.found):
-            click.echo(line)
+            echo(line)
     said = "nothing to remove"
     if found.found:
         said = f"dry run: nothing was removed, it would be {_words(found.found)}"
@@ -95,11 +96,11 @@ def cache_clear(
                 clear(found)
                 said = f"removed: {_words(found.removed)}"
     for line in (*found.left[told:], *found.failed):
-        click.echo(line, err=True)
+        echo(line, err=True)
     if as_json:
         print_json(_cleared(found, dry_run))
     else:
-        click.echo(said)
+        echo(said)
     if found.failed:
         raise UsbenchError(f"{len(found.failed)} could not be removed, listed above")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import some_options, split_names
 
 
@@ -41,5 +42,5 @@ def check(
         settings=settings,
         plugins=plugins,
     )
-    click.echo(render(verdicts, "json" if as_json else "text"))
+    echo(render(verdicts, "json" if as_json else "text"))
     require_passed(verdicts)

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.imports import data_export, data_import
-from usbench.cli.options import data_dir_option, json_option, plugin_option, print_json, some_options
+from usbench.cli.options import (
+    WholeRange,
+    data_dir_option,
+    json_option,
+    plugin_option,
+    print_json,
+    some_options,
+)
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
 from usbench.runtime.console import count, say
@@ -63,11 +71,11 @@ def check_task(request: Request, as_json: bool = False) -> None:
     if as_json:
         print_json({"folder": root, "problems": [asdict(problem) for problem in problems]})
     for problem in () if as_json else problems:
-        click.echo(str(problem))
+        echo(str(problem))
     if problems:
         raise UsbenchError(f"{root}: {count(problems, 'problem')}, listed above")
     if not as_json:
-        click.echo(f"{root}: nothing wrong found")
+        echo(f"{root}: nothing wrong found")
 
 
 def prepare_task(request: Request, workers: int | None, overwrite: bool, verify: bool) -> None:
@@ -87,10 +95,8 @@ def prepare_task(request: Request, workers: int | None, overwrite: bool, verify:
         agreement = store.case(case_id).agreement
         if agreement:
             words = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
-            click.echo(f"case {case_id}: the two annotations agree, as Dice: {words}")
-    click.echo(
-        f"{count(store.case_ids, 'case')} prepared in {store.path}, fingerprint {store.fingerprint[:16]}"
-    )
+            echo(f"case {case_id}: the two annotations agree, as Dice: {words}")
+    echo(f"{count(store.case_ids, 'case')} prepared in {store.path}, fingerprint {store.fingerprint[:16]}")
     _name_older_stores()
 
 
@@ -104,7 +110,7 @@ def write_phantom(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsbenchError(f"{folder}: is not an empty folder; name a new one")
     make_phantom(get_task(task, plugins), folder, cases, seed, scanner)
-    click.echo(f"{count(cases, 'digital patient')} written to {folder}; use them with --data-dir {folder}")
+    echo(f"{count(cases, 'digital patient')} written to {folder}; use them with --data-dir {folder}")
 
 
 @click.group()
@@ -130,9 +136,9 @@ def data_list(data_dir: Path | None, plugins: tuple[Path, ...], as_json: bool) -
     else:
         for row in rows:
             for line in task_lines(row):
-                click.echo(line)
+                echo(line)
     for problem in problems:
-        click.echo(problem, err=True)
+        echo(problem, err=True)
     _name_older_stores()
 
 
@@ -160,7 +166,7 @@ def data_check(as_json: bool, **options: Any) -> None:
 @some_options("task_dir", "data_dir", "modalities", "merge_labels")
 @click.option("--preset", default="quick", show_default=True, help="paper, quick or smoke.")
 @some_options("settings")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: one a core).")
+@click.option("--workers", type=WholeRange(min=1), help="Processes (default: one a core).")
 @click.option("--overwrite", is_flag=True, help="Prepare again what is there.")
 @click.option(
     "--verify", is_flag=True, help="Read every raw and prepared file, and prepare again what is damaged."
@@ -174,9 +180,7 @@ def data_prepare(workers: int | None, overwrite: bool, verify: bool, **options: 
 @data.command("phantom")
 @click.argument("task")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--cases", default=10, show_default=True, type=click.IntRange(min=1), help="Number of patients."
-)
+@click.option("--cases", default=10, show_default=True, type=WholeRange(min=1), help="Number of patients.")
 @click.option("--seed", default=0, show_default=True, help="Seed; the same seed makes the same patients.")
 @some_options("scanner")
 @plugin_option

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import some_options
 from usbench.errors import UsbenchError
 
@@ -67,7 +68,7 @@ def evaluate(
     where = Where(asked.task, asked.task_dir, asked.data_dir, asked.data, asked.scanner, asked.plugins)
     if dry_run:
         for line in planned(runs, track, masks=not no_masks, overwrite=overwrite):
-            click.echo(line)
+            echo(line)
         return
     done = evaluate_runs(
         runs,
@@ -86,11 +87,11 @@ def evaluate(
             track, ("dsc",)
         )
         words = ", ".join(f"{key} {_number(scores.get(key))}" for key in first)
-        click.echo(f"{cell['method']}, {cell['fusion']}, fold {cell['fold']}, seed {cell['seed']}: {words}")
-        click.echo(f"  {one.path}/cases.csv, figure.png")
+        echo(f"{cell['method']}, {cell['fusion']}, fold {cell['fold']}, seed {cell['seed']}: {words}")
+        echo(f"  {one.path}/cases.csv, figure.png")
     if done.problems:
         for problem in done.problems[1:]:
-            click.echo(problem, err=True)
+            echo(problem, err=True)
         more = f" (and {len(done.problems) - 1} more, above)" if len(done.problems) > 1 else ""
         raise UsbenchError(f"{done.problems[0]}{more}")
 

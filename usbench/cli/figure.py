@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import split_names
 
 
@@ -35,4 +36,4 @@ def figure(
     path = draw(
         runs, split_names(cases) or [], out, split_names(methods) or (), split_names(modalities) or (), width
     )
-    click.echo(f"written: {path}")
+    echo(f"written: {path}")

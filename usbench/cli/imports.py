@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import plugin_option, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
@@ -41,28 +42,28 @@ def import_task(
     )
     found = make_task_file(place, out, asked, overwrite)
     task, proposal = found.task, found.proposal
-    click.echo(f"{proposal.folder}: {KINDS[proposal.kind]}, {count(found.cases, 'case')}")
+    echo(f"{proposal.folder}: {KINDS[proposal.kind]}, {count(found.cases, 'case')}")
     rows = found.table()
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, pattern, found_in in rows:
-        click.echo(f"  {name:{widths[0]}}  {pattern:{widths[1]}}  {found_in}")
+        echo(f"  {name:{widths[0]}}  {pattern:{widths[1]}}  {found_in}")
     word = "regions" if task.regions else "classes"
-    click.echo(f"  {word}: " + ", ".join(f"{c.name} ({', '.join(map(str, c.labels))})" for c in task.classes))
+    echo(f"  {word}: " + ", ".join(f"{c.name} ({', '.join(map(str, c.labels))})" for c in task.classes))
     if found.values:
         listed = ", ".join(
             f"{value} in {count(number, 'mask')}" for value, number in sorted(found.values.items())
         )
-        click.echo(f"  values in the masks: {listed}; name the classes in the file, or with --classes")
+        echo(f"  values in the masks: {listed}; name the classes in the file, or with --classes")
     for pattern, number in sorted(proposal.unused.items()):
-        click.echo(f"  not used: {pattern} ({count(number, 'case')})")
+        echo(f"  not used: {pattern} ({count(number, 'case')})")
     for case, why in found.exclude.items():
-        click.echo(f"  left out: {case} ({why})")
+        echo(f"  left out: {case} ({why})")
     for note in proposal.notes:
         say(note)
-    click.echo(f"{out}: task {task.name}; use it with: usbench run --task {out}")
+    echo(f"{out}: task {task.name}; use it with: usbench run --task {out}")
     assert task.files is not None
     case = draw_first_case(task, task.files.folder, picture)
-    click.echo(f"{picture}: case {case}; look whether its mask lies on what it outlines")
+    echo(f"{picture}: case {case}; look whether its mask lies on what it outlines")
 
 
 @click.command("import")
@@ -132,7 +133,7 @@ def export_task(request: Request, to: str, out: Path) -> None:
     data = find_task_data(task, request)
     say(data.notice)
     cases = export(task, data.root, to, at_home(out))
-    click.echo(f"{out}: {count(cases, 'case')} of {task.name} for {to}")
+    echo(f"{out}: {count(cases, 'case')} of {task.name} for {to}")
 
 
 @click.command("export")

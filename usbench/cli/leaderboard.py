@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import plugin_option, split_names
 from usbench.errors import UsbenchError, unknown
 
@@ -170,7 +171,7 @@ def leaderboard(
         )
     for folder in folders:
         check(folder, plugins)
-        click.echo(f"{folder}: every number follows from its results")
+        echo(f"{folder}: every number follows from its results")
     if folders:
         return
     if out is None and (no_pictures or keep_results or cost_axis):
@@ -192,9 +193,9 @@ def leaderboard(
     )
     parts = _parts(board, subgroups, groups)
     if parts is None:
-        click.echo(render(board, form, view, limits))
+        echo(render(board, form, view, limits))
     else:
-        click.echo(render_subgroups(parts, board, form))
+        echo(render_subgroups(parts, board, form))
     if out is not None:
         pictures = not no_pictures
         if keep_results:
@@ -204,7 +205,7 @@ def leaderboard(
         if parts is not None:
             paths += write_subgroups(parts, board, out)
         for path in paths:
-            click.echo(f"written: {path}", err=True)
+            echo(f"written: {path}", err=True)
 
 
 def _check_kept(

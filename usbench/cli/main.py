@@ -11,6 +11,7 @@ from usbench import __version__
 from usbench.cli.cache import cache
 from usbench.cli.check import check
 from usbench.cli.data import data
+from usbench.cli.echo import echo
 from usbench.cli.evaluate import evaluate
 from usbench.cli.examples import add_examples
 from usbench.cli.figure import figure
@@ -71,7 +72,7 @@ def entry() -> None:
         _fail(*ending(stop), debug)
     except click.ClickException as error:
         if is_bare_group(error):
-            click.echo(error.format_message())
+            echo(error.format_message())
             return
         _fail(explain(error, main, sys.argv[1:]), 1, debug)
     except UsbenchError as error:
@@ -91,7 +92,7 @@ def entry() -> None:
 def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         raise
-    click.echo(f"Error: {message}", err=True)
+    echo(f"Error: {message}", err=True)
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import request_options
 from usbench.errors import UsbenchError
 from usbench.matrices.request import MatrixRequest, matrix_options, read_file
@@ -46,6 +47,6 @@ def matrix(dry_run: bool, **options: Any) -> None:
     from usbench.matrices.summary import listing, summary
 
     made = compute_matrix(request, dry_run)
-    click.echo(listing(made) if dry_run else summary(made))
+    echo(listing(made) if dry_run else summary(made))
     if made.failed:
         raise UsbenchError(f"{len(made.failed)} failed, listed above")

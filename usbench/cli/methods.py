@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import plugin_option
 
 
@@ -27,6 +28,6 @@ def methods(names: tuple[str, ...], task: str, preset: str, plugins: tuple[Path,
     from usbench.methods.catalogue import catalogue, render
     from usbench.methods.registry import all_problems
 
-    click.echo(render(catalogue(task, preset, plugins, names), "json" if as_json else "table"))
+    echo(render(catalogue(task, preset, plugins, names), "json" if as_json else "table"))
     for problem in all_problems():
-        click.echo(problem.text, err=True)
+        echo(problem.text, err=True)

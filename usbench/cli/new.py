@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from usbench.cli.echo import echo
+from usbench.cli.options import Whole
+
 
 @click.command()
 @click.argument("name")
@@ -16,7 +19,7 @@ import click
     help="encoder-decoder: every fusion follows. segmenter: a whole network that declares its fusions.",
 )
 @click.option(
-    "--dims", default=2, show_default=True, type=int, help="What its network sees: 2, slices. 3, volumes."
+    "--dims", default=2, show_default=True, type=Whole(), help="What its network sees: 2, slices. 3, volumes."
 )
 @click.option("--pip", is_flag=True, help="An installable package with a test, instead of one file.")
 @click.option(
@@ -32,11 +35,11 @@ def new(name: str, kind: str, dims: int, pip: bool, folder: Path) -> None:
 
     paths = write(name, kind, pip, folder, dims)
     for path in paths:
-        click.echo(f"written: {path}")
+        echo(f"written: {path}")
     root = folder / name
-    click.echo("try it:")
+    echo("try it:")
     if pip:
-        click.echo(f"  pip install -e '{root}[test]' && pytest {root}")
+        echo(f"  pip install -e '{root}[test]' && pytest {root}")
     words = f"--method {name}" if pip else f"--plugin {paths[0]} --method {name}"
-    click.echo(f"  usbench check {name if pip else paths[0]}")
-    click.echo(f"  {run_command(words)}")
+    echo(f"  usbench check {name if pip else paths[0]}")
+    echo(f"  {run_command(words)}")

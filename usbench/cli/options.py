@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.contracts.options import Option, options_of, written
 from usbench.contracts.request import Request
+from usbench.storage.tables import number, whole
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -60,7 +62,7 @@ def print_json(value: Any) -> None:
     """Print a value as a JSON document on standard output; paths become texts."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def split_names(text: str | None) -> list[str] | None:
@@ -75,10 +77,50 @@ def _parsed(context: click.Context, parameter: click.Parameter, value: Sequence[
     return {**context.meta.get("usbench.settings", {}), **parse_assignments(value)}
 
 
+class _AsWritten:
+    """Digits of other alphabets and "1_000", which Python reads as numbers, are none on a command line."""
+
+    read: Callable[[str], float]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As `click.ParamType.convert`."""
+        kind: Any = self
+        if isinstance(value, str):
+            try:
+                type(self).read(value)
+            except ValueError:
+                kind.fail(f"{value!r} is not a valid {kind.name}.", param, ctx)
+        return super().convert(value, param, ctx)  # type: ignore[misc]
+
+
+class Whole(_AsWritten, click.types.IntParamType):
+    """A whole number."""
+
+    read = staticmethod(whole)
+
+
+class WholeRange(_AsWritten, click.IntRange):
+    """A whole number in a range."""
+
+    read = staticmethod(whole)
+
+
+class Number(_AsWritten, click.types.FloatParamType):
+    """A finite number."""
+
+    read = staticmethod(number)
+
+
+class NumberRange(_AsWritten, click.FloatRange):
+    """A finite number in a range."""
+
+    read = staticmethod(number)
+
+
 _TYPES: dict[str, Any] = {
     "path": click.Path(path_type=Path),
-    "whole": click.INT,
-    "number": click.FLOAT,
+    "whole": Whole(),
+    "number": Number(),
 }
 
 

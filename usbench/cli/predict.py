@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import plugin_option, split_names
 from usbench.errors import UsbenchError
 
@@ -91,7 +92,7 @@ def predict(
     )
     for entry in found["cases"].values():
         volumes = ", ".join(f"{part} {ml:.1f} ml" for part, ml in entry["ml"].items())
-        click.echo(f"{out / entry['files'][0]}: {volumes} ({entry['ms_per_slice']:.1f} ms a slice)")
+        echo(f"{out / entry['files'][0]}: {volumes} ({entry['ms_per_slice']:.1f} ms a slice)")
 
 
 def sort_words(runs: Sequence[str], images: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import json_option, print_json, request_options
 from usbench.contracts.options import options_of
 from usbench.contracts.pruning import Rules
@@ -37,9 +38,9 @@ def prune(paths: tuple[Path, ...], yes: bool, dry_run: bool, as_json: bool, **ru
     from usbench.runs.prune import find, remove
 
     found = find(paths, Rules(**rules))
-    tell: Callable[[str], None] = _nothing if as_json else click.echo
+    tell: Callable[[str], None] = _nothing if as_json else echo
     for line in found.left:
-        click.echo(line, err=True)
+        echo(line, err=True)
     told = len(found.left)
     for one in found.found:
         tell(f"{size_words(one.bytes):>10}  {one.what}: {one.path}")
@@ -58,7 +59,7 @@ def prune(paths: tuple[Path, ...], yes: bool, dry_run: bool, as_json: bool, **ru
         else:
             tell("nothing was removed")
     for line in (*found.left[told:], *found.failed):
-        click.echo(line, err=True)
+        echo(line, err=True)
     if as_json:
         print_json(_as_dict(found, dry_run))
     if found.failed:
@@ -90,7 +91,7 @@ def agreed(what: str) -> bool:
     """Whether a person at the terminal says yes."""
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsbenchError(f"{what}; nobody is there to be asked: add --yes to remove them")
-    click.echo(f"remove {what}? [y/N] ", nl=False, err=True)
+    echo(f"remove {what}? [y/N] ", nl=False, err=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

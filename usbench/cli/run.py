@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import request_options, some_options
 from usbench.contracts.request import Request, run_options
 from usbench.errors import UsbenchError
@@ -60,4 +61,4 @@ def report(runs: tuple[Path, ...], out: Path | None, runs_dir: Path) -> None:
             f"--out {out}: is one page, and {len(folders)} runs are named; leave it out, or name one"
         )
     for folder in folders:
-        click.echo(f"written: {write_report(folder, out)}")
+        echo(f"written: {write_report(folder, out)}")

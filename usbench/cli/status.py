@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import json_option, print_json, some_options
 from usbench.runtime.console import count
 
@@ -34,12 +35,12 @@ def status(runs_dir: Path, as_json: bool, watch: bool) -> None:
 
     if not watch:
         found = look(runs_dir, {})
-        print_json(found.to_dict()) if as_json else click.echo(text(found))
+        print_json(found.to_dict()) if as_json else echo(text(found))
         return
     try:
         if as_json:
             for found in changes(runs_dir, _EVERY):
-                click.echo(json.dumps(found.to_dict()))
+                echo(json.dumps(found.to_dict()))
         else:
             _watch(runs_dir)
     except KeyboardInterrupt:
@@ -91,9 +92,9 @@ def describe(cell: CellStatus) -> str:
 
 
 def _watch(runs_dir: Path) -> None:
-    from rich.console import Console
+    from usbench.runtime.safe_console import SafeConsole
 
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     if console.is_terminal:
         _watch_live(runs_dir, console.height)
     else:
@@ -104,8 +105,10 @@ def _watch_live(runs_dir: Path, height: int) -> None:
     from rich.live import Live
 
     from usbench.matrices.status import changes
+    from usbench.runtime.safe_console import SafeConsole
 
-    with Live(auto_refresh=False, transient=False) as live:
+    console = SafeConsole(highlight=False)
+    with Live(console=console, auto_refresh=False, transient=False) as live:
         for found in changes(runs_dir, _EVERY):
             live.update(_rendered(found, height), refresh=True)
 
@@ -137,8 +140,8 @@ def _watch_lines(runs_dir: Path) -> None:
     for found in changes(runs_dir, _EVERY):
         new = [cell for cell in found.cells if before.get(cell.folder) != cell.state]
         for cell in new:
-            click.echo(f"{cell.state}: {cell.name}: {describe(cell)}")
+            echo(f"{cell.state}: {cell.name}: {describe(cell)}")
         before = {cell.folder: cell.state for cell in found.cells}
         if new or time.monotonic() - told > _AGAIN:
             told = time.monotonic()
-            click.echo(totals(found))
+            echo(totals(found))

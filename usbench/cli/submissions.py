@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import data_dir_option, plugin_option
 from usbench.errors import UsbenchError
 
@@ -31,7 +32,7 @@ def listed_problems(outcome: str) -> Iterator[None]:
         if len(error.reasons) == 1:
             raise
         for reason in error.reasons:
-            click.echo(reason, err=True)
+            echo(reason, err=True)
         raise UsbenchError(f"{outcome}, {len(error.reasons)} problems, listed above") from error
 
 
@@ -71,7 +72,7 @@ def submit(
         if card is not None or out is not None:
             raise UsbenchError("--template only writes a card; drop --card and --out")
         write_template(template, results_of(runs))
-        click.echo(f"written: {template}; fill it in, then: usbench submit RUNS... --card {template}")
+        echo(f"written: {template}; fill it in, then: usbench submit RUNS... --card {template}")
         return
     if not runs or card is None or out is None:
         raise UsbenchError(
@@ -79,7 +80,7 @@ def submit(
         )
     with listed_problems(f"{out}: not written"):
         path = pack(runs, card, out, asked)
-    click.echo(f"written: {path} ({path.stat().st_size:,} bytes); check it with: usbench verify {path}")
+    echo(f"written: {path} ({path.stat().st_size:,} bytes); check it with: usbench verify {path}")
 
 
 @click.command()
@@ -141,24 +142,24 @@ def verify(
         trainings += found.trainings
         reports.append({"verified": True, **found.as_dict()})
         if not as_json:
-            click.echo(
+            echo(
                 f"{file}: verified, {found.entry}: {found.predictions} masks of {found.runs} runs scored "
                 f"anew, largest difference {found.largest_difference:.1e}; {_costs(found)}"
             )
             if found.tracks:
-                click.echo(f"  {len(found.tracks)} tracks scored anew, their masks are among these")
+                echo(f"  {len(found.tracks)} tracks scored anew, their masks are among these")
             for name in found.not_rescored:
-                click.echo(f"  not scored anew, its data is not given (--external-data DIR): {name}")
+                echo(f"  not scored anew, its data is not given (--external-data DIR): {name}")
             for note in found.notes:
-                click.echo(f"  note: {note}")
+                echo(f"  note: {note}")
         if record:
-            click.echo(f"written: {write_record(found)}", err=True)
+            echo(f"written: {write_record(found)}", err=True)
     if as_json:
-        click.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+        echo(json.dumps(reports, indent=2, ensure_ascii=False))
     if reasons:
         if len(reasons) > 1 and not as_json:
             for reason in reasons:
-                click.echo(reason, err=True)
+                echo(reason, err=True)
         raise UsbenchError(
             reasons[0] if len(reasons) == 1 else f"{len(reasons)} refused; the first: {reasons[0]}"
         )

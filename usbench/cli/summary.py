@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 def print_results(results: Sequence[Result]) -> None:
     """Print the table of a run, a row a class and fold, and where the files are, on standard output."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    from usbench.runtime.safe_console import SafeConsole
+
+    console = SafeConsole(highlight=False)
     first = results[0].data
     cell = first["cell"]
     title = f"{task_words(first)}: {cell['method']}, {cell['fusion']} fusion, preset {first['preset']}"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # As text: a name in square brackets is no markup.
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     # With parts of the training patients a fold has several rows, and says which is which.
     parted = any(few_of(result.data["split"]) for result in results)
     for column in ("fold", *(["trained on"] if parted else []), "class", "cases"):
@@ -40,7 +43,7 @@ def print_results(results: Sequence[Result]) -> None:
         classes: dict[str, Any] = result.scores["classes"]
         for class_name, scores in classes.items():
             cells = _cells(scores, shown, lambda score: score.name)
-            table.add_row(*fold, class_name, str(scores["cases"]), *cells)
+            table.add_row(*fold, Text(class_name), str(scores["cases"]), *cells)
         if len(classes) > 1:
             mean = _cells(result.scores, shown, lambda score: score.mean_name)
             cases = str(result.scores["cases"])
@@ -131,7 +134,6 @@ def _cells(values: Mapping[str, Any], scores: Iterable[Score], name: Callable[[S
 def print_plan(plan: Plan) -> None:
     """Print what `--dry-run` promises: the data, the network, the folds and the configuration."""
     import yaml
-    from rich.console import Console
 
     from usbench.datasets.readers.layouts import open_reader
     from usbench.datasets.splits import make_split, subset_of
@@ -140,6 +142,7 @@ def print_plan(plan: Plan) -> None:
     from usbench.runs.consent import outlook_lines
     from usbench.runs.disk import cells_to_do, dry_run_line, network_bytes, network_line, pipeline_line
     from usbench.runs.plan import chosen_parts
+    from usbench.runtime.safe_console import SafeConsole
 
     case_ids = open_reader(plan.task, plan.task_data.root).case_ids()[: plan.request.limit]
     split = make_split(plan.task, case_ids)
@@ -179,6 +182,6 @@ def print_plan(plan: Plan) -> None:
         yaml.safe_dump(config, sort_keys=False).rstrip(),
         dry_run_line([plan]),
     ]
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from usbench.cli.echo import echo
 from usbench.cli.options import json_option, print_json
 from usbench.errors import UsbenchError
 
@@ -24,8 +25,8 @@ def weights_list(as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in list_weights()])
         return
-    click.echo(render(list_weights()))
-    click.echo(f"folder: {weights_dir()}", err=True)
+    echo(render(list_weights()))
+    echo(f"folder: {weights_dir()}", err=True)
 
 
 @weights.command("fetch")
@@ -36,7 +37,7 @@ def weights_fetch(names: tuple[str, ...], of_set: str | None) -> None:
     from usbench.weights.store import fetch_all
 
     for name, path in fetch_all(names, of_set):
-        click.echo(f"{name}: {path}")
+        echo(f"{name}: {path}")
 
 
 @weights.command("check")
@@ -52,6 +53,6 @@ def weights_check(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
     for row in () if as_json else rows:
-        click.echo(f"{row.name}: {row.state}{': ' + row.problem if row.problem else ''}")
+        echo(f"{row.name}: {row.state}{': ' + row.problem if row.problem else ''}")
     if damaged := sum(row.state == "damaged" for row in rows):
         raise UsbenchError(f"{damaged} damaged, listed above")

@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from usbench.cli.options import some_options
+from usbench.cli.echo import echo
+from usbench.cli.options import WholeRange, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
 
@@ -30,19 +31,19 @@ def show_instructions(request: Request, form: str, cases: int | None) -> None:
     """
     rows = instruction_rows(request, cases)
     if form == "json":
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif form == "csv":
         out = io.StringIO()
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        click.echo(out.getvalue(), nl=False)
+        echo(out.getvalue(), nl=False)
     else:
         from tabulate import tabulate
 
         shown = [name for name in COLUMNS[:4] if any(row[name] is not None for row in rows)]
         table = [[*(row[name] for name in shown), _marked(row)] for row in rows]
-        click.echo(tabulate(table, [*shown, "text"], maxcolwidths=[*(None for _ in shown), 80]))
+        echo(tabulate(table, [*shown, "text"], maxcolwidths=[*(None for _ in shown), 80]))
 
 
 def _marked(row: dict[str, Any]) -> str:
@@ -96,22 +97,22 @@ def run_ablation(table: int, weights: str, fusion: str, dry_run: bool, options: 
         raise unknown("set of weights", weights, SETS)
     runnable = []
     for row in ablation(table):
-        click.echo(f"Table {row.table}: {row.name}")
+        echo(f"Table {row.table}: {row.name}")
         printed = ", ".join(f"{task} {dsc:.2f} / {miou:.2f}" for task, (dsc, miou) in row.printed.items())
-        click.echo(f"  reported DSC / mIoU: {printed}")
+        echo(f"  reported DSC / mIoU: {printed}")
         if row.note:
-            click.echo(f"  {row.note}")
+            echo(f"  {row.note}")
         if lacking := row.lacking(weights):
-            click.echo(f"  not with the {weights} weights: they have no {', '.join(lacking)}")
+            echo(f"  not with the {weights} weights: they have no {', '.join(lacking)}")
             continue
         for command in row.commands(weights, fusion, [shlex.quote(word) for word in options]):
-            click.echo(f"  {command}")
+            echo(f"  {command}")
             runnable.append(command)
     if dry_run:
         return
     failed = []
     for command in runnable:
-        click.echo(f"running: {command}")
+        echo(f"running: {command}")
         done = subprocess.run([sys.executable, "-m", "usbench", *shlex.split(command)[1:]])
         if done.returncode in (130, -2):
             raise KeyboardInterrupt
@@ -133,7 +134,7 @@ def zeus() -> None:
     *("task", "task_dir", "data_dir", "data", "modalities", "merge_labels", "preset", "settings", "device"),
     *("plugins", "cache_gb"),
 )
-@click.option("--limit", "cases", type=click.IntRange(min=1), metavar="N", help="The first N cases only.")
+@click.option("--limit", "cases", type=WholeRange(min=1), metavar="N", help="The first N cases only.")
 @click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]))
 def zeus_instructions(cases: int | None, form: str, **options: Any) -> None:
     """Show what the language model says of each modality and class, as `run` with the same words uses it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from usbench.leaderboards.track_plain import flat_track_rows
 from usbench.leaderboards.track_text import all_text_tables, track_notes
 from usbench.leaderboards.view import View, view_rows, view_texts
 from usbench.leaderboards.words import TextTable
+from usbench.runtime.terminal_text import shown
 from usbench.storage.files import write_text
 from usbench.storage.tables import for_spreadsheet
 
@@ -228,11 +230,16 @@ def _as_markdown(board: Leaderboard) -> str:
     return _markdown(all_text_tables(board), board)
 
 
+_OF_MARKDOWN = re.compile(r"[\\`|<&\n\t]|\[(?=[^\]]*\][(\[:])")
+_WRITTEN = {"<": "&lt;", "&": "&amp;", "\n": " ", "\t": " "}
+
+
 def _markdown(tables: Sequence[TextTable], board: Leaderboard) -> str:
     parts = ["# Leaderboard", *(_markdown_section(table) for table in tables)]
     if board.problems:
         parts.append(
-            "## Left out\n\n" + "\n".join(f"- `{p.path}`: {_plain(p.reason)}" for p in board.problems)
+            "## Left out\n\n"
+            + "\n".join(f"- {_plain(str(p.path))}: {_plain(p.reason)}" for p in board.problems)
         )
     return "\n\n".join(parts) + "\n"
 
@@ -248,19 +255,19 @@ def _markdown_section(table: TextTable) -> str:
     text = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align)
     heading = "###" if table.under else "##"
     parts = [
-        f"{heading} {table.title}",
-        table.facts,
+        f"{heading} {_plain(table.title)}",
+        _plain(table.facts),
         text,
         "\n".join(f"- {_plain(note)}" for note in table.notes),
     ]
     if table.unranked:
-        parts.append("Not ranked:\n\n" + "\n".join(f"- {line}" for line in table.unranked))
+        parts.append("Not ranked:\n\n" + "\n".join(f"- {_plain(line)}" for line in table.unranked))
     return "\n\n".join(parts)
 
 
 def _plain(text: str) -> str:
-    """`text` without what Markdown takes for its own in a table or a note."""
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    """`text` without what Markdown takes for its own in a table, a heading or a note."""
+    return _OF_MARKDOWN.sub(lambda found: _WRITTEN.get(found[0], f"\\{found[0]}"), shown(text))
 
 
 def _as_csv(board: Leaderboard) -> str:

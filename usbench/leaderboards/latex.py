@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usbench.leaderboards.track_text import all_text_tables
 from usbench.leaderboards.words import BEST, SECOND, TextTable
+from usbench.runtime.terminal_text import shown
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -75,7 +76,8 @@ def escape(text: str) -> str:
     Letters of Latin scripts that the T1 encoding has are left, Greek ones and usual signs become commands; of
     what pdflatex could not print at all the number in Unicode is printed.
     """
-    return "".join(_SPECIAL.get(one) or _beyond_ascii(one) for one in unicodedata.normalize("NFC", text))
+    plain = " ".join(shown(unicodedata.normalize("NFC", text)).splitlines())
+    return "".join(_SPECIAL.get(one) or _beyond_ascii(one) for one in plain)
 
 
 def _beyond_ascii(character: str) -> str:
@@ -95,7 +97,7 @@ def _beyond_ascii(character: str) -> str:
 
 def _table(table: TextTable) -> str:
     if not table.columns:
-        return f"% {table.facts}"
+        return f"% {' '.join(shown(table.facts).split())}"
     columns = [name for name in table.columns if name in (table.printed or table.columns)]
     lines = []
     for i, row in enumerate(table.rows):

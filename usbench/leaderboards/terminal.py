@@ -83,9 +83,9 @@ def _natural_width(table: TextTable, columns: Sequence[str]) -> int:
 
 
 def _printed(table: RichTable, width: int) -> str:
-    from rich.console import Console
+    from usbench.runtime.safe_console import SafeConsole
 
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None, highlight=False).print(table)
+    SafeConsole(file=out, width=width, color_system=None, highlight=False).print(table)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     return "\n".join(line for line in lines if line) + "\n"

@@ -135,9 +135,9 @@ class View:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from usbench.runtime.safe_console import SafeConsole
 
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True, highlight=False)
 
 
 def _state(planned: PlannedCell) -> str:

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from usbench.runtime.terminal_text import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -25,12 +27,12 @@ def console() -> Console:
     """The console on standard error; rich is imported on first use."""
     from importlib.util import find_spec
 
-    from rich.console import Console
+    from usbench.runtime.safe_console import SafeConsole
 
     # Without ipywidgets rich shows no bar in a notebook and warns of each; this way it redraws a line.
     notebook = None if find_spec("ipywidgets") else False
     quiet = _loudness[0] == "quiet"
-    return Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=notebook, quiet=quiet)
+    return SafeConsole(stderr=True, highlight=False, soft_wrap=True, force_jupyter=notebook, quiet=quiet)
 
 
 def set_loudness(loudness: Loudness) -> None:
@@ -53,7 +55,7 @@ def say(message: str) -> None:
 def note(message: str) -> None:
     """Tell one line to who is `listening`, without printing it."""
     for hear in _listeners.get():
-        hear(message)
+        hear(shown(message))
 
 
 def detail(message: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
+
+from usbench.storage.tables import number, whole
 
 TEXTS = frozenset(("case", "class", "condition", "edge"))
 """Columns of a cases.csv that hold words."""
 
 _WHOLE = frozenset(("tp", "fp", "fn", "tn"))
-_COUNT = re.compile(r"[0-9]{1,15}")
-_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
 
 
 def check_table(text: str) -> None:
@@ -31,10 +30,13 @@ def check_table(text: str) -> None:
         for name, cell in zip(header, row, strict=False):
             if name in TEXTS or (cell == "" and name not in _WHOLE):
                 continue
-            if (_COUNT if name in _WHOLE else _NUMBER).fullmatch(cell) is None:
+            if not _is_plain(cell, name in _WHOLE):
                 raise ValueError(f"{name[:40]!a} holds {cell[:40]!a}, which is no plain number")
 
 
-def plain_number(cell: str) -> bool:
-    """Whether a cell of a history.csv is a finite number as usbench writes it."""
-    return _NUMBER.fullmatch(cell) is not None
+def _is_plain(cell: str, counted: bool) -> bool:
+    try:
+        value = whole(cell) if counted else number(cell)
+    except ValueError:
+        return False
+    return cell == cell.strip() and (value >= 0 or not counted)

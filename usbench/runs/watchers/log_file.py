@@ -17,6 +17,7 @@ from usbench.results.io import LOG
 from usbench.runs.watchers.terminal import Epochs
 from usbench.runtime.console import count, detail, duration, listening
 from usbench.runtime.machine import provenance
+from usbench.runtime.terminal_text import shown
 
 
 class LogFile(Watcher):
@@ -100,7 +101,7 @@ class LogFile(Watcher):
 def _dated(text: str) -> str:
     """The lines of a text with the time before each."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return "".join(f"{now} {line}\n" for line in text.splitlines())
+    return "".join(f"{now} {line}\n" for line in shown(text).splitlines())
 
 
 @contextlib.contextmanager
