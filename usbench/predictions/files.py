@@ -127,9 +127,13 @@ class Listed:
 
     def write(self) -> None:
         """Write the list, whole or not at all."""
-        listed = {**self.head, "cases": self.cases}
-        write_json(self.folder / LIST, {**listed, "digest": digest_of(listed)})
+        write_json(self.folder / LIST, self.content())
         self.ours = True
+
+    def content(self) -> dict[str, Any]:
+        """What the file holds: the runs, the finished patients, and the digest of both."""
+        listed = {**self.head, "cases": self.cases}
+        return {**listed, "digest": digest_of(listed)}
 
 
 def _head(networks: Sequence[TrainedNetwork]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def predict(
         sweep(folder)
         listed = Listed(folder, networks, overwrite)
         _predict_all(networks, patients, chosen, listed, Wanted(probabilities, dicom_seg))
-    return {**listed.head, "cases": listed.cases}
+    return listed.content()
 
 
 def _chosen(patients: Patients, cases: Sequence[str] | None) -> list[str]:

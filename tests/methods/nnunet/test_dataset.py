@@ -12,7 +12,7 @@ from kit.nnunet_folder import TRAIN, make_folder
 
 from usbench.methods.nnunet.nnunet_program.data import channel_name, reader_of, verify, write_dataset
 from usbench.methods.nnunet.nnunet_program.main import same_job
-from usbench.methods.nnunet.nnunet_program.plans import PREPARED, is_prepared, pieces
+from usbench.methods.nnunet.nnunet_program.plans import PREPARED, is_prepared, notes_of, pieces
 from usbench.methods.nnunet.nnunet_program.shared import Fault, Spent, digests_of, read_sealed, write_sealed
 from usbench.methods.nnunet.pipeline import job_of
 from usbench.methods.nnunet.settings import SETTINGS
@@ -139,21 +139,25 @@ def test_notes_without_their_digest_are_none(
 def test_a_prepared_case_that_changed_is_prepared_again(
     tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = [tmp_path / f"case00000{one}" for one in PREPARED]
+    folder = tmp_path / "plans_2d"
+    files = [folder / f"case00000{one}" for one in PREPARED]
+    folder.mkdir()
     for file in files:
         file.write_bytes(file.name.encode() * 9)
-    assert not is_prepared(tmp_path, "case00000"), "it was not whole"
-    write_sealed(tmp_path / "case00000.json", digests_of(files))
-    assert is_prepared(tmp_path, "case00000")
+    assert not is_prepared(folder, "case00000"), "it was not whole"
+    notes = notes_of(folder, "case00000")
+    notes.parent.mkdir()
+    write_sealed(notes, digests_of(files))
+    assert is_prepared(folder, "case00000")
     assert not capsys.readouterr().out
-    changed = tmp_path / f"case00000{ending}"
+    changed = notes if ending == ".json" else folder / f"case00000{ending}"
     content = bytearray(changed.read_bytes())
     content[len(content) // 2] ^= 4
     changed.write_bytes(content)
-    assert not is_prepared(tmp_path, "case00000")
+    assert not is_prepared(folder, "case00000")
     assert "is damaged (its digest does not fit): the case is prepared again" in capsys.readouterr().out
     changed.unlink()
-    assert not is_prepared(tmp_path, "case00000")
+    assert not is_prepared(folder, "case00000")
 
 
 def test_a_change_in_the_program_is_a_change_of_the_method() -> None:

@@ -156,14 +156,21 @@ def prepare_case(work: str, plans: dict[str, Any], configuration: str, case: str
         os.replace(partial / file.name, file)
     partial.rmdir()
     # This comes last: with it the case is whole.
-    write_sealed(folder / f"{case}.json", digests)
+    notes = notes_of(folder, case)
+    notes.parent.mkdir(exist_ok=True)
+    write_sealed(notes, digests)
     return case
+
+
+def notes_of(folder: Path, case: str) -> Path:
+    """Where the digests of a prepared case are: beside its folder, where nnU-Net suffers no other files."""
+    return folder.with_name(f"{folder.name}_digests") / f"{case}.json"
 
 
 def is_prepared(folder: Path, case: str) -> bool:
     """Whether an earlier start prepared a case, and its files are still what was written."""
-    notes, again = folder / f"{case}.json", "the case is prepared again"
-    if (wanted := read_sealed(notes, again)) is None:
+    again = "the case is prepared again"
+    if (wanted := read_sealed(notes_of(folder, case), again)) is None:
         return False
     if digests_of([folder / f"{case}{ending}" for ending in PREPARED]) == wanted:
         return True
