@@ -171,19 +171,29 @@ def cost(method: Method, task: Task, fusion: Fusion, config: Config) -> dict[str
     settings = {key: "none" if key == "pretrained" else value for key, value in config.method.items()}
     bare = dataclasses.replace(config, method=settings)
 
-    def counted(device: str) -> tuple[nn.Module, float | None]:
+    def built(device: str) -> nn.Module:
         with torch.device(device):
-            network = build_model(method, task, fusion, bare)
+            return build_model(method, task, fusion, bare)
+
+    def counted(network: nn.Module, device: str) -> float | None:
+        if method.features:
+            return None
+        with torch.device(device):
             example = way_of(config).nominal(len(task.modalities), config.data.size)
-            return network, None if method.features else gflops_of_slice(network, *example)
+        return gflops_of_slice(network.to(device), *example)
 
     try:
-        network, gflops = counted("meta")
+        network = built("meta")
     except UsbenchError:
         raise
     except Exception:  # A network may need real numbers while it is built.
-        network, gflops = counted("cpu")
+        network = built("cpu")
     parameters = count_parameters(network)
+    gflops = None
+    with contextlib.suppress(Exception):
+        gflops = counted(network, "meta")
+    if gflops is None and not method.features:  # Or while it runs; then one input is computed.
+        gflops = counted(built("cpu"), "cpu")
     return {
         "parameters": parameters.all,
         "trainable": parameters.trainable,
