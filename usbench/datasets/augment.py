@@ -75,4 +75,4 @@ def light(
     )
     images, target = flat.reshape(shapes[0]), flat_target.reshape(shapes[1])
     gain, offset = (t.reshape(batch, modalities, *[1] * (images.ndim - 2)) for t in (gain, offset))
-    return images * gain + offset, target
+    return images.mul_(gain).add_(offset), target
