@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.
     assert get_method("unet")[0].name == "unet"
 
 
+def test_a_package_that_interrupts_is_named_and_a_user_who_does_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "interrupting", "raise KeyboardInterrupt", "interrupting")
+    ctrl_c = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)"
+    install(tmp_path, "slowpackage", ctrl_c, "slow")
+    monkeypatch.syspath_prepend(tmp_path)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(UsbenchError, match=r"'interrupting' .* cannot be imported: KeyboardInterrupt"):
+        find_methods()["interrupting"].load()
+    with pytest.raises(KeyboardInterrupt):
+        find_methods()["slow"].load()
+    (tmp_path / "slow.py").write_text(ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        search([tmp_path / "slow.py"])
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "thief", PLUGIN, "unet")
     monkeypatch.syspath_prepend(tmp_path)
@@ -109,6 +128,11 @@ def test_a_package_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pyte
         (PLUGIN.replace('"tiny"', '"../up"'), "method '../up' has no sound name; use letters, digits"),
         (PLUGIN + "METHODS = METHOD", "METHODS is a Method; make it a list"),
         ("import sys\nsys.exit('no licence')", "raised on import: SystemExit: no licence"),
+        ("raise KeyboardInterrupt('of mine')", "raised on import: KeyboardInterrupt: of mine"),
+        ("class Own(BaseException): pass\nraise Own('x')", "raised on import: Own: x"),
+        ("class Own(Exception):\n def __str__(self): 1 / 0\nraise Own", "raised on import: Own: no message"),
+        ("def __getattr__(name): raise KeyboardInterrupt", "raised when it was looked into: Keyboard"),
+        ("class M:\n def __eq__(self, other): 1 / 0\nMETHODS, METHOD = [M()], M()", "looked into: ZeroDiv"),
     ],
 )
 def test_bad_plugin_files(tmp_path: Path, code: str, message: str) -> None:

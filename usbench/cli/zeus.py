@@ -17,6 +17,7 @@ from usbench.cli.echo import echo
 from usbench.cli.options import WholeRange, some_options
 from usbench.contracts.request import Request
 from usbench.errors import UsbenchError
+from usbench.storage.tables import for_spreadsheet
 
 COLUMNS = ("case", "slice", "modality", "class", "text", "fallback", "truncated")
 
@@ -36,7 +37,7 @@ def show_instructions(request: Request, form: str, cases: int | None) -> None:
         out = io.StringIO()
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: for_spreadsheet(value) for name, value in row.items()} for row in rows)
         echo(out.getvalue(), nl=False)
     else:
         from tabulate import tabulate

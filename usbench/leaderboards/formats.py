@@ -280,7 +280,7 @@ def _csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: for_spreadsheet(name) for name in rows[0]})
     writer.writerows({name: for_spreadsheet(value) for name, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")
 

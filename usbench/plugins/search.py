@@ -21,6 +21,7 @@ from typing import Any
 
 from usbench.errors import UsbenchError, unknown
 from usbench.plugins.code_hash import PLUGIN
+from usbench.runtime.stopping import Terminated, interrupts_noted
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,14 @@ class Found:
             return thing
         assert self.entry is not None
         where = f"{word} '{self.name}' ({self.origin})"
-        try:
+        with _named(f"{where} cannot be imported", "repair or uninstall that package"):
             with _foreign_code() if self.installed else contextlib.nullcontext():
                 thing = self.entry.load()
-        except (Exception, SystemExit) as error:
-            raise UsbenchError(
-                f"{where} cannot be imported: {type(error).__name__}: {error}; "
-                "repair or uninstall that package"
-            ) from error
-        if not self.installed:
-            return thing
-        if _checked(thing, self.kind, where).name != self.name:
-            raise UsbenchError(f"{where}: calls itself '{thing.name}'; give the entry point that name")
+            if not self.installed:
+                return thing
+            name = _checked(thing, self.kind, where).name
+        if name != self.name:
+            raise UsbenchError(f"{where}: calls itself '{name}'; give the entry point that name")
         return _at_home(thing, self.kind, self.entry.module)
 
 
@@ -232,6 +229,28 @@ def _foreign_code() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _named(what: str, remedy: str) -> Iterator[None]:
+    """Make anything that a plugin raises one line about it, an exit and an interruption of its own too.
+
+    What the user interrupts, or a signal ends, still ends; and so does an error that names the plugin.
+    """
+    with interrupts_noted() as user:
+        try:
+            yield
+        except BaseException as error:
+            if user.yes or isinstance(error, UsbenchError | Terminated):
+                raise
+            raise UsbenchError(f"{what}: {type(error).__name__}: {_said(error)}; {remedy}") from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # What an error says of itself is code of the plugin as well.
+        return "no message"
+
+
 def things_in_file(path: Path, kind: Kind) -> list[Any]:
     """What a plugin file brings of a kind: its METHOD or METHODS, TASK or TASKS, FUSION or FUSIONS.
 
@@ -239,6 +258,14 @@ def things_in_file(path: Path, kind: Kind) -> list[Any]:
         UsbenchError: Where the file does not import or brings nothing of any kind.
     """
     module = module_in_file(path)
+    with _named(f"{path}: plugin raised when it was looked into", _REPAIR):
+        return _things_of(module, path, kind)
+
+
+_REPAIR = "repair it (--debug shows where)"
+
+
+def _things_of(module: ModuleType, path: Path, kind: Kind) -> list[Any]:
     if not any(hasattr(module, name) for one in KINDS for name in (one.one, one.many)):
         raise UsbenchError(
             f"{path}: defines neither METHOD nor METHODS (nor TASK, nor FUSION); "
@@ -276,18 +303,14 @@ def module_in_file(path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(specification)
         sys.modules[name] = module  # Before executing, so that its classes can be pickled.
         try:
-            with _foreign_code():
-                specification.loader.exec_module(module)
-        except BaseException as error:
-            del sys.modules[name]
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            if isinstance(error, UsbenchError):
-                raise UsbenchError(f"{path}: {error}") from error
-            raise UsbenchError(
-                f"{path}: plugin raised on import: {type(error).__name__}: {error}; "
-                "repair it (--debug shows where)"
-            ) from error
+            with _named(f"{path}: plugin raised on import", _REPAIR), _foreign_code():
+                try:
+                    specification.loader.exec_module(module)
+                except UsbenchError as error:
+                    raise UsbenchError(f"{path}: {error}") from error
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
     return sys.modules[name]
 
 

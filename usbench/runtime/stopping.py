@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any
 
 CODE = 128 + signal.SIGTERM
 _LOOK_SECONDS = 0.5  # between two looks whether the parent is still there
@@ -109,6 +111,31 @@ def ending_later(worth_waiting: Callable[[], bool]) -> Iterator[Asked]:
     finally:
         if ours:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def interrupts_noted() -> Iterator[Asked]:
+    """Tell an interruption by the user from one that foreign code raises of itself; both are raised.
+
+    Yields:
+        What says that SIGINT came. Only the main thread gets it: in another nothing is ever noted.
+    """
+    asked = Asked()
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_int(number: int, frame: FrameType | None) -> Any:
+        asked.yes = True
+        return before(number, frame) if callable(before) else None
+
+    ours = callable(before) and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, on_int)
+    try:
+        yield asked
+    finally:
+        # Foreign code may have taken the signal for itself.
+        if ours and signal.getsignal(signal.SIGINT) is on_int:
+            signal.signal(signal.SIGINT, before)
 
 
 def end_with(parent: int) -> None:
