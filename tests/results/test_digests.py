@@ -17,7 +17,7 @@ from usbench.contracts.settings import DataSettings, TrainSettings
 from usbench.fusions.registry import BUILT_IN, get_fusion
 from usbench.methods.registry import BUILT_IN as METHODS
 from usbench.results import digests
-from usbench.results.digests import DEFAULTS, differing, key_of, protocol_of
+from usbench.results.digests import DEFAULTS, differing, key_of, protocol_of, without_later
 from usbench.results.io import PROTOCOL_VERSION, load_result
 from usbench.storage.files import digest_of
 
@@ -62,6 +62,19 @@ def test_a_new_setting_changes_no_digest(section: str, monkeypatch: pytest.Monke
     after = made(**{f"{section}__novelty": 0.25})
     assert after[1] != before[1]
     assert (after[0] != before[0]) == (section != "fusion")
+
+
+def test_settings_that_came_later_are_left_out_where_they_do_nothing() -> None:
+    config = {
+        "train": {"epochs": 300, "modality_dropout": 0.0},
+        "fusion": {"merge": "mean-logits", "absent": "skip"},
+    }
+    assert without_later(config, "late") == {"train": {"epochs": 300}, "fusion": {"merge": "mean-logits"}}
+    changed = {
+        "train": {"epochs": 300, "modality_dropout": 0.5},
+        "fusion": {"merge": "mean-logits", "absent": "x"},
+    }
+    assert without_later(changed, "late") == changed
 
 
 def test_settings_that_differ_change_the_digest() -> None:

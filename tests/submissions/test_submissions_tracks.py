@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from kit.made_tracks import edit_track
+from kit.synthetic import write_msd
 from kit.tampered_tracks import FOLDER, change_track, put_track, store, track_data, with_tracks
 from kit.tampering import EXAMPLE, Members, change_record, folder_of_fold, lay_out, put_together
 
 from usbench.cli.main import main
 from usbench.errors import UsbenchError
 from usbench.leaderboards.board import build
+from usbench.results.io import load_result
+from usbench.results.track_scores import check_rows
 from usbench.results.tracks import load_track, parse_tracks_csv
 from usbench.scores.case import score_case
+from usbench.submissions import track_data as data_of_tracks
 from usbench.submissions.pack import Incomplete, submit
+from usbench.submissions.track_data import task_of_own
 from usbench.submissions.verify import read_record, verify, write_record
 
 CARD = EXAMPLE.with_suffix(".card.yaml")
@@ -125,6 +131,10 @@ def emptied(members: Members, folder: str) -> None:
 TAMPERED: dict[str, tuple[Callable[[Members], object], str]] = {
     "a number": (lambda m: change_track(m, boast), "is claimed as 0.99, its mask gives"),
     "all numbers of a row": (lambda m: change_track(m, better_counts), "is claimed as"),
+    "an infinite score": (
+        lambda m: change_track(m, lambda data, rows: rows[-1].update(dsc=float("inf")), fit=False),
+        "'dsc' holds 'inf', which is no plain number",
+    ),
     "a mean": (
         lambda m: change_track(m, lambda data, rows: data["scores"].update(emm_avg=0.99), fit=False),
         "its mean emm_avg is 0.99, its rows give",
@@ -337,6 +347,15 @@ def test_an_external_track_on_phantoms_is_scored_without_being_told_where(member
     assert (len(found.tracks), found.not_rescored, found.predictions) == (5, (), 20)
 
 
+def test_external_data_goes_with_the_tasks_of_that_name(tmp_path):
+    """Of the folders that describe tasks those of the name count, and each reads the folder that is given."""
+    described, other, given = (write_msd(tmp_path / name) for name in ("Gland", "Fat", "new/Gland"))
+    name = task_of_own(described)[0].name
+    found = data_of_tracks._candidates(name, [given], [other, described], [])
+    assert [(task.name, root) for task, root in found] == [(name, given), (name, given)]
+    assert found[0][0] == task_of_own(described)[0]
+
+
 def test_overlaps_alone_are_those_of_all_scores():
     import numpy as np
 
@@ -358,3 +377,13 @@ def test_overlaps_alone_are_those_of_all_scores():
 def test_a_run_laid_out_loads_its_track(runs):
     for folder in runs.rglob("tracks/robustness"):
         assert load_track(folder).data["track"] == "robustness"
+
+
+def test_rows_that_are_infinite_are_named(runs):
+    """Whatever gave the rows: the files of a track are read without such numbers."""
+    folder = next(runs.rglob("tracks/robustness"))
+    track, result = load_track(folder), load_result(folder.parents[1])
+    check_rows(track, result.data)
+    rows = [*track.rows[:-1], {**track.rows[-1], "iou": float("-inf")}]
+    with pytest.raises(UsbenchError, match=f"iou of case {rows[-1]['case']} is infinite"):
+        check_rows(replace(track, rows=rows), result.data)
