@@ -44,18 +44,11 @@ def unknown(kind: str, value: str, choices: Iterable[str], remedy: str = "") -> 
     return UsbenchError(f"unknown {kind} '{value}'{hint or ';'} {closing}")
 
 
-FOREIGN: tuple[type[Exception], ...] = (
-    UsbenchError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    MemoryError,
-)
-"""What the file of somebody else may bring about where it is read among others: it is left out by name."""
+FOREIGN: tuple[type[Exception], ...] = (Exception,)
+"""What the file of somebody else may bring about where it is read among others: it is left out by name.
+
+Which errors a reader raises on what nobody has thought of is not known; interruptions and exits are none.
+"""
 
 
 def reason_of(error: Exception) -> str:

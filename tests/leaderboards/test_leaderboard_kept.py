@@ -9,10 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from kit.handmade import write_run
 from kit.places import ROOT
 from PIL import Image
 
+from usbench.cli.leaderboard import leaderboard
 from usbench.errors import UsbenchError
 from usbench.leaderboards import check, write_kept
 from usbench.leaderboards.board import build
@@ -131,6 +133,20 @@ def test_what_is_absent_or_no_table_is_named(board):
     page.unlink()
     with pytest.raises(UsbenchError, match=r"leaderboard\.html: cannot read"):
         check(board)
+
+
+def test_one_bad_board_of_several_stops_no_other(board, tmp_path):
+    bad = Path(shutil.copytree(board, tmp_path / "bad"))
+    (bad / "leaderboard.json").write_text("[1]")
+    nowhere = tmp_path / "nowhere"
+    words = [word for folder in (nowhere, board, bad) for word in ("--check", str(folder))]
+    done = CliRunner().invoke(leaderboard, words)
+    assert isinstance(done.exception, UsbenchError)
+    assert f"2 of 3 do not pass; the first: {nowhere}/results: no such folder" in str(done.exception)
+    assert f"{board}: every number follows from its results" in done.stdout
+    assert f"{bad}/leaderboard.json: " in done.stderr
+    done = CliRunner().invoke(leaderboard, words[2:])
+    assert str(done.exception).startswith(f"{bad}/leaderboard.json: ")
 
 
 @pytest.mark.slow

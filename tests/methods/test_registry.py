@@ -68,6 +68,7 @@ def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.
     install(tmp_path, "badpackage", "raise RuntimeError('no licence server')", "broken")
     install(tmp_path, "leavingpackage", "import sys; sys.exit('bye')", "leaving")
     install(tmp_path, "liarpackage", PLUGIN, "other-name")
+    install(tmp_path, "oddpackage", "from usbench import Method\nMETHOD = Method('m', 'p')", "odd")
     monkeypatch.syspath_prepend(tmp_path)
     found = find_methods()
     assert found["tiny"].origin == "package goodpackage 1.2"
@@ -76,6 +77,8 @@ def test_entry_point_and_a_broken_neighbour(tmp_path: Path, monkeypatch: pytest.
         found["broken"].load()
     with pytest.raises(UsbenchError, match=r"'leaving' .* cannot be imported: SystemExit: bye"):
         found["leaving"].load()
+    with pytest.raises(UsbenchError, match=r"'odd' \(package oddpackage 1.2\) cannot .*build_network"):
+        found["odd"].load()
     with pytest.raises(UsbenchError, match="calls itself 'tiny'; give the entry point that name"):
         found["other-name"].load()
     assert get_method("unet")[0].name == "unet"

@@ -129,6 +129,15 @@ BROKEN: dict[str, tuple[Change, str]] = {
         ),
         "task.words has not a word for each modality and class",
     ),
+    "count beyond 64 bits": (
+        lambda d: d["cost"].update(parameters=2**63), "'cost.parameters' is 9223372036854775808"
+    ),
+    "endless seconds": (lambda d: d["cost"].update(train_seconds=1e300), "'cost.train_seconds' is 1e+300"),
+    "no limit": (lambda d: d["data"].update(limit=0), "'data.limit' is 0, less than 1"),
+    "many folds": (lambda d: d["split"].update(folds=2**31), "'split.folds' is 2147483648"),
+    "agreement beyond 1": (
+        lambda d: d["data"].update(agreement={"a": {"liver": 1.5}}), "'data.agreement.a.liver' is 1.5"
+    ),
     "large seed": (lambda d: d["cell"].update(seed=2**31), "'cell.seed' is 2147483648"),
 }  # fmt: skip
 

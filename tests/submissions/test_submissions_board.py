@@ -23,7 +23,7 @@ from kit.tampering import (
 )
 
 from usbench.errors import UsbenchError
-from usbench.leaderboards import render, write
+from usbench.leaderboards import render, submitted, write
 from usbench.leaderboards.board import build
 from usbench.leaderboards.plain import SUBMISSIONS_SCHEMA, as_dict, board_schema
 from usbench.submissions.verify import record_path
@@ -180,6 +180,29 @@ def test_a_record_that_is_broken_does_not_verify(tmp_path: Path) -> None:
     accept(made, date="<script>")
     (claim,) = build(tmp_path / "none", submissions=tmp_path / "in").claims or ()
     assert "its record has no date" in claim.reason
+
+
+@pytest.mark.parametrize("part", ["checked", "_claims", "_check_same"])
+def test_what_fails_after_reading_is_named_and_stops_no_other(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = entry(tmp_path / "in", "good"), entry(tmp_path / "in", "bad", fused)
+    accept(good)
+    if part == "_check_same":
+        accept(bad)
+    true = getattr(submitted, part)
+
+    def failing(*words: Any) -> Any:
+        # A fault that no check has foreseen, in what belongs to one archive alone.
+        if "bad" in "".join(str(getattr(word, "path", word)) for word in words):
+            raise RuntimeError("not foreseen")
+        return true(*words)
+
+    monkeypatch.setattr(submitted, part, failing)
+    board = build(tmp_path / "none", submissions=tmp_path / "in")
+    assert [row.label for row in board.tables[0].rows] == ["good: unext-small"]
+    assert {claim.file for claim in board.claims or ()} == {str(bad)}
+    assert any("RuntimeError: not foreseen" in claim.reason for claim in board.claims or ())
 
 
 def test_the_command_merges_them_and_refuses_what_does_not_go_together(

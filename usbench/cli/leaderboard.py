@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from usbench.cli.echo import echo
 from usbench.cli.options import plugin_option, split_names
-from usbench.errors import UsbenchError, unknown
+from usbench.errors import FOREIGN, UsbenchError, reason_of, unknown
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -169,10 +170,8 @@ def leaderboard(
             "--baseline, --pairs, --overall-table and --empty do not go with --keep-results or --check, "
             "whose tables are the same for everybody; drop one of the two"
         )
-    for folder in folders:
-        check(folder, plugins)
-        echo(f"{folder}: every number follows from its results")
     if folders:
+        _check_each(folders, check, plugins)
         return
     if out is None and (no_pictures or keep_results or cost_axis):
         raise UsbenchError(
@@ -206,6 +205,30 @@ def leaderboard(
             paths += write_subgroups(parts, board, out)
         for path in paths:
             echo(f"written: {path}", err=True)
+
+
+def _check_each(
+    folders: tuple[Path, ...], check: Callable[[Path, tuple[Path, ...]], None], plugins: tuple[Path, ...]
+) -> None:
+    """Check kept tables, each folder of them, whatever is wrong with another.
+
+    Raises:
+        UsbenchError: At the end, where one did not pass.
+    """
+    reasons = []
+    for folder in folders:
+        try:
+            check(folder, plugins)
+        except FOREIGN as error:
+            reasons.append(str(error) if isinstance(error, UsbenchError) else f"{folder}: {reason_of(error)}")
+            continue
+        echo(f"{folder}: every number follows from its results")
+    if len(reasons) == 1:
+        raise UsbenchError(reasons[0])
+    if reasons:
+        for reason in reasons:
+            echo(reason, err=True)
+        raise UsbenchError(f"{len(reasons)} of {len(folders)} do not pass; the first: {reasons[0]}")
 
 
 def _check_kept(

@@ -11,7 +11,7 @@ import click
 
 from usbench.cli.echo import echo
 from usbench.cli.options import data_dir_option, plugin_option
-from usbench.errors import UsbenchError
+from usbench.errors import FOREIGN, UsbenchError, reason_of
 
 if TYPE_CHECKING:
     from usbench.submissions.record import Verification
@@ -135,9 +135,10 @@ def verify(
     for file in files:
         try:
             found = check(file, data_dir, task_dirs, plugins, external, runs_dir, trainings)
-        except UsbenchError as error:
-            reasons.append(str(error))
-            reports.append({"path": str(file), "verified": False, "reason": str(error)})
+        except FOREIGN as error:
+            reason = str(error) if isinstance(error, UsbenchError) else f"{file}: {reason_of(error)}"
+            reasons.append(reason)
+            reports.append({"path": str(file), "verified": False, "reason": reason})
             continue
         trainings += found.trainings
         reports.append({"verified": True, **found.as_dict()})

@@ -102,17 +102,21 @@ def collect_submissions(folder: Path, empty: str = TRUTH) -> tuple[list[Run], li
                     _counted_tracks(one, run, record)
                     for one, run in zip(submission.runs, counted, strict=True)
                 ]
-            except UsbenchError as error:
-                record, reason = None, str(error)
+            except FOREIGN as error:
+                record, reason = None, reason_of(error)
             else:
                 runs += counted
                 tracks += [one for some in of_tracks for one in some]
         if record is None:
-            own = [
-                replace(checked(Result(one.run.path, one.data, one.rows), empty), entry=Entry(name, ""))
-                for one in submission.runs
-            ]
-            claims += _claims(name, submission.path, reason, own)
+            try:
+                own = [
+                    replace(checked(Result(one.run.path, one.data, one.rows), empty), entry=Entry(name, ""))
+                    for one in submission.runs
+                ]
+                claims += _claims(name, submission.path, reason, own)
+            except FOREIGN as error:
+                text = f"{reason}; its runs are not readable: {reason_of(error)}"
+                claims.append(Claim(name, str(submission.path), text))
     return runs, tracks, claims
 
 
@@ -122,8 +126,8 @@ def _state(submission: Submission) -> tuple[dict[str, Any] | None, str]:
 
     try:
         record = read_record(submission.path)
-    except UsbenchError as error:
-        return None, str(error)
+    except FOREIGN as error:
+        return None, reason_of(error)
     if record is None:
         return None, "no record of a verification beside it"
     if record["sha256"] != submission.sha256:

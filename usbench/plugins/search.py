@@ -99,7 +99,10 @@ class Found:
         where = f"{word} '{self.name}' ({self.origin})"
         with _named(f"{where} cannot be imported", "repair or uninstall that package"):
             with _foreign_code() if self.installed else contextlib.nullcontext():
-                thing = self.entry.load()
+                try:
+                    thing = self.entry.load()
+                except UsbenchError as error:
+                    raise UsbenchError(f"{where} cannot be imported: {error}") from error
             if not self.installed:
                 return thing
             name = _checked(thing, self.kind, where).name

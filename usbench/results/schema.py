@@ -28,8 +28,14 @@ OUTSIDE_VERSION = 2
 
 KNOWN_VERSIONS = (SCHEMA_VERSION, OUTSIDE_VERSION)
 
-Count = Annotated[int, Field(ge=0)]
-Cost = Annotated[float, Field(ge=0)]
+MOST = 2**63
+"""No count and no cost reaches it: what adds them up, or hands them on as 64 bits, may rely on that."""
+
+Count = Annotated[int, Field(ge=0, lt=MOST)]
+Small = Annotated[int, Field(ge=0, lt=2**31)]
+"""A number of folds, cases, epochs or devices."""
+
+Cost = Annotated[float, Field(ge=0, lt=MOST)]
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -51,7 +57,7 @@ class CellBlock(Block):
     task: str = Field(description="name of the task")
     method: str = Field(description="name of the method")
     fusion: str = Field(description="early, hybrid, late, or one that a plugin brings")
-    fold: Count = Field(description="test fold, from 0")
+    fold: Small = Field(description="test fold, from 0")
     seed: int = Field(ge=0, lt=2**31, description="seed of every random draw")
     hash: str = Field(description="digest of everything that changes the outcome; names the folder")
 
@@ -101,9 +107,11 @@ class DataBlock(Block):
         description="phantom, sample (less than the full data set, or a user's own) or real (all of it)"
     )
     fingerprint: str = Field(description="SHA-256 over the content of all cases")
-    cases: Count = Field(description="number of cases in the data set")
-    limit: int | None = Field(description="--limit, or null; a limited run is never ranked")
-    agreement: dict[str, dict[str, float]] = _later(
+    cases: Small = Field(description="number of cases in the data set")
+    limit: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        description="--limit, or null; a limited run is never ranked"
+    )
+    agreement: dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]] = _later(
         description="test case -> class -> Dice between two annotations of it, where a case has two"
     )
 
@@ -111,7 +119,7 @@ class DataBlock(Block):
 class SplitBlock(Block):
     """Who was trained on and who was scored."""
 
-    folds: int = Field(ge=1, description="number of folds")
+    folds: int = Field(ge=1, lt=2**31, description="number of folds")
     rule: Literal["fixed", "derived"] = Field(
         description="fixed (stored with usbench) or derived (from a hash of the case ids)"
     )
@@ -122,10 +130,10 @@ class SplitBlock(Block):
         gt=0, lt=1, description="--train-share; absent where all training patients are trained on"
     )
     train_cases: int = _later(
-        ge=1, description="--train-cases; absent where all training patients are trained on"
+        ge=1, lt=2**31, description="--train-cases; absent where all training patients are trained on"
     )
     of: int = _later(
-        ge=1, description="number of training patients of the fold; absent where all are trained on"
+        ge=1, lt=2**31, description="number of training patients of the fold; absent where all are trained on"
     )
 
 
@@ -200,9 +208,9 @@ class CostBlock(Block):
     )
     train_seconds: Cost | None = Field(description=f"seconds of training{_NULL}")
     seconds: Cost = _later(description="seconds of training, predicting and scoring")
-    epochs: Count = Field(description="epochs trained")
+    epochs: Small = Field(description="epochs trained")
     device: str = Field(description="name of the device")
-    devices: int = Field(ge=1, description="number of devices")
+    devices: int = Field(ge=1, lt=2**31, description="number of devices")
     precision: str = Field(description="numerical precision")
 
 
@@ -229,8 +237,8 @@ class Provenance(Block):
     python: str = _later(description="version of Python")
     platform: str = _later(description="operating system and processor")
     packages: dict[str, str] = _later(description="version of each package that matters")
-    threads: int = _later(description="threads of torch")
-    cores: int | None = _later(description="processor cores, or null")
+    threads: Small = _later(description="threads of torch")
+    cores: Small | None = _later(description="processor cores, or null")
 
 
 def _scores_block(
@@ -286,7 +294,9 @@ class ResultFile(Block):
     provenance: Provenance = Field(description="when, where and with what it was computed")
     protocol: str = Field(description="digest of all that two rows must share to be compared")
     protocol_version: int = _later(
-        ge=3, description="version of the protocol, by which digests are taken; 2 where it is absent"
+        ge=3,
+        lt=2**31,
+        description="version of the protocol, by which digests are taken; 2 where it is absent",
     )
     files: dict[str, str] = Field(
         description="SHA-256 of each file beside this one, but for logs and pages, which come later"

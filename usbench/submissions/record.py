@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
+from usbench.results.schema import MOST
 from usbench.storage.files import digest_of, read_json, write_json
 from usbench.submissions.archive import LARGEST_TEXT
 
@@ -227,7 +228,7 @@ def _typed(record: Mapping[str, Any]) -> bool:
             and isinstance(one["fingerprint"], str)
             and isinstance(one["costs"], dict)
             and set(one["costs"]) <= {"parameters", "trainable"}
-            and all(type(value) is int and value >= 0 for value in one["costs"].values())
+            and all(type(value) is int and 0 <= value < MOST for value in one["costs"].values())
         )
 
     found = record["found"]

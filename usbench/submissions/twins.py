@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usbench.errors import UsbenchError
+from usbench.errors import FOREIGN, UsbenchError
 from usbench.results.io import load_result, parse_cases
 from usbench.results.masks import find_twins, masks_of_run
 from usbench.results.usable import row_key, run_folders
@@ -42,10 +42,10 @@ def own_trainings(runs_dir: Path, submission: Submission) -> list[Training]:
             continue
         try:
             result = load_result(folder)
-        except UsbenchError:
+            cell = result.data["cell"]
+            masks = masks_of_run(folder, result.data["split"]["test"]) if cell["task"] in tasks else None
+        except FOREIGN:
             continue  # A leaderboard names it.
-        cell = result.data["cell"]
-        masks = masks_of_run(folder, result.data["split"]["test"]) if cell["task"] in tasks else None
         if masks is not None:
             name = f"{folder.parent} (yours), seed {cell['seed']}"
             key = (folder.parent, row_key(result.data), cell["seed"])
