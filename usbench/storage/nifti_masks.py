@@ -49,7 +49,7 @@ def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_affine(path: Path) -> np.ndarray:
-    """Where the voxels of a mask lie, by its header alone; as `load_mask`."""
+    """Where the voxels of a mask lie, by its header alone: the affine [4, 4] as `load_mask` gives it."""
     import nibabel
 
     header: Any = nibabel.Nifti1Header(_unpacked(path, voxels=False)[:_HEADER], check=False)
