@@ -214,7 +214,8 @@ def test_killed_and_gone_on_it_leaves_the_same_masks(finished, tmp_path: Path) -
     # Asked again, nothing is trained or predicted anew; a prepared case that changed is prepared again.
     prepared = next((folder.work / "preprocessed").rglob("case00001.b2nd"))
     sound = prepared.read_bytes()
-    prepared.write_bytes(sound[:-9] + bytes(9))
+    middle = len(sound) // 2
+    prepared.write_bytes(sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :])
     again = told()
     changed = left.masks["t1"].stat().st_mtime_ns
     train_and_predict(folder, TINY, "cpu", again)
