@@ -44,16 +44,18 @@ def unknown(kind: str, value: str, choices: Iterable[str], remedy: str = "") -> 
     return UsbenchError(f"unknown {kind} '{value}'{hint or ';'} {closing}")
 
 
-FOREIGN: tuple[type[Exception], ...] = (Exception,)
-"""What the file of somebody else may bring about where it is read among others: it is left out by name.
+def reason_of(error: Exception, where: object = "") -> str:
+    """One line on what the file of somebody else brought about, for the list of what is left out.
 
-Which errors a reader raises on what nobody has thought of is not known; interruptions and exits are none.
-"""
+    Which errors a reader raises on what nobody has thought of is not known, so whoever reads such a file
+    among others catches every `Exception`.
 
-
-def reason_of(error: Exception) -> str:
-    """One line on one of `FOREIGN`, for the list of what is left out."""
+    Args:
+        error: What was raised.
+        where: The file, where the line is to name it; a `UsbenchError` does so by itself.
+    """
     if isinstance(error, UsbenchError):
         return str(error)
     text = getattr(error, "strerror", None) or str(error) or "no message"
-    return str(UsbenchError(f"cannot be read ({type(error).__name__}: {str(text)[:200]}); remove it"))
+    name = f"{where}: " if where else ""
+    return str(UsbenchError(f"{name}cannot be read ({type(error).__name__}: {str(text)[:200]}); remove it"))

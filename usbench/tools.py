@@ -12,8 +12,9 @@ from usbench.runtime.console import say
 from usbench.runtime.installed import require_packages
 from usbench.runtime.programs import ProgramRun, interpreter, run_program
 from usbench.runtime.torchvision_cpu import make_importable
-from usbench.storage.files import atomic_folder, cache_dir, digest_of, os_errors, read_json, sha256_file
+from usbench.storage.files import atomic_folder, cache_dir, digest_of, os_errors, sha256_file
 from usbench.storage.state_dict import read_state
+from usbench.storage.texts import read_json
 from usbench.weights.gguf import converted
 from usbench.weights.lora import add_lora
 from usbench.weights.reading import below, freeze, load_errors, quiet, read_weights, seeded

@@ -10,7 +10,7 @@ import click
 
 from usbench.cli.echo import echo
 from usbench.cli.options import plugin_option, split_names
-from usbench.errors import FOREIGN, UsbenchError, reason_of, unknown
+from usbench.errors import UsbenchError, reason_of, unknown
 
 if TYPE_CHECKING:
     from usbench.leaderboards.board import Leaderboard
@@ -219,8 +219,8 @@ def _check_each(
     for folder in folders:
         try:
             check(folder, plugins)
-        except FOREIGN as error:
-            reasons.append(str(error) if isinstance(error, UsbenchError) else f"{folder}: {reason_of(error)}")
+        except Exception as error:
+            reasons.append(reason_of(error, folder))
             continue
         echo(f"{folder}: every number follows from its results")
     if len(reasons) == 1:

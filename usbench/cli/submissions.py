@@ -11,7 +11,7 @@ import click
 
 from usbench.cli.echo import echo
 from usbench.cli.options import data_dir_option, plugin_option
-from usbench.errors import FOREIGN, UsbenchError, reason_of
+from usbench.errors import UsbenchError, reason_of
 
 if TYPE_CHECKING:
     from usbench.submissions.record import Verification
@@ -135,8 +135,8 @@ def verify(
     for file in files:
         try:
             found = check(file, data_dir, task_dirs, plugins, external, runs_dir, trainings)
-        except FOREIGN as error:
-            reason = str(error) if isinstance(error, UsbenchError) else f"{file}: {reason_of(error)}"
+        except Exception as error:
+            reason = reason_of(error, file)
             reasons.append(reason)
             reports.append({"path": str(file), "verified": False, "reason": reason})
             continue

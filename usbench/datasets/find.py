@@ -11,7 +11,8 @@ from usbench.contracts.settings import DataSettings
 from usbench.datasets.notes import STORE_VERSION, case_folder, read_meta
 from usbench.datasets.store import Store
 from usbench.errors import UsbenchError
-from usbench.storage.files import cache_dir, digest_of, read_json
+from usbench.storage.files import cache_dir, digest_of
+from usbench.storage.texts import read_json
 
 
 def find_store(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
-from usbench.storage.files import digest_of, os_errors, read_json, sha256_file, write_json
+from usbench.storage.files import digest_of, os_errors, sha256_file, write_json
+from usbench.storage.texts import read_json
 
 # Raise it when a store is laid out differently: older stores are then left alone.
 STORE_VERSION = 2

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from usbench.datasets.notes import STORE_VERSION
 from usbench.errors import UsbenchError
-from usbench.storage.files import cache_dir, read_json
+from usbench.storage.files import cache_dir
+from usbench.storage.texts import read_json
 
 
 def older_stores(cache: Path | None = None) -> list[Path]:

@@ -19,7 +19,8 @@ from usbench.contracts.data import Task
 from usbench.contracts.names import natural_key
 from usbench.errors import UsbenchError
 from usbench.runtime.console import count
-from usbench.storage.files import digest_of, read_json
+from usbench.storage.files import digest_of
+from usbench.storage.texts import read_json
 
 FOLDS = 5
 _FILE = Path(__file__).with_name("splits.json")

@@ -19,7 +19,7 @@ from usbench.features.store import FeatureStore
 from usbench.features.views import view_place
 from usbench.runtime.console import progress
 from usbench.runtime.devices import device_name
-from usbench.storage.files import read_json
+from usbench.storage.texts import read_json
 
 if TYPE_CHECKING:
     from usbench.contracts.method import Feature

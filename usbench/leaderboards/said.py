@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from usbench.leaderboards.rows import Row
 from usbench.results.masks import find_twins, masks_of_run
-from usbench.results.usable import OF_CLASSES, Run
+from usbench.results.usable import Run
 
 _ROUNDING = 1e-3
 """Numbers that differ by less, relative to the larger, are one setting written twice."""
-
-_COUNTS = slice(1, len(OF_CLASSES))
 
 
 def same_masks(rows: Sequence[Row]) -> list[str]:
@@ -53,14 +53,17 @@ def _seeds(row: Row) -> set[int]:
 
 
 def _counts(runs: Sequence[Run]) -> dict[str, Hashable]:
-    """What stands for the mask of each patient in whom something was predicted: counts and scores."""
+    """What stands for the mask of each patient in whom something was predicted: scores and counts."""
     found: dict[str, Hashable] = {}
     for run in runs:
-        for case, values in zip(run.cases, run.by_class, strict=False):
-            tp, fp = values[:, 1].sum(), values[:, 2].sum()
-            if tp + fp > 0:
-                dsc = tuple(f"{value:.9f}" for value in values[:, 0].tolist())
-                found[case] = (values[:, _COUNTS].astype(int).tobytes(), dsc)
+        predicted = run.by_class[:, :, 1:3].sum(axis=(1, 2)) > 0
+        values = run.by_class.copy()
+        values[:, :, 0] = np.nan_to_num(np.round(values[:, :, 0], 9), nan=-1.0)
+        found.update(
+            (case, one.tobytes())
+            for case, one, holds in zip(run.cases, values, predicted, strict=False)
+            if holds
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usbench.errors import FOREIGN, UsbenchError, reason_of
+from usbench.errors import UsbenchError, reason_of
 from usbench.leaderboards.tracks import TrackRun
 from usbench.results.io import parse_cases
 from usbench.results.result import Result
@@ -77,7 +77,7 @@ def collect_submissions(folder: Path, empty: str = TRUTH) -> tuple[list[Run], li
         try:
             with opened(path) as archive:
                 submission = read_submission(archive)
-        except FOREIGN as error:
+        except Exception as error:
             reason = reason_of(error).removeprefix(f"{path}: ")
             claims.append(Claim(path.name, str(path), f"not readable: {reason}"))
             continue
@@ -102,7 +102,7 @@ def collect_submissions(folder: Path, empty: str = TRUTH) -> tuple[list[Run], li
                     _counted_tracks(one, run, record)
                     for one, run in zip(submission.runs, counted, strict=True)
                 ]
-            except FOREIGN as error:
+            except Exception as error:
                 record, reason = None, reason_of(error)
             else:
                 runs += counted
@@ -114,7 +114,7 @@ def collect_submissions(folder: Path, empty: str = TRUTH) -> tuple[list[Run], li
                     for one in submission.runs
                 ]
                 claims += _claims(name, submission.path, reason, own)
-            except FOREIGN as error:
+            except Exception as error:
                 text = f"{reason}; its runs are not readable: {reason_of(error)}"
                 claims.append(Claim(name, str(submission.path), text))
     return runs, tracks, claims
@@ -126,7 +126,7 @@ def _state(submission: Submission) -> tuple[dict[str, Any] | None, str]:
 
     try:
         record = read_record(submission.path)
-    except FOREIGN as error:
+    except Exception as error:
         return None, reason_of(error)
     if record is None:
         return None, "no record of a verification beside it"

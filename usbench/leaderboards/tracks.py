@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from usbench.contracts.names import DATA_KINDS, DataKind
-from usbench.errors import FOREIGN, reason_of
+from usbench.errors import reason_of
 from usbench.leaderboards.averaging import make_rows, per_patient
 from usbench.leaderboards.compare import Difference, FusionEffect, SplitHalf, Tests, compare
 from usbench.leaderboards.rows import Row
@@ -164,7 +164,7 @@ def collect_tracks(runs: Sequence[Run], runs_dir: Path | None = None) -> tuple[l
             try:
                 track = load_track(folder, str(run.data["digest"]))
                 check_rows(track, run.data)
-            except FOREIGN as error:
+            except Exception as error:
                 left_out.append(LeftOut(folder, reason_of(error).replace(f"{folder}/", "")))
                 continue
             found.append(TrackRun(run, track))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
-from usbench.storage.files import locked, read_json, write_json
+from usbench.storage.files import locked, write_json
+from usbench.storage.texts import read_json
 
 NAME = "matrix-failures.json"
 SCHEMA_VERSION = 1

@@ -24,7 +24,8 @@ from usbench.errors import UsbenchError
 from usbench.matrices.slurm_task import REPORT, QueueTask
 from usbench.matrices.slurm_words import SlurmAsked
 from usbench.runtime.console import count, say
-from usbench.storage.files import locked, read_json, write_json
+from usbench.storage.files import locked, write_json
+from usbench.storage.texts import read_json
 
 if TYPE_CHECKING:
     from usbench.matrices.failures import Failures

@@ -18,7 +18,8 @@ from typing import Any
 
 import usbench
 from usbench.errors import UsbenchError
-from usbench.storage.files import cache_dir, digest_of, read_json, sha256_file, write_json
+from usbench.storage.files import cache_dir, digest_of, sha256_file
+from usbench.storage.sealed import read_sealed, write_sealed
 
 _LAYOUT = 1
 
@@ -53,9 +54,7 @@ class KeptRows:
         if not self._usable:
             return None
         try:
-            note = read_json(self.path, "the kept list of methods", "remove it")
-            if note["digest"] != digest_of([note["made_of"], note["rows"]]):
-                return None
+            note = read_sealed(self.path, "the kept list of methods", "remove it")
             files = note["made_of"]["files"]
             if note["made_of"] != self._made_of([Path(file) for file in files]):
                 return None
@@ -69,9 +68,8 @@ class KeptRows:
         if not self._usable or any(row["error"] for row in rows):
             return
         with suppress(UsbenchError, OSError, TypeError, ValueError):
-            made_of = self._made_of(_loaded_files())
-            note = {"digest": digest_of([made_of, rows]), "made_of": made_of, "rows": rows}
-            write_json(self.path, note)
+            note = {"made_of": self._made_of(_loaded_files()), "rows": rows}
+            write_sealed(self.path, note, durable=False)
 
     def _made_of(self, files: Sequence[Path]) -> dict[str, Any]:
         """All that the rows depend on; `files`: modules that are neither of usbench nor installed."""

@@ -20,7 +20,8 @@ from usbench.predictions.ensemble import Predicted
 from usbench.runs.network import TrainedNetwork
 from usbench.runs.predict import write_mask
 from usbench.runtime.console import say
-from usbench.storage.files import atomic_path, digest_of, read_json, sha256_file, write_json
+from usbench.storage.files import atomic_path, digest_of, sha256_file, write_json
+from usbench.storage.texts import read_json
 
 LIST = "predictions.json"
 """The list of what a folder holds."""

@@ -17,9 +17,10 @@ from usbench.results.result import Result
 from usbench.results.schema import KNOWN_VERSIONS, typed
 from usbench.scores.case import ClassScore
 from usbench.scores.registry import all_scores
-from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
+from usbench.storage.files import digest_of, flush_folder, sha256_file, write_json, write_text
 from usbench.storage.regular import read_bounded, read_text
 from usbench.storage.tables import MOST_TABLE, counts, numbers, parse_table
+from usbench.storage.texts import read_json
 
 # Raised whenever the same configuration would give other numbers: training, inference or scores.
 PROTOCOL_VERSION = 3

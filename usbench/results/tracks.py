@@ -23,9 +23,10 @@ from usbench.contracts.names import DataKind
 from usbench.errors import UsbenchError
 from usbench.results.schema import Block, CellBlock, Cost, Count, Names, Provenance
 from usbench.results.wrong import what_is_wrong
-from usbench.storage.files import digest_of, flush_folder, read_json, sha256_file, write_json, write_text
+from usbench.storage.files import digest_of, flush_folder, sha256_file, write_json, write_text
 from usbench.storage.regular import read_bounded
 from usbench.storage.tables import MOST_TABLE, counts, numbers, parse_table
+from usbench.storage.texts import read_json
 
 TRACK_SCHEMA = 1
 TRACK_VERSION = 1

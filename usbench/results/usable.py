@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from usbench.errors import FOREIGN, UsbenchError, reason_of
+from usbench.errors import UsbenchError, reason_of
 from usbench.results.digests import OF_ROWS, frame_of_result, volumes_of_result, without_later
 from usbench.results.io import load_result, scores_of
 from usbench.results.result import Result
@@ -102,7 +102,7 @@ def collect(runs_dir: Path, empty: str = TRUTH) -> tuple[list[Run], list[LeftOut
             result = load_result(folder)
             run = checked(result, empty)
             key = cell_key(run.data)
-        except FOREIGN as error:
+        except Exception as error:
             left_out.append(LeftOut(folder, reason_of(error).replace(f"{folder}{os.sep}", "")))
             continue
         if key in seen:

@@ -66,10 +66,17 @@ def _is_ours() -> bool:
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM raise `Terminated` meanwhile, where nobody else wants that signal."""
+    with _on_term(_raise):
+        yield
+
+
+@contextlib.contextmanager
+def _on_term(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give SIGTERM a handler meanwhile, where nobody else wants that signal."""
     before = signal.getsignal(signal.SIGTERM)
     ours = _is_ours()
     if ours:
-        signal.signal(signal.SIGTERM, _raise)
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
@@ -102,15 +109,8 @@ def ending_later(worth_waiting: Callable[[], bool]) -> Iterator[Asked]:
             raise Terminated
         asked.yes = True
 
-    before = signal.getsignal(signal.SIGTERM)
-    ours = _is_ours()
-    if ours:
-        signal.signal(signal.SIGTERM, on_term)
-    try:
+    with _on_term(on_term):
         yield asked
-    finally:
-        if ours:
-            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from usbench.runtime.console import say
-from usbench.storage.files import atomic_folder, read_json, sha256_file
+from usbench.storage.files import atomic_folder, sha256_file
 from usbench.storage.sealed import SEAL, read_sealed, write_sealed
+from usbench.storage.texts import read_json
 
 LAYOUT = 2
 """Version of meta.json; version 1 had digests of the values alone, and is still read."""

@@ -15,7 +15,6 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.storage.regular import open_regular
 from usbench.storage.temporary import fresh_file, fresh_folder
-from usbench.storage.texts import read_json as read_json
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from usbench.errors import UsbenchError
-from usbench.storage.files import digest_of, read_json, write_json
+from usbench.storage.files import digest_of, write_json
+from usbench.storage.texts import read_json
 
 SEAL = "seal"
 """The key of the digest."""

@@ -14,7 +14,8 @@ from usbench.contracts.names import natural_key
 from usbench.datasets.imports.nnunet import classes_of
 from usbench.datasets.outside_masks import bit_values
 from usbench.errors import UsbenchError, unknown
-from usbench.storage.files import os_errors, read_json
+from usbench.storage.files import os_errors
+from usbench.storage.texts import read_json
 
 if TYPE_CHECKING:
     from usbench.contracts.data import Task

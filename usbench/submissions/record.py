@@ -11,7 +11,8 @@ from typing import Any
 
 from usbench.errors import UsbenchError
 from usbench.results.schema import MOST
-from usbench.storage.files import digest_of, read_json, write_json
+from usbench.storage.files import digest_of, write_json
+from usbench.storage.texts import read_json
 from usbench.submissions.archive import LARGEST_TEXT
 
 RECORD_VERSION = 3

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from usbench.errors import FOREIGN, UsbenchError
+from usbench.errors import UsbenchError
 from usbench.results.io import load_result, parse_cases
 from usbench.results.masks import find_twins, masks_of_run
 from usbench.results.usable import row_key, run_folders
@@ -44,7 +44,7 @@ def own_trainings(runs_dir: Path, submission: Submission) -> list[Training]:
             result = load_result(folder)
             cell = result.data["cell"]
             masks = masks_of_run(folder, result.data["split"]["test"]) if cell["task"] in tasks else None
-        except FOREIGN:
+        except Exception:
             continue  # A leaderboard names it.
         if masks is not None:
             name = f"{folder.parent} (yours), seed {cell['seed']}"

@@ -13,8 +13,9 @@ from typing import Any
 from usbench.errors import UsbenchError
 from usbench.results.tracks import FILE, FOLDER, MASKS, TRACK_VERSION, TrackResult, load_track
 from usbench.runtime.console import progress, say
-from usbench.storage.files import digest_of, locked, os_errors, read_json, sha256_file, write_json
+from usbench.storage.files import digest_of, locked, os_errors, sha256_file, write_json
 from usbench.storage.sealed import read_sealed, write_sealed
+from usbench.storage.texts import read_json
 
 _PARTS = ".parts"
 

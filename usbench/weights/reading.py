@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from usbench.errors import UsbenchError
-from usbench.storage.files import read_json
+from usbench.storage.texts import read_json
 
 WEIGHT_FILES = (
     "model.safetensors",
