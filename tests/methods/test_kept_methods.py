@@ -127,6 +127,19 @@ def test_cache_that_cannot_be_written_is_no_fault(plugin: Path, monkeypatch: pyt
     assert parameters(rows(plugin)) == 15
 
 
+def test_how_python_was_started_changes_nothing(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m usbench` looks for modules where one stands, `usbench` does not."""
+    (tmp_path / "checkout" / "mine.egg-info").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "checkout")
+    first = rows(plugin)
+    monkeypatch.setattr(module, "_count", never)
+    for where in ("", str(tmp_path / "checkout")):
+        monkeypatch.setattr(sys, "path", [where, *sys.path])
+        assert rows(plugin) == first
+
+
 def test_second_list_does_not_import_torch(plugin: Path) -> None:
     first = json.dumps(rows(plugin))
     code = (

@@ -127,7 +127,11 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
     "NaN in JSON": (text_of_result(b'"epochs": 4', b'"epochs": NaN'), "NaN is not a number"),
     "infinity in JSON": (result(paper_style={"paper_dsc": 1e999}), "Infinity is not a number"),
     "endless number": (text_of_result(b'"cases": 10', b'"cases": 1' + b"0" * 5000), "not valid JSON"),
-    "large number": (result(cost__parameters=10**39), "number that is out of range"),
+    "large number": (
+        lambda members: change_result(members, lambda data: data["config"]["train"].update(lr=1e30), fold=None),
+        "number that is out of range",
+    ),
+    "large cost": (result(cost__parameters=10**39), "should be less than 9223372036854775808"),
     "longer number": (result(cost__parameters=10**40), "a whole number has 41 digits"),
     "endless folds": (result(split__folds=10**9), "folds 1000000000 is out of range"),
     "nested JSON": (text_of_result(b'"remarks": []', b'"remarks": ' + b"[" * 10**5), "not valid JSON"),

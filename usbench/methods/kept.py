@@ -96,11 +96,16 @@ def _of_installed_plugins(task: str, names: Sequence[str]) -> bool:
 
 
 def _installed() -> list[str]:
-    """Names and versions of what is installed, as their folders are called."""
+    """Names and versions of what is installed, as their folders are called.
+
+    The folder that one stands in is left out: whether Python looks there depends on how it was started, and
+    in a checkout it holds notes on that checkout.
+    """
+    here = Path.cwd()
     return sorted(
         place.name
         for folder in dict.fromkeys(sys.path)
-        if Path(folder).is_dir()
+        if Path(folder).is_dir() and Path(folder).resolve() != here
         for place in Path(folder).glob("*.*-info")
     )
 
