@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from kit import fake_slurm
+from kit.commands import Command
 from kit.places import TINY
 
 import usbench
@@ -182,7 +183,9 @@ def test_an_array_of_cells(cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict[str, Any]) -> None:
+def test_preempted_killed_and_left(
+    cluster: Cluster, tmp_path: Path, words: dict[str, Any], command: Command
+) -> None:
     """TERM and USR2 end a cell with one line, and it goes on; Ctrl-C leaves the queue alone; same scores."""
     driver = cluster.start(*LONG, *SLURM)
     cluster.until(lambda: cluster.epochs(0) >= 2 and cluster.epochs(1) >= 2, driver)
@@ -205,14 +208,20 @@ def test_preempted_killed_and_left(cluster: Cluster, tmp_path: Path, words: dict
     assert "2 cells: 2 computed" in out
     assert len(cluster.tasks()) == 2, "submitted twice"
     assert not (cluster.runs / ".slurm").exists()
-    alone = usbench.run(
-        "unet", "early", "msd-prostate", folds="0,1", preset="smoke", data_dir=words["data_dir"],
-        settings={"train.epochs": 14, "data.size": 32}, device="cpu", runs_dir=tmp_path / "alone",
-    )  # fmt: skip
+    # A task has one CPU, and the number of threads decides the last bits of a training.
+    done = command(
+        *("run", "--method", "unet", "--fusion", "early", "--task", "msd-prostate", "--folds", "0,1"),
+        *("--preset", "smoke", *LONG[2:], "--data-dir", words["data_dir"], "--device", "cpu"),
+        *("--runs-dir", tmp_path / "alone"),
+        timeout=600,
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    alone = sorted((tmp_path / "alone").rglob("result.json"))
     files = sorted(cluster.runs.rglob("result.json"))
     for one, file in zip(alone, files, strict=True):
-        assert file.parent.name == one.path.name
-        assert (file.parent / "cases.csv").read_text() == (one.path / "cases.csv").read_text()
+        assert file.parent.name == one.parent.name
+        assert (file.parent / "cases.csv").read_text() == (one.parent / "cases.csv").read_text()
         going_on = (file.parent / "log.txt").read_text()
         assert "going on after epoch" in going_on
 
