@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,42 @@ def test_no_worker_outlives_its_driver(number: signal.Signals) -> None:
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [process for process in children if alive(process)]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells who is there")
+@pytest.mark.parametrize("wait", [0.0, 0.3])
+def test_a_worker_that_is_only_starting_ends_too(wait: float) -> None:
+    """A worker without a job yet does not wait for one, when nobody is there who could send it."""
+    mark = f"USBENCH_TEST_{os.getpid()}_{wait}"
+    code = (
+        "import time\n"
+        "from usbench.datasets.workers import run_jobs\n"
+        "list(run_jobs(time.sleep, [(60,)] * 2, 2))\n"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, mark: "1"})
+    deadline = time.monotonic() + 60
+    while not any(b"LokyProcess" in words for words in marked(mark).values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(wait)
+    driver.kill()
+    driver.wait(30)
+    deadline = time.monotonic() + 15
+    while (left := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def marked(name: str) -> dict[int, bytes]:
+    """By process that has a variable its words; those that have ended are left out."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{name}=1".encode() in (folder / "environ").read_bytes().split(b"\0") and alive(
+                int(folder.name)
+            ):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes()
+    return found
 
 
 def test_jobs_give_their_results() -> None:

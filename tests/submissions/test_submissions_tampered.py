@@ -128,7 +128,9 @@ TAMPERED: dict[str, tuple[Callable[[Members], None], str]] = {
     "infinity in JSON": (result(paper_style={"paper_dsc": 1e999}), "Infinity is not a number"),
     "endless number": (text_of_result(b'"cases": 10', b'"cases": 1' + b"0" * 5000), "not valid JSON"),
     "large number": (
-        lambda members: change_result(members, lambda data: data["config"]["train"].update(lr=1e30), fold=None),
+        lambda members: change_result(
+            members, lambda data: data["config"]["train"].update(lr=1e30), fold=None
+        ),
         "number that is out of range",
     ),
     "large cost": (result(cost__parameters=10**39), "should be less than 9223372036854775808"),

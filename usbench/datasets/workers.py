@@ -21,24 +21,24 @@ def run_jobs(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], work
     first error of a job stops the others and is raised here as it was; a worker that dies raises
     `UsbenchError`.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    parent = os.getpid()
-    pool = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered", batch_size=1)
+    # From its first moment on, not with its first job: it may still wait for one when this process is killed.
+    with parallel_config(backend="loky", initializer=_begin, initargs=(os.getpid(),)):
+        pool = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered", batch_size=1)
     try:
-        yield from pool(delayed(_in_worker)(parent, function, job) for job in jobs)
+        yield from pool(delayed(function)(*job) for job in jobs)
     except TerminatedWorkerError as error:
         raise UsbenchError(
             "a worker process was stopped, most likely for want of memory; use fewer --workers"
         ) from error
 
 
-def _in_worker(parent: int, function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
-    """A job, in a process that does not outlive the one that has sent it."""
+def _begin(parent: int) -> None:
+    """The first thing that a worker does: it does not outlive the process that has started it."""
     if os.getpid() != parent:
         end_with(parent)
-    return function(*job)
 
 
 def usable_cores() -> int:
