@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from kit.faulty_methods import DECLARES_LATE, FAULTS, Dropping, method_of, verdicts
+from kit.faulty_training import ReadsFresh, ReadsFreshInTraining
 from kit.sound_network import Sound
 from kit.told_networks import Told
 from torch import nn
@@ -60,3 +61,21 @@ def test_declared_fusion_that_does_not_build(folder: Path) -> None:
     early = {v.check: v for v in verdicts(DECLARES_LATE, folder)}
     assert early["fusions"].state == "pass"
     assert "hybrid refused" in early["fusions"].reason
+
+
+@pytest.mark.parametrize(
+    ("network", "check", "reason"),
+    [
+        (ReadsFresh, "shape", "7500 of 7500 logits are not finite"),
+        (ReadsFreshInTraining, "same-training", "a step taken twice from one seed differs in 8 of 8"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_memory_that_was_never_written_to_is_found(
+    network: type[nn.Module], check: str, reason: str, folder: Path
+) -> None:
+    """It holds zeros more often than not, so that no comparison would show it: checks fill it with NaN."""
+    found = {v.check: v for v in verdicts(method_of(network), folder)}
+    assert found[check].state == "fail"
+    assert reason in found[check].reason
+    assert found["builds"].state == "pass"

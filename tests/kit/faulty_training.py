@@ -51,6 +51,20 @@ class PoolsThenNormalises(Sound):
         return logits
 
 
+class ReadsFresh(Sound):
+    """Adds what lay in memory before; most of the time that is zero, and nobody sees it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits + torch.empty_like(logits).detach()
+
+
+class ReadsFreshInTraining(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits + torch.empty_like(logits).detach() if self.training else logits
+
+
 class HasLambda(Sound):
     def __init__(self, modalities: int, classes: int) -> None:
         super().__init__(modalities, classes)
