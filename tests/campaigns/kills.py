@@ -274,8 +274,12 @@ def _kill(child: int, how: str, draw: random.Random) -> Any:
     if how == "WORKER":
         of_ray = [p for p in psutil.Process(child).children(recursive=True) if _name(p).startswith("ray::")]
         if of_ray:
-            draw.choice(of_ray).kill()
-            return _ended(child, 900)
+            chosen = draw.choice(of_ray)
+            agent = "Agent" in _name(chosen)
+            chosen.kill()
+            code = _ended(child, 900)
+            # With an agent Ray itself ends, and the driver with it at any point: then it is started again.
+            return None if agent and code else code
     os.kill(child, signal.SIGTERM if how == "TERM" else signal.SIGKILL)
     # A machine that is busy takes its time to end what was killed.
     if _ended(child, 120 if how == "TERM" else 900) is None:
