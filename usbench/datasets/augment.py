@@ -81,8 +81,9 @@ def light(
 def places(theta: Tensor, height: int, width: int) -> Tensor:
     """Where each pixel of turned, scaled and shifted slices is taken from.
 
-    As `torch.nn.functional.affine_grid` with `align_corners=False`, to the last bit where that one rounds after
-    every product, in a tenth of its time: it multiplies a matrix by all pixels, this one adds rows and columns.
+    As `torch.nn.functional.affine_grid` with `align_corners=False`, to the last bit where that one rounds
+    after every product, in a tenth of its time: it multiplies a matrix by all pixels, this one adds rows and
+    columns.
 
     Args:
         theta: [B, 2, 3], in units of half the slice: x, y and 1 of a pixel to the x and y of its place.
