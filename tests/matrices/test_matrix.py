@@ -160,7 +160,7 @@ def test_a_failure_stops_nothing_and_is_named(
     monkeypatch.delenv("FRAGILE")
     again = usbench.matrix(**words)
     assert (again.computed, again.before, again.failed) == (2, 2, {})
-    assert not (words["runs_dir"] / NAME).exists()
+    assert not list(words["runs_dir"].glob("*matrix-failures*")), "neither the table nor its lock"
 
 
 def test_an_edited_result_fails_alone(words: dict[str, Any]) -> None:
@@ -189,7 +189,18 @@ def test_broken_data_of_one_task_stops_no_other(words: dict[str, Any], tmp_path:
     write_msd(tmp_path / "spoilt", cases=("case_1", "case_2", "case_3"), shape=(16, 17, 6))
     again = usbench.matrix(**words, task_dirs=[tmp_path / "sound", tmp_path / "spoilt"])
     assert (again.computed, again.before, again.failed) == (1, 1, {})
-    assert not (words["runs_dir"] / NAME).exists()
+    assert not list(words["runs_dir"].glob("*matrix-failures*"))
+
+
+def test_a_lock_of_a_killed_matrix_is_swept(tmp_path: Path) -> None:
+    failures = Failures(tmp_path)
+    failures.record("unet-early/0-0-aa", "unet early", "killed")
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    failures.clear(["unet-early/0-0-aa"])
+    assert not list(tmp_path.iterdir())
+    failures.lock.touch()
+    failures.clear(["another"])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

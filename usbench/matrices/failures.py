@@ -34,6 +34,7 @@ class Failures:
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self.path = runs_dir / NAME
+        self.lock = runs_dir / f".{NAME}.lock"
 
     def read(self) -> Table:
         """Read the table.
@@ -82,13 +83,15 @@ class Failures:
             UsbenchError: where the table cannot be written.
         """
         gone = set(keys)
-        if not gone & set(self.read()):
+        # The file of a lock, where one lies there, is of a process that was killed: taken and removed.
+        if not gone & set(self.read()) and not self.lock.exists():
             return
         with self._lock():
             self._write({key: row for key, row in self.read().items() if key not in gone})
 
     def _lock(self) -> Any:
-        return locked(self.runs_dir / f".{NAME}.lock", f"{self.path}: another process is writing it; waiting")
+        waiting = f"{self.path}: another process is writing it; waiting"
+        return locked(self.lock, waiting, remove=True)
 
     def _write(self, table: Table) -> None:
         if table:
