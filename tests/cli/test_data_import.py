@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from kit.commands import Command
 from kit.own_folders import patients
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_folders_become_a_task_that_is_checked_and_exported(command: Command, tmp_path: Path) -> None:
     folder = patients(tmp_path / "mine")
     (folder / "patient-03/patient-03_t2.nii.gz").unlink()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from kit.commands import Command
 from kit.tiny_set import write_set
 
 
+@pytest.mark.slow
 def test_verify_mends_and_stores_of_other_versions_are_named(command: Command, tmp_path: Path) -> None:
     data, cache = write_set(tmp_path / "tiny"), str(tmp_path / "cache")
     words = ("data", "prepare", "--task-dir", data, "--preset", "smoke", "--workers", "1")

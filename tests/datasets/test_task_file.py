@@ -191,6 +191,7 @@ def test_a_changed_pattern_prepares_the_cases_anew(own):
     assert (a != b).any()
 
 
+@pytest.mark.slow
 def test_a_run_and_a_matrix_take_the_file_and_results_name_it(own, tmp_path):
     from kit.places import TINY
 

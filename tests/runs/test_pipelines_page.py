@@ -25,6 +25,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["early", "late"])
 def test_the_plugin_of_the_page_becomes_a_row(
     plugin: Path, fusion: str, small_prostate: Path, tmp_path: Path

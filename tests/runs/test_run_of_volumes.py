@@ -115,6 +115,7 @@ def test_the_same_words_are_the_same_cell_and_others_are_not(
     assert other.data["protocol"] == result.data["protocol"]
 
 
+@pytest.mark.slow
 def test_networks_of_slices_and_of_volumes_stand_in_one_table(small_prostate: Path, tmp_path: Path) -> None:
     words = {"method": "tiny", "plugins": [ROOT / "tests" / "kit" / "tiny_methods.py"]}
     flat = run(small_prostate, tmp_path, "early", {}, folds="all", **words)

@@ -101,6 +101,7 @@ def test_runs_of_a_plugin_on_data_of_ones_own_verify(
     assert "prediction-empty" in edges or "truth-empty" in edges
 
 
+@pytest.mark.slow
 def test_other_data_than_that_of_the_runs_is_refused(
     own: tuple[Path, Path], card: Path, tmp_path: Path
 ) -> None:

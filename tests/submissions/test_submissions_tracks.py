@@ -42,6 +42,7 @@ def members(made: Members) -> Members:
     return dict(made)
 
 
+@pytest.mark.slow
 def test_every_mask_of_every_condition_is_scored_anew(members, tmp_path):
     path = put_together(tmp_path / "entry.zip", members)
     found = verify(path)

@@ -123,6 +123,7 @@ def test_a_patient_of_the_training_is_refused_under_any_name(
     assert not (run / "tracks").exists(), "nothing was begun"
 
 
+@pytest.mark.slow
 def test_labels_are_mapped_by_a_word_and_stated(others: Path, tmp_path: Path) -> None:
     """A folder whose classes have other names, for a run with two classes of its own folder."""
     own, other = tmp_path / "own", tmp_path / "other"

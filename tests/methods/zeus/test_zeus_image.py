@@ -322,6 +322,7 @@ def lite(lite_file: Path) -> Any:
     return made.eval()
 
 
+@pytest.mark.slow
 def test_litemedsam_is_that_of_its_package(lite: Any, lite_file: Path) -> None:
     encoder = load_image_encoder("litemedsam", lite_file, 256)
     images = functional.interpolate(noise(1, 1, 16, 16) * 2, (256, 256), mode="bicubic")[:, 0]
@@ -363,6 +364,7 @@ def box_logits(net: Any, embedding: Tensor, box: Tensor) -> tuple[Tensor, Tensor
     return logits[0, 0], sparse
 
 
+@pytest.mark.slow
 def test_box_on_a_real_liver(real_data: Path, lite: Any, lite_file: Path) -> None:
     from usbench.contracts.settings import DataSettings
     from usbench.datasets.preprocess import prepare_arrays
