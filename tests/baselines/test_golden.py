@@ -33,7 +33,8 @@ def outputs(name: str, fusion: str, modalities: int) -> list[float]:
         config = volume_config(method, shape, **WITHOUT_WEIGHTS.get(name, {}))
         images = volumes(modalities, shape)
     else:
-        config = make_config("smoke", method.settings, method.presets, {})
+        own = {f"method.{key}": value for key, value in WITHOUT_WEIGHTS.get(name, {}).items()}
+        config = make_config("smoke", method.settings, method.presets, own)
         images = torch.randn(1, modalities, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
     network = build_model(method, mock_task(modalities, CLASSES), get_fusion(fusion).fusion, config).eval()
@@ -47,7 +48,10 @@ EVERY_DAY = ("unet", "unext-small")
 """The others are large, and come with the slow tests."""
 
 
-WITHOUT_WEIGHTS: dict[str, dict[str, Any]] = {"medvisionllama": {"llm": "random", "depth": 1}}
+WITHOUT_WEIGHTS: dict[str, dict[str, Any]] = {
+    "medvisionllama": {"llm": "random", "depth": 1},
+    "mulmodseg": {"text": "random"},
+}
 """Settings of the methods that would read weights: with these they draw them."""
 
 

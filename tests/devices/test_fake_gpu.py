@@ -42,6 +42,7 @@ SIZE = 64
 NETWORKS = [name for name in BUILT_IN if name not in ("mist", "nnunet", "zeus")]
 SMALL = {
     "medvisionllama": {"method.width": 32, "method.depth": 2, "method.heads": 4, "method.llm": "llama"},
+    "mulmodseg": {"method.text": "random"},
 }
 
 

@@ -138,6 +138,8 @@ class Method:
             views of each, whose rows are stored too (`train.views`).
         frozen_parameters: Parameters of frozen parts that are not in the network, given the settings.
         pretraining_overlap: What is known of the task's cases in the pretraining data.
+        made_of: Modules beside the method's own code that it is built from, such as that of another method's
+            network: a change in one of them makes new cells of this method too.
         home: The module of a plugin that the method was found in; the registry fills it in.
     """
 
@@ -158,6 +160,7 @@ class Method:
     features: Callable[..., Sequence[Feature]] | None = None
     frozen_parameters: Callable[[Mapping[str, Any]], int] = lambda settings: 0
     pretraining_overlap: str = "none"
+    made_of: tuple[str, ...] = ()
     home: str = ""
 
     def __post_init__(self) -> None:

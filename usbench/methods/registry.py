@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usbench.errors import UsbenchError
 from usbench.plugins import search as brought
 from usbench.plugins.code_hash import code_hash, module_of
 from usbench.plugins.search import Found, PluginProblem, Searched
@@ -36,6 +38,7 @@ BUILT_IN = {
     "medvisionllama": "usbench.methods.medvisionllama.model:METHOD",
     "missformer": "usbench.baselines.missformer:METHOD",
     "mist": "usbench.methods.mist.method:METHOD",
+    "mulmodseg": "usbench.methods.mulmodseg.model:METHOD",
     "nnunet": "usbench.methods.nnunet.method:METHOD",
     "resunet": "usbench.baselines.resunet:METHOD",
     "segresnet": "usbench.baselines.segresnet:METHOD",
@@ -76,8 +79,6 @@ def get_method(name: str, plugins: Sequence[str | Path] = ()) -> tuple[Method, F
 
 def methods_in_file(path: Path) -> list[Method]:
     """The methods of a plugin file. Raises `UsbenchError` that names it where it fails or has none."""
-    from usbench.errors import UsbenchError
-
     methods = brought.things_in_file(path, brought.METHOD)
     if not methods:
         raise UsbenchError(f"{path}: brings no method; add METHOD = usbench.Method(...)")
@@ -96,15 +97,29 @@ def all_problems(plugins: Sequence[str | Path] = ()) -> list[PluginProblem]:
 def source_hash(method: Method) -> str:
     """SHA-256 over the code of a method: a change in it makes a new cell.
 
-    That is the files of its builder or of its pipeline's functions, of its features and, for a plugin, of
-    its METHOD, and what those import of the same package, see `usbench.plugins.code_hash.code_hash`.
+    That is the files of its builder or of its pipeline's functions, of its features, of what it says it is
+    made of and, for a plugin, of its METHOD, and what those import of the same package, see
+    `usbench.plugins.code_hash.code_hash`.
     """
     return code_hash(*modules_of(method))
 
 
 def modules_of(method: Method) -> list[str]:
-    """The modules in which a method is written."""
+    """The modules in which a method is written.
+
+    Raises:
+        UsbenchError: For a module of `made_of` that cannot be imported.
+    """
     outside = method.pipeline
     own = (outside.train_and_predict, outside.check, outside.label) if outside is not None else ()
     parts = (method.build_network, method.build_segmenter, method.features, *own)
-    return [method.home, *(module_of(part) for part in parts if part is not None)]
+    for name in method.made_of:
+        # Only of an imported module it is known where its file lies.
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UsbenchError(
+                f"method '{method.name}' is made of '{name}', which cannot be imported ({error}); correct "
+                "made_of"
+            ) from error
+    return [method.home, *(module_of(part) for part in parts if part is not None), *method.made_of]
