@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 CLOSE = 1e-3
-"""In logits of single precision: some twenty times what a batch was seen to change in one (docs/zeus.md)."""
+"""In logits of single precision: some fifteen times what a batch was seen to change one by (docs/zeus.md)."""
 
 _WORTH = 4  # tokens: a shorter beginning is read anew sooner than shared
 
