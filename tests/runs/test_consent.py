@@ -6,18 +6,23 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import usbench
+from usbench.datasets.tasks import get_task
 from usbench.errors import UsbenchError
 from usbench.features import estimate
+from usbench.features.estimate import Need, Pace
+from usbench.features.rows import Form
 from usbench.features.total import stored_bytes
 from usbench.runs import consent
-from usbench.runs.consent import FEW_SLICES, Outlook, outlook, outlook_lines
+from usbench.runs.consent import FEW_SLICES, Outlook, full_line, outlook, outlook_lines
 from usbench.runs.plan import make_cells, make_plan
 
 FROZEN = Path(__file__).parent.parent / "kit" / "frozen_method.py"
@@ -67,6 +72,29 @@ def test_estimated_bytes_are_those_that_are_stored(words: dict[str, Any], own_ca
     assert {need.what for need in views} == {"blurred images", "augmented views"}
     assert slices == 2 * views[1].slices > 0
     assert views[1].slices < of_views.slices
+
+
+def test_what_the_full_data_set_takes() -> None:
+    """By hand: LiteMedSAM at 256 pixels gives 256 x 64 x 64 numbers for a slice and modality."""
+    task = get_task("msd-brain")
+    assert (len(task.case_ids), task.slices) == (484, 75_020)
+    row = 4 * 256 * 64 * 64 * 2  # four modalities, two bytes: 8,388,608
+    embeddings = Need("embeddings", 10, 5.0, 10 * row, True, Pace(0.0, 0.5, row))
+    assert embeddings.at(484, 75_020) == (37_510.0, 629_313_372_160)
+    texts = Need("texts", 10, 5.0, 0, False, Pace(2.0, 0.0, 0.0))
+    line = full_line(task, [embeddings, texts])
+    assert line.startswith(
+        "features: of the full data set (484 patients, 75,020 published slices) about 10.7 h"
+    )
+    assert line.endswith("and 629.3 GB, at the same pace")
+    # Eight bits: half of it, and a scale of four bytes for each of 4 x 256 maps.
+    eight = Form(bits=8).arrays(torch.zeros(1, 4, 256, 64, 64, dtype=torch.float16))
+    assert sum(array.nbytes for array in eight.values()) == row // 2 + 4 * 4 * 256
+    # With views of a fifth of the slices, four each, there are 1.8 rows a slice.
+    viewed = replace(embeddings, share=1.8)
+    assert viewed.at(484, 75_020)[1] == pytest.approx(1.8 * 629_313_372_160)
+    assert full_line(get_task("chaos"), [embeddings]) == ""
+    assert full_line(task, []) == ""
 
 
 def test_a_mean_that_can_be_read_takes_nothing(words: dict[str, Any]) -> None:

@@ -265,6 +265,7 @@ class Task:
             target, a sigmoid, a threshold and scores of its own, and there are at most eight.
         case_ids: the cases of the full data set; data that holds fewer is a sample. Empty where that is not
             known, as for a user's own folder: then all data is a sample. A case id is a patient.
+        slices: of the full data set, all cases together, for estimates; 0 where that is not known.
         nsd_tolerance_mm: tolerance of the normalised surface distance, in mm.
         tolerance_reason: why that tolerance and no other.
         licence: of the data; "not stated" where it states none.
@@ -290,6 +291,7 @@ class Task:
     modalities: tuple[Modality, ...]
     classes: tuple[Structure, ...]
     case_ids: tuple[str, ...] = ()
+    slices: int = field(default=0, compare=False)
     nsd_tolerance_mm: float
     tolerance_reason: str = "not stated"
     licence: str

@@ -37,6 +37,8 @@ class Need:
         seconds: That it takes on this device.
         bytes: On disk.
         bounded: Whether `--cache-gb` bounds those bytes.
+        pace: What `seconds` and `bytes` were found by.
+        share: Rows for each slice of the data, with those of its augmented views.
     """
 
     what: str
@@ -44,6 +46,13 @@ class Need:
     seconds: float
     bytes: int
     bounded: bool
+    pace: Pace
+    share: float = 1.0
+
+    def at(self, cases: int, slices: int) -> tuple[float, int]:
+        """Seconds and bytes for a data set of so many cases and slices, of which nothing is stored yet."""
+        number = slices * self.share
+        return self.pace.per_case * cases + self.pace.per_slice * number, int(self.pace.row_bytes * number)
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Ahead:
         self._pending: dict[Path, _Pending] = {}
         self._instead: dict[Path, Path] = {}  # where a mean lies, and where the rows that it can be read from
         self._views: dict[Path, tuple[int, int]] = {}
+        self._rows: dict[Path, dict[Path, int]] = {}  # by feature and place, stored or not
+        self._slices: dict[tuple[int, str], int] = {}
 
     def add(
         self,
@@ -85,6 +96,7 @@ class Ahead:
             numbers = range(1 + (views if case_id in viewed else 0))
             case = stored.store.case(case_id)
             full = int(np.count_nonzero(case.foreground))
+            self._slices[id(stored.store), case_id] = len(case.mask)
             for view in numbers:
                 slices = full if view else len(case.mask)
                 if (
@@ -102,6 +114,7 @@ class Ahead:
         self, stored: FeatureStore, feature: Feature, case_id: str, view: int, mirror: bool, slices: int
     ) -> None:
         place = stored.place(feature, case_id, view, mirror)
+        self._rows.setdefault(stored.folder(feature), {})[place] = slices
         full = stored.full_folder(feature, view, mirror)
         if (place / "meta.json").is_file() or (full and (full / place.name / "meta.json").is_file()):
             return
@@ -129,10 +142,12 @@ class Ahead:
             pace = stored_pace(folder, pending.stored.device) or self._measured(pending)
             seconds = pace.per_case * len(slices) + pace.per_slice * number
             size = int(pace.row_bytes * number)
-            needs.append(Need(feature.what, number, seconds, size, feature.per_slice))
+            share = sum(self._rows[folder].values()) / sum(self._slices.values())
+            needs.append(Need(feature.what, number, seconds, size, feature.per_slice, pace, share))
         if self._views:
             number, size = map(sum, zip(*self._views.values(), strict=True))
-            needs.append(Need("augmented views", number, 0.0, size, False))
+            pace, share = Pace(0.0, 0.0, size / max(1, number)), number / sum(self._slices.values())
+            needs.append(Need("augmented views", number, 0.0, size, False, pace, share))
         return needs
 
     def _of(self, pending: _Pending) -> dict[Path, int]:

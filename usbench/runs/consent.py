@@ -16,6 +16,7 @@ from usbench.features.total import features_dir, stored_bytes
 from usbench.runtime.console import count, duration
 
 if TYPE_CHECKING:
+    from usbench.contracts.data import Task
     from usbench.features.estimate import Ahead, Need
     from usbench.runs.cell import Cell
     from usbench.runs.plan import Plan
@@ -89,6 +90,26 @@ class Outlook:
         ]
         found.append(f"features: {self.words} in all, estimated from the time of a slice on {self.device}")
         return [*found, *(f"features: {words}; a run asks first (--yes)" for words in self.excess)]
+
+
+def full_line(task: Task, needs: Sequence[Need]) -> str:
+    """What features take for the full data set of a task, by the pace of those of some data.
+
+    Args:
+        task: Whose published numbers of cases and slices count.
+        needs: Of the data at hand.
+
+    Returns:
+        A line; "" where nothing is to be computed, or the task does not state its slices.
+    """
+    if not task.slices or not needs:
+        return ""
+    found = [need.at(len(task.case_ids), task.slices) for need in needs]
+    seconds, size = sum(one for one, _ in found), sum(one for _, one in found)
+    return (
+        f"features: of the full data set ({len(task.case_ids)} patients, {task.slices:,} published slices) "
+        f"about {duration(seconds)} and {_size(size)}, at the same pace"
+    )
 
 
 def outlook(cells: Sequence[Cell], device: str) -> Outlook | None:
@@ -165,7 +186,14 @@ def outlook_lines(plans: Sequence[Plan]) -> list[str]:
     except UsbenchError as error:
         return [f"features: what they take is unknown ({error})"]
     remark = "features: the data is not prepared; one case was read, the others are taken to be like it"
-    return [] if found is None else [*found.lines(), *([remark] if unprepared else [])]
+    if found is None:
+        return []
+    lines = [*found.lines(), *([remark] if unprepared else [])]
+    # Of several tasks or partial data the shares of each would be mixed.
+    tasks = {cell.task.name: cell.task for cell in cells}
+    partial = any(plan.task_data.kind != "real" for plan in plans)
+    full = full_line(next(iter(tasks.values())), found.needs) if partial and len(tasks) == 1 else ""
+    return [*lines, *([full] if full else [])]
 
 
 class _Unprepared(Store):

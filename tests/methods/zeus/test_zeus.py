@@ -184,6 +184,25 @@ def test_which_features_zeus_stores_in_which_form() -> None:
     assert resolve(older).feature_bits == 16
 
 
+def test_an_encoder_in_bf16_makes_other_features() -> None:
+    """They are near those in single precision, say so in their key, and make their own texts."""
+    full, low = tower(32), SamTower(parts(size=32, encoder_precision="bf16"), CPU)
+    assert low.key == [*full.key, "bf16"]
+    # As it was before there was a choice: stored texts and features are found again.
+    assert len(full.key) == 3
+    images = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(0))
+    exact, near = full(images), low(images)
+    assert near.dtype == torch.float32
+    assert torch.equal(near, near.bfloat16().float())
+    assert 0 < (near - exact).norm() / exact.norm() < 0.05
+    given = {**METHOD.settings, "size": 32, "instruction": "none", "encoder_precision": "bf16"}
+    (feature,) = features(mock_task(1, 1), CPU, **given)
+    assert feature.what == "image embeddings (litemedsam, bf16)"
+    assert feature.key == low.key
+    older = {key: value for key, value in METHOD.settings.items() if key != "encoder_precision"}
+    assert resolve(older).encoder_precision == "32"
+
+
 def test_a_class_has_its_own_prompt() -> None:
     """The same instruction for two classes gives the same mask, different ones do not."""
     network = build(mock_task(1, 2), "late", **{**METHOD.settings, "size": 32}).eval()
@@ -213,6 +232,7 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"size": 50}, "litemedsam takes a multiple of 4"),
         ({"image_encoder": "sam-vit-b", "size": 56}, "sam-vit-b takes a multiple of 16"),
         ({"feature_bits": 4}, "method.feature_bits=4: choose 8 or 16"),
+        ({"encoder_precision": "16"}, "unknown value of method.encoder_precision '16'"),
         ({"max_tokens": 0}, "choose 0 to 256 and 1 to 1024"),
     ],
 )

@@ -160,6 +160,53 @@ def test_padding_and_batches_change_no_text_and_keep_the_order(tiny: LanguageMod
     assert tiny.embed([]).shape == (0, WIDTH)
 
 
+def sizes_read(model: LanguageModel) -> list[tuple[int, int]]:
+    """Grows by rows and tokens of each pass that the model makes."""
+    seen: list[tuple[int, int]] = []
+    hook = lambda _, __, options: seen.append(tuple(options["inputs_embeds"].shape[:2]))  # noqa: E731
+    model.model.register_forward_pre_hook(hook, with_kwargs=True)
+    return seen
+
+
+def test_what_prompts_begin_with_is_read_once(tiny: LanguageModel) -> None:
+    # Eleven tokens: the beginning of text and "###Doctor:".
+    prompts: list[Prompt] = [("###Doctor:", image(2, i), " why?" + "?" * i) for i in range(5)]
+    alone = [tiny.generate([prompt], 6, batch=1)[0] for prompt in prompts]
+    seen = sizes_read(tiny)
+    assert tiny.generate(prompts, 6, batch=3) == alone
+    assert [size for size in seen if size[1] > 1] == [(1, 11), (3, 9), (2, 11)]
+    # One that is the whole of another leaves a token to be read.
+    within: list[Prompt] = [("###Doctor:", None, "?"), ("###Doctor:", None, "")]
+    assert tiny.generate(within, 6) == [tiny.generate([one], 6, batch=1)[0] for one in within]
+    seen.clear()
+    tiny.generate(prompts[:2], 6, batch=1)
+    assert [size for size in seen if size[1] > 1] == [(1, 18), (1, 19)]
+
+
+def test_a_text_that_has_ended_is_no_longer_read(folder: Make, tokenizer: Any) -> None:
+    ours = load_language_model(folder(chained(tiny_llama(), tokenizer, "!hi$", "xyx", "?a###")), "chain")
+    seen = sizes_read(ours)
+    assert ours.generate([("say", None, "!"), ("w", None, "x"), ("", None, "?")], 7) == ["hi", "yxyxyxy", "a"]
+    assert [rows for rows, _ in seen] == [3, 3, 3, 2, 1, 1, 1]
+
+
+def test_a_close_choice_is_made_alone(folder: Make, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what stands beside a text could decide it."""
+    model = chained(tiny_llama(), tokenizer, "!hi$", "xyx")
+    with torch.no_grad():  # "z" follows "x" as well as "y" does.
+        model.lm_head.weight[tokenizer.convert_tokens_to_ids("z")] = model.lm_head.weight[
+            tokenizer.convert_tokens_to_ids("y")
+        ]
+    ours = load_language_model(folder(model), "tied")
+    seen = sizes_read(ours)
+    assert ours.generate([("say", None, "!"), ("w", None, "x")], 3) == ["hi", "yxy"]
+    assert ours.made_alone == 1
+    assert [rows for rows, _ in seen] == [2, 1, 1, 1, 1, 1]
+    monkeypatch.setattr("usbench.methods.zeus.language_model.CLOSE", 1e9)
+    assert ours.generate([("say", None, "!"), ("w", None, "x")], 3) == ["hi", "yxy"]
+    assert ours.made_alone == 3
+
+
 def test_image_tokens_stand_between_the_texts(tiny: LanguageModel, tokenizer: Any) -> None:
     # Embeddings of words given as an image are those words.
     table = tiny.model.get_input_embeddings().weight.detach()
@@ -335,6 +382,34 @@ def test_what_cannot_be_loaded(folder: Make, tmp_path: Path) -> None:
     with pytest.raises(UsbenchError, match="cannot load language model llm"):
         load_language_model(path, "llm")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_texts_of_a_real_model_are_those_of_transformers_one_by_one() -> None:
+    folder, name = Path(os.environ.get("USBENCH_WEIGHTS", "/nowhere")), "SmolLM2-135M-Instruct.Q4_1.gguf"
+    path = next(folder.glob(f"**/{name}"), None)
+    if path is None:
+        pytest.skip(f"USBENCH_WEIGHTS names no folder with {name}")
+    ours = load_language_model(path, "smollm2")
+    names = ["liver", "left kidney", "peripheral zone of the prostate", "spleen"]
+    prompts: list[Prompt] = []
+    for i, organ in enumerate(names):
+        before, after = prompt_parts(organ, ("MRI T2-SPIR", "CT")[i % 2])
+        tokens = torch.randn(1 + 3 * i, 576, generator=torch.Generator().manual_seed(i)) / 10
+        prompts.append((before, tokens, after))
+    expected = []
+    for prompt in prompts:
+        row = ours._row(prompt)[None]
+        with torch.inference_mode():
+            made = ours.model.generate(
+                inputs_embeds=row,
+                attention_mask=torch.ones(row.shape[:2]),
+                do_sample=False,
+                max_new_tokens=16,
+            )
+        expected.append(ours._decode(made[0]).split("###")[0])
+    assert len(set(expected)) > 1
+    assert ours.generate(prompts, 16) == expected
 
 
 @pytest.mark.slow

@@ -86,6 +86,24 @@ def test_one_question_for_every_unit_modality_and_class(per: str, asked: int, st
     assert {row["slice"] for row in table} == ({0, 1, 2} if per == "slice" else {None})
 
 
+def test_an_image_is_looked_at_once_for_all_classes(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    making = maker("slice", classes=3)
+    looked: list[int] = []
+
+    def look(images: Tensor) -> Tensor:
+        looked.append(len(images))
+        return torch.full((1, 1, 256), float(images.mean()))
+
+    monkeypatch.setattr(making, "vision", look)
+    look.key = ["a test"]  # type: ignore[attr-defined]
+    making.texts(IMAGES)
+    assert looked == [1] * (3 * 2)
+    shown = [tokens for _, tokens, _ in stub.asked if tokens is not None]
+    assert len(shown) == 3 * 2 * 3
+    assert torch.equal(shown[0], shown[2])
+    assert not torch.equal(shown[0], shown[3])
+
+
 def test_a_text_is_made_once(stub: Stub) -> None:
     first, _ = maker("slice").compute(IMAGES)
     count = len(stub.asked)

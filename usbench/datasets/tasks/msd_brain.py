@@ -42,6 +42,7 @@ TASK = Task(
     # 1 oedema, 2 non-enhancing tumour, 3 enhancing tumour.
     classes=(Structure("tumour", "brain tumour", labels=(1, 2, 3)),),
     case_ids=_CASE_IDS,
+    slices=len(_CASE_IDS) * 155,
     folds=fixed_folds("msd-brain"),
     phantom=Phantom(_CASE_IDS, _write_phantom, _write_index, _second_scanner),
     published="brain",

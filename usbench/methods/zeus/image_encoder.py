@@ -46,6 +46,7 @@ class ImageEncoder(nn.Module):
         size: Side of the network's input in pixels.
         network: Prepared images [N, 3, size, size] -> embeddings [N, 256, size / stride, size / stride].
         resize: How slices of another size come to that of the input.
+        precision: "32", or "bf16" for the network's weights and all that it computes.
 
     Attributes:
         width: Channels of an embedding, 256.
@@ -56,11 +57,14 @@ class ImageEncoder(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, name: str, size: int, network: nn.Module, resize: Resize) -> None:
+    def __init__(
+        self, name: str, size: int, network: nn.Module, resize: Resize, precision: str = "32"
+    ) -> None:
         super().__init__()
         self.name, self.size, self.resize = name, size, resize
         self.stride = 4 if name == LITE else PATCH
-        self.network = network.requires_grad_(False)
+        self.dtype = torch.float32 if precision == "32" else torch.bfloat16
+        self.network = network.requires_grad_(False).to(self.dtype)
         mean, deviation = ((0.0,) * 3, (1.0,) * 3) if name == LITE else (_MEAN, _DEVIATION)
         scale = 1.0 if name == LITE else 255.0
         for key, values in (("mean", mean), ("deviation", deviation)):
@@ -92,10 +96,11 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Standardised intensities [N, S, S] -> embeddings [N, 256, size / stride, size / stride].
 
-        No gradient is kept. The result is an ordinary tensor, even under `torch.inference_mode`.
+        They are float32 whatever the network computes in. No gradient is kept. The
+        result is an ordinary tensor, even under `torch.inference_mode`.
         """
         with torch.inference_mode(False), torch.no_grad():
-            embedding: Tensor = self.network(self.prepare(images))
+            embedding: Tensor = self.network(self.prepare(images).to(self.dtype)).float()
         return embedding
 
 
@@ -142,6 +147,7 @@ def load_image_encoder(
     size: int,
     *,
     resize: Resize | None = None,
+    precision: str = "32",
     state: Mapping[str, Tensor] | None = None,
 ) -> ImageEncoder:
     """An image encoder with the weights of a SAM-format file.
@@ -154,6 +160,7 @@ def load_image_encoder(
             bilinearly; its tables of relative positions follow inside segment-anything.
         resize: How slices come to that size, "bilinear" for LiteMedSAM and "nearest" for the others unless
             given.
+        precision: "32", or "bf16": half the memory, and faster where there are instructions for it.
         state: What `sam_state` read from `path`, so as not to read it twice: tensors of any shape.
 
     Returns:
@@ -174,7 +181,7 @@ def load_image_encoder(
     if state is None:
         state = sam_state(path)
     network = _tiny_vit(state, path, size) if name == LITE else _vit(name, state, path, size)
-    return ImageEncoder(name, size, network, resize)
+    return ImageEncoder(name, size, network, resize, precision)
 
 
 def _tiny_vit(state: Mapping[str, Tensor], path: Path, size: int) -> nn.Module:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from usbench import Task
 
 PROJECTION_SEED = 0
-_BATCH = 8
+_KEPT_AFTER = 64  # texts that an interruption may cost
 
 
 class TextStore:
@@ -147,8 +147,8 @@ class Instructions:
         known = self.store.get(list(dict.fromkeys(keys)))
         missing = [i for i, key in enumerate(keys) if key not in known]
         fresh = list({keys[i]: i for i in missing}.values())
-        for start in range(0, len(fresh), _BATCH):
-            some = fresh[start : start + _BATCH]
+        for start in range(0, len(fresh), _KEPT_AFTER):
+            some = fresh[start : start + _KEPT_AFTER]
             answers = self._generate([wanted[i] for i in some])
             made = {keys[i]: answer for i, answer in zip(some, answers, strict=True)}
             self.store.put(made)
@@ -176,13 +176,17 @@ class Instructions:
     def _generate(self, wanted: Sequence[tuple[Tensor | None, int, int]]) -> list[str]:
         llm = self.language_model()
         prompts = []
+        seen: dict[tuple[int, int], Tensor] = {}  # An image is looked at once for all classes.
         for unit, modality, structure in wanted:
             tokens = None
             if unit is not None and self.parts.per != "modality":
-                tokens = self._image_tokens(unit[:, modality])
+                image = (id(unit), modality)
+                if image not in seen:
+                    seen[image] = self._image_tokens(unit[:, modality])
+                tokens = seen[image]
             before, after = prompt_parts(*self.words(modality, structure))
             prompts.append((before, tokens, after))
-        return llm.generate(prompts, self.parts.max_tokens, batch=_BATCH)
+        return llm.generate(prompts, self.parts.max_tokens)
 
     def _image_tokens(self, images: Tensor) -> Tensor:
         """Slices [n, S, S] of one unit -> image tokens [T, width of the language model]: their mean."""

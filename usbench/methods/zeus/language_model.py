@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from usbench import UsbenchError
+from usbench.methods.zeus.generation import CLOSE, Prefix, continued, pad_left, read_prefix
 from usbench.methods.zeus.prompts import STOP
 from usbench.methods.zeus.vision_language import check_info
 from usbench.tools import add_lora, converted, freeze, load_errors, make_importable, quiet, seeded, unknown
@@ -27,6 +27,7 @@ Prompt = tuple[str, Tensor | None, str]
 
 PRECISIONS = ("32", "bf16", "4bit")
 BATCH = 8
+AT_ONCE = 32  # texts
 LORA_TARGETS = ("q_proj", "v_proj")
 
 
@@ -43,6 +44,7 @@ class LanguageModel:
     Attributes:
         width: Of a token's embedding.
         positions: Tokens of the longest text it takes, None for any.
+        made_alone: Texts so far that `generate` made again, alone, after a choice that was close.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
@@ -54,6 +56,7 @@ class LanguageModel:
         ends = model.generation_config.eos_token_id
         self._ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._lora: nn.ModuleList | None = None
+        self.made_alone = 0
 
     @property
     def model(self) -> Any:
@@ -67,16 +70,16 @@ class LanguageModel:
         return self._model
 
     @torch.inference_mode()
-    def generate(self, prompts: Sequence[Prompt], max_tokens: int, batch: int = BATCH) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], max_tokens: int, batch: int = AT_ONCE) -> list[str]:
         """One answer for each prompt, in their order: the likeliest token at every step.
 
         An answer ends before the model's end of text, before "###", after `max_tokens`, or where the model's
-        positions end.
+        positions end. In single precision it is the same whatever is asked beside it (see `generation`).
 
         Args:
             prompts: What to answer.
             max_tokens: The longest answer.
-            batch: How many prompts are read at a time.
+            batch: How many prompts are read at a time; with 1 nothing is shared either.
 
         Raises:
             UsbenchError: For a prompt that is empty or longer than the model takes, for image tokens of
@@ -84,11 +87,22 @@ class LanguageModel:
         """
         if max_tokens < 1 or batch < 1:
             raise UsbenchError(f"max_tokens {max_tokens} and batch {batch} must be 1 or more")
+        if not prompts:
+            return []
+        rows = [self._row(prompt) for prompt in prompts]
+        # Coarser numbers tie all the time, so that a text there may depend on those beside it.
+        closer = CLOSE if batch > 1 and self.model.dtype == torch.float32 else 0.0
+        prefix = read_prefix(self.model, rows) if batch > 1 else None
         answers = []
-        for rows in self._batches(prompts, batch):
-            for ids in self._continue(rows, max_tokens):
-                text = self._decode(ids)
-                answers.append(text.split(STOP, 1)[0])
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            made = self._continue(some, max_tokens, prefix, closer)
+            for row, ids in zip(some, made, strict=True):
+                if ids is None:
+                    self.made_alone += 1
+                    (ids,) = self._continue([row], max_tokens)
+                assert ids is not None
+                answers.append(self._decode(ids).split(STOP, 1)[0])
         return answers
 
     def embed(self, prompts: Sequence[Prompt], batch: int = BATCH) -> Tensor:
@@ -110,7 +124,7 @@ class LanguageModel:
             raise UsbenchError(f"batch {batch} must be 1 or more")
         states = []
         for rows in self._batches(prompts, batch):
-            embeds, mask, positions = _pad_left(rows)
+            embeds, mask, positions = pad_left(rows)
             read = self.model.base_model(
                 inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
             )
@@ -197,57 +211,18 @@ class LanguageModel:
         for start in range(0, len(prompts), batch):
             yield [self._row(prompt) for prompt in prompts[start : start + batch]]
 
-    def _cache(self) -> dict[str, Any]:
-        """An empty cache, which the model fills in place, under the name its forward pass has for it."""
-        from transformers import DynamicCache
-
-        # Newer versions of transformers renamed the argument, model by model.
-        names = inspect.signature(self.model.forward).parameters
-        return {"cache" if "cache" in names else "past_key_values": DynamicCache(config=self.model.config)}
-
-    def _continue(self, rows: list[Tensor], max_tokens: int) -> list[list[int]]:
-        """The tokens that follow each row, without the one that ends the text."""
+    def _continue(
+        self, rows: Sequence[Tensor], max_tokens: int, prefix: Prefix | None = None, closer: float = 0.0
+    ) -> list[list[int] | None]:
+        """The tokens that follow each row, without the one that ends the text; see `continued`."""
         room = self.positions if self.positions is not None else max(map(len, rows)) + max_tokens
         budgets = [min(max_tokens, room - len(row)) for row in rows]
-        answers: list[list[int]] = [[] for _ in rows]
-        open_rows = {i for i, budget in enumerate(budgets) if budget > 0}
-        embeds, mask, positions = _pad_left(rows)
-        cache = self._cache()
-        while open_rows:
-            read = self.model(
-                inputs_embeds=embeds,
-                attention_mask=mask,
-                position_ids=positions,
-                use_cache=True,
-                logits_to_keep=1,
-                **cache,
-            )
-            likeliest = read.logits[:, -1].argmax(-1)
-            for i, token in enumerate(likeliest.tolist()):
-                if i not in open_rows:
-                    continue
-                if token in self._ends:
-                    open_rows.discard(i)
-                    continue
-                answers[i].append(token)
-                # "###" is at most three tokens long, the fourth is what may stand before it.
-                if len(answers[i]) >= budgets[i] or STOP in self._decode(answers[i][-4:]):
-                    open_rows.discard(i)
-            embeds = self.model.get_input_embeddings()(likeliest)[:, None]
-            mask = torch.cat((mask, mask.new_ones(len(rows), 1)), dim=1)
-            # Rows that have ended go on being read, but never beyond the model's last position.
-            positions = (positions[:, -1:] + 1).clamp(max=room - 1)
-        return answers
 
+        def ends(ids: list[int]) -> bool:
+            # "###" is at most three tokens long, the fourth is what may stand before it.
+            return STOP in self._decode(ids[-4:])
 
-def _pad_left(rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows [L, width] -> embeddings [N, longest, width], attention mask and positions [N, longest]."""
-    longest = max(map(len, rows))
-    embeds = torch.stack([nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
-    mask = torch.ones(len(rows), longest, dtype=torch.long, device=embeds.device)
-    for i, row in enumerate(rows):
-        mask[i, : longest - len(row)] = 0
-    return embeds, mask, (mask.cumsum(1) - 1).clamp(min=0)
+        return continued(self.model, rows, budgets, ends, self._ends, prefix, closer)
 
 
 def load_language_model(

@@ -266,10 +266,11 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
         flat = sam(images.flatten(0, 1))
         return flat.unflatten(0, images.shape[:2]), None
 
+    in_bf16 = "" if parts.encoder_precision == "32" else ", bf16"
     made = [
         Feature(
             "embedding",
-            f"image embeddings ({parts.image_encoder})",
+            f"image embeddings ({parts.image_encoder}{in_bf16})",
             sam.key,
             embedding,
             free=sam.free,
@@ -342,6 +343,7 @@ METHOD = Method(
         "max_tokens": 64,
         "size": 0,
         "feature_bits": 16,
+        "encoder_precision": "32",
     },
     presets={
         "quick": {"size": 56, "per": "modality", "max_tokens": 48},

@@ -13,6 +13,7 @@ INSTRUCTIONS = ("text", "embedding", "fixed", "none")
 PER = ("slice", "case", "modality")
 PROJECTIONS = ("mlp", "qformer", "none")
 PRECISIONS = ("32", "bf16", "4bit")
+ENCODER_PRECISIONS = ("32", "bf16")
 
 SETS: dict[str, dict[str, str]] = {
     "bundled": {
@@ -108,6 +109,7 @@ class Parts:
         llm_precision: One of `PRECISIONS`.
         size: Side of the image encoder's input in pixels.
         feature_bits: Of a number of the stored image embeddings, 16 or 8.
+        encoder_precision: Of the image encoder, one of `ENCODER_PRECISIONS`.
     """
 
     weights: str
@@ -123,6 +125,7 @@ class Parts:
     llm_precision: str
     size: int
     feature_bits: int
+    encoder_precision: str
 
     @property
     def instruction_width(self) -> int:
@@ -214,6 +217,9 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     bits = int(settings.get("feature_bits", 16))
     if bits not in (8, 16):
         raise UsbenchError(f"method.feature_bits={bits}: choose 8 or 16")
+    precision = str(settings.get("encoder_precision", "32"))
+    if precision not in ENCODER_PRECISIONS:
+        raise unknown("value of method.encoder_precision", precision, ENCODER_PRECISIONS)
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),
@@ -224,6 +230,7 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         llm_precision=str(settings["llm_precision"]),
         size=size,
         feature_bits=bits,
+        encoder_precision=precision,
         **chosen,
     )
 

@@ -30,7 +30,8 @@ class SamTower:
     @property
     def key(self) -> list[Any]:
         """All that decides an embedding besides the slice."""
-        return [self.parts.image_encoder, weight_digest(self.parts.image_encoder), self.parts.size]
+        key = [self.parts.image_encoder, weight_digest(self.parts.image_encoder), self.parts.size]
+        return key if self.parts.encoder_precision == "32" else [*key, self.parts.encoder_precision]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Embed slices.
@@ -46,7 +47,10 @@ class SamTower:
         """
         if self._network is None:
             name = self.parts.image_encoder
-            self._network = load_image_encoder(name, weight_path(name), self.parts.size).to(self.device)
+            loaded = load_image_encoder(
+                name, weight_path(name), self.parts.size, precision=self.parts.encoder_precision
+            )
+            self._network = loaded.to(self.device)
         network = self._network
         return torch.cat([network(some.to(self.device)) for some in images.split(BATCH)])
 
