@@ -232,6 +232,7 @@ def test_table_is_consistent():
         "litemedsam",
         "smollm2",
         "minilm",
+        "efficientnet-lite0",
     ]
     for weight in WEIGHTS:
         assert weight.set in SETS

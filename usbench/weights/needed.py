@@ -44,7 +44,7 @@ def require_weights(names: Iterable[str]) -> None:
     if absent:
         head = (
             f"{count(absent, 'entry', 'entries')} of pretrained weights absent, nothing was prepared or "
-            f"computed (without internet: docs/weights.md){why}"
+            f"computed (without internet: fetch them elsewhere, copy the folder){why}"
         )
         raise WeightsAbsent(head, [line(one) for one in absent])
     for one in weights:
