@@ -210,7 +210,7 @@ def test_own_data_is_no_sample(tmp_path: Path, origin: str | None, words: str) -
     [
         ("data list --json", {"name", "title", "modalities", "classes", "cases", "licence", "here"}),
         ("weights list --json", {"name", "set", "bytes", "licence", "what", "state", "path", "problem"}),
-        ("weights check tinyllama --json", {"name", "state", "problem"}),
+        ("weights check --json", {"name", "state", "problem", "file", "folder", "address", "accept", "how"}),
     ],
 )
 def test_json_alone_is_on_standard_output(line: str, keys: set[str]) -> None:

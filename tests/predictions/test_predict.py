@@ -364,3 +364,17 @@ def test_a_stopped_prediction_goes_on(
     for name in names:
         if name.endswith((".nii.gz", ".png")):
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_absent_weights_of_all_runs_are_named_before_any_is_loaded(
+    prostate: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = {prostate.first.path: ("medsam",), prostate.second.path: ("medsam", "tinyllama")}
+    module = "usbench.predictions.ensemble"
+    monkeypatch.setenv("USBENCH_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setattr(f"{module}.weights_of_result", lambda result, plugins: needs[result.path])
+    monkeypatch.setattr(f"{module}.load_network", None)
+    runs = [prostate.first.path, prostate.second.path]
+    with pytest.raises(UsbenchError, match=r"(?s)^2 entries.*\n  medsam: .*\n  tinyllama: "):
+        usbench.predict(runs, input=prostate.data, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -13,13 +13,12 @@ from kit.fake_weights import CONTENT, MODEL, PACKAGE, SHA256, table, visible, wh
 from kit.serving import damaged
 
 from usbench.errors import UsbenchError
+from usbench.weights.listing import check_weights, list_weights
 from usbench.weights.store import (
     SETS,
-    check_weights,
     fetch_all,
     fetch_weight,
     find_weight,
-    list_weights,
     weight_digest,
     weight_path,
     weights_dir,
@@ -228,11 +227,12 @@ def test_folder_follows_the_environment(folder, monkeypatch, cache):
 
 
 def test_table_is_consistent():
-    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 18
+    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 19
     assert [weight.name for weight in WEIGHTS if weight.set == "bundled"] == [
         "litemedsam",
         "smollm2",
         "minilm",
+        "efficientnet-lite0",
     ]
     for weight in WEIGHTS:
         assert weight.set in SETS

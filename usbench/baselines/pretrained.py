@@ -1,27 +1,36 @@
 """Encoders of segmentation-models-pytorch and timm, and the pretrained weights they start from.
 
-Three starts: nothing; a set that the library names ("imagenet"), which comes from the Hugging Face
-hub and stays in its cache; a file of one's own. First convolutions of other than three channels
-follow the library's rule: the sum over colours for one channel, else the colours repeated in turn and
-scaled by 3 / channels.
+Four starts: nothing; a set that the library names ("imagenet"), which comes from the Hugging Face
+hub and stays in its cache; "bundled", EfficientNet-Lite0 on ImageNet out of a package on the Python index;
+a file of one's own. First convolutions of other than three channels follow the library's rule: the sum over
+colours for one channel, else the colours repeated in turn and scaled by 3 / channels.
+
+EfficientNet-Lite0: Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks.
+ICML 2019, without squeeze-and-excitation and with ReLU6.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from torch import nn
+from torch import Tensor, nn
 
 from usbench import UsbenchError
-from usbench.tools import make_importable, read_state, sha256_file, unknown
+from usbench.tools import find_weight, make_importable, read_state, sha256_file, unknown, weight_path
 
 LICENCES = {"resnet": "BSD-3-Clause (torchvision)", "mit_": "NVIDIA Source Code License, non-commercial"}
+BUNDLED = "efficientnet-lite0"
+"""The entry of the table of weights that "bundled" means."""
+BUNDLED_ENCODER = "tu-tf_efficientnet_lite0"
+_STAGES = (1, 2, 2, 3, 3, 4, 1)  # Blocks of EfficientNet-Lite0 in each stage.
 _NOTHING = "or start from nothing: --set method.pretrained=none"
 
 
@@ -32,6 +41,8 @@ def is_file(pretrained: str) -> bool:
 
 def weights_name(pretrained: str) -> str:
     """What a result says of a start: "none", the set's name, or a file's name and digest."""
+    if pretrained == "bundled":
+        return f"bundled {BUNDLED} ({str(find_weight(BUNDLED).sha256)[:8]})"
     if not is_file(pretrained):
         return pretrained
     path = Path(pretrained).expanduser()
@@ -51,6 +62,8 @@ def licence(encoder: str, pretrained: str) -> str:
     """The licence of an encoder's weights: "none" from nothing, "unknown" where usbench cannot tell."""
     if pretrained == "none":
         return "none"
+    if pretrained == "bundled":
+        return find_weight(BUNDLED).licence
     if is_file(pretrained):
         return "unknown"
     if encoder.startswith("tu-"):
@@ -79,13 +92,16 @@ def make_encoder(encoder: str, in_channels: int, pretrained: str) -> nn.Module:
     Args:
         encoder: A name of that library, or "tu-" and a name of timm.
         in_channels: C of the images [B, C, H, W].
-        pretrained: "none", a set's name, or the path of a state dict (.pth, .pt, .safetensors) as
-            torchvision, timm or the library saves one.
+        pretrained: "none", a set's name, "bundled" for `BUNDLED_ENCODER` alone, or the path of a state dict
+            (.pth, .pt, .safetensors) as torchvision, timm or the library saves one.
 
     Raises:
         UsbenchError: Naming the setting, or the file, that is wrong.
     """
     check_encoder(encoder)
+    if (encoder, pretrained) == (BUNDLED_ENCODER, "bundled"):
+        path = weight_path(BUNDLED)
+        return _from_state(encoder, in_channels, renamed(read_state(path, "fetch it again")), path)
     if is_file(pretrained):
         return _from_file(encoder, in_channels, Path(pretrained).expanduser())
     import segmentation_models_pytorch as smp
@@ -105,10 +121,44 @@ def make_encoder(encoder: str, in_channels: int, pretrained: str) -> nn.Module:
     return made
 
 
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """EfficientNet-Lite0 under timm's names.
+
+    Args:
+        state: Tensors (of any shape) of the whole classifier under the names of the file that ships: blocks
+            in one row, whose first norm "_bn0" is there where the block widens its input.
+
+    Returns:
+        The same tensors: blocks in stages, and the norms of a block counted from the first that it has.
+    """
+    places = [(stage, block) for stage, blocks in enumerate(_STAGES) for block in range(blocks)]
+    outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    outside["_fc"] = "classifier"
+    made = {}
+    for key, value in state.items():
+        part, _, leaf = key.rpartition(".")
+        found = re.fullmatch(r"_blocks\.(\d+)\._(\w+)", part)
+        if found and int(found[1]) < len(places):
+            number, inner = int(found[1]), found[2]
+            widens = f"_blocks.{number}._expand_conv.weight" in state
+            names = {"depthwise_conv": "conv_dw", "expand_conv": "conv_pw"}
+            names["project_conv"] = "conv_pwl" if widens else "conv_pw"
+            names |= {f"bn{n}": f"bn{n + 1 if widens else n}" for n in range(3)}
+            stage, block = places[number]
+            made[f"blocks.{stage}.{block}.{names.get(inner, inner)}.{leaf}"] = value
+        else:
+            made[f"{outside.get(part, part)}.{leaf}"] = value
+    return made
+
+
 def _from_file(encoder: str, in_channels: int, path: Path) -> nn.Module:
+    state = read_state(path, f"give a state dict (.pth, .pt or .safetensors), {_NOTHING}")
+    return _from_state(encoder, in_channels, state, path)
+
+
+def _from_state(encoder: str, in_channels: int, state: dict[str, Tensor], path: Path) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    state = read_state(path, f"give a state dict (.pth, .pt or .safetensors), {_NOTHING}")
     made: nn.Module = smp.encoders.get_encoder(encoder, in_channels=3, weights=None)
     if encoder.startswith("tu-") and not any(key.startswith("model.") for key in state):
         state = {f"model.{key}": value for key, value in state.items()}
@@ -127,9 +177,28 @@ def _from_file(encoder: str, in_channels: int, path: Path) -> nn.Module:
                 f"give weights of encoder '{encoder}', {_NOTHING}"
             )
     made.load_state_dict({key: state.get(key, wanted[key]) for key in wanted})
-    if in_channels != 3:
+    if in_channels == 3:
+        return made
+    if not encoder.startswith("tu-"):
         adapt: Any = made.set_in_channels
         adapt(in_channels, pretrained=True)
+        return made
+    return _for_channels(encoder, in_channels, made)
+
+
+def _for_channels(encoder: str, in_channels: int, three: nn.Module) -> nn.Module:
+    """An encoder of timm for C channels out of one for three; the library adapts only encoders of its own."""
+    import segmentation_models_pytorch as smp
+
+    made: nn.Module = smp.encoders.get_encoder(encoder, in_channels=in_channels, weights=None)
+    state, wanted = three.state_dict(), made.state_dict()
+    for key in [key for key in wanted if wanted[key].shape != state[key].shape]:
+        colours = state[key]
+        if in_channels == 1:
+            state[key] = colours.sum(dim=1, keepdim=True)
+        else:
+            state[key] = colours[:, [n % 3 for n in range(in_channels)]] * 3 / in_channels
+    made.load_state_dict(state)
     return made
 
 

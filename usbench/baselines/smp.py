@@ -8,13 +8,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from usbench import EncoderDecoder, UsbenchError
-from usbench.baselines.pretrained import check_encoder, licence, make_encoder, weights_name
+from usbench.baselines.pretrained import (
+    BUNDLED,
+    BUNDLED_ENCODER,
+    check_encoder,
+    licence,
+    make_encoder,
+    weights_name,
+)
 
 SETTINGS = {"encoder": "resnet34", "pretrained": "imagenet"}
 PRESETS = {
     "quick": {"encoder": "resnet18", "pretrained": "none"},
     "smoke": {"encoder": "resnet18", "pretrained": "none"},
 }
+
+_DEFAULTS = {SETTINGS["encoder"], *(preset["encoder"] for preset in PRESETS.values())}
 
 
 class _Encoder(nn.Module):
@@ -60,7 +69,7 @@ def build_smp(
             "UnetPlusPlus".
         in_channels: C of the images [B, C, H, W]; H and W are multiples of 32.
         classes: K of the logits [B, K, H, W].
-        encoder: As for `usbench.baselines.pretrained.make_encoder`.
+        encoder: As for `usbench.baselines.pretrained.make_encoder`; `encoder_of` it is used.
         pretrained: Likewise.
 
     Returns:
@@ -69,6 +78,7 @@ def build_smp(
     Raises:
         UsbenchError: As `make_encoder`, and where the library refuses the pair of architecture and encoder.
     """
+    encoder = encoder_of(encoder, pretrained)
     check_encoder(encoder)
     import segmentation_models_pytorch as smp
 
@@ -89,8 +99,33 @@ def build_smp(
     )
 
 
+def encoder_of(encoder: str, pretrained: str) -> str:
+    """The encoder that is built: that of the bundled weights, where these are asked for.
+
+    Args:
+        encoder: `method.encoder`; what presets say gives way to bundled weights.
+        pretrained: `method.pretrained`.
+
+    Raises:
+        UsbenchError: Where another encoder was asked for, of which no weights are bundled.
+    """
+    if pretrained != "bundled" or encoder == BUNDLED_ENCODER:
+        return encoder
+    if encoder not in _DEFAULTS:
+        raise UsbenchError(
+            f"method.encoder '{encoder}': method.pretrained 'bundled' is for {BUNDLED_ENCODER} alone; "
+            "leave method.encoder out, or choose --set method.pretrained=imagenet, none or a file"
+        )
+    return BUNDLED_ENCODER
+
+
+def needed_weights(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Entries of the table of weights that the encoder starts from."""
+    return (BUNDLED,) if settings["pretrained"] == "bundled" else ()
+
+
 def weights(settings: Mapping[str, Any]) -> str:
-    """What the encoder starts from: "none", the name of a set, or a file."""
+    """What the encoder starts from: "none", the name of a set, or a file with its digest."""
     return weights_name(str(settings["pretrained"]))
 
 

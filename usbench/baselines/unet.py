@@ -7,7 +7,7 @@ MICCAI 2015. The network is that of segmentation-models-pytorch, with a ResNet-3
 from __future__ import annotations
 
 from usbench import EncoderDecoder, Method
-from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
+from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, needed_weights, weights
 
 
 def build(
@@ -28,5 +28,6 @@ METHOD = Method(
     settings=SETTINGS,
     presets=PRESETS,
     weights=weights,
+    needed_weights=needed_weights,
     licence=licence_of,
 )

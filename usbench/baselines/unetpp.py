@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import nn
 
 from usbench import EncoderDecoder, Method, UsbenchError
-from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, weights
+from usbench.baselines.smp import PRESETS, SETTINGS, build_smp, licence_of, needed_weights, weights
 
 
 def build(
@@ -40,5 +40,6 @@ METHOD = Method(
     settings=SETTINGS,
     presets=PRESETS,
     weights=weights,
+    needed_weights=needed_weights,
     licence=licence_of,
 )

@@ -27,7 +27,7 @@ def run(dry_run: bool, **options: Any) -> None:
         from usbench.cli.summary import print_plan
         from usbench.runs.plan import make_plan
 
-        print_plan(make_plan(request))
+        print_plan(make_plan(request, weights=True))
         return
     from usbench.cli.summary import print_results
     from usbench.runs.start import run_request

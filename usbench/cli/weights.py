@@ -20,7 +20,8 @@ def weights_list(as_json: bool) -> None:
     """Show every entry: its set, size, licence, and whether it is here, absent or damaged."""
     from dataclasses import asdict
 
-    from usbench.weights.store import list_weights, render, weights_dir
+    from usbench.weights.listing import list_weights, render
+    from usbench.weights.store import weights_dir
 
     if as_json:
         print_json([asdict(row) for row in list_weights()])
@@ -42,17 +43,32 @@ def weights_fetch(names: tuple[str, ...], of_set: str | None) -> None:
 
 @weights.command("check")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--set", "of_set", metavar="SET", help="Check a whole set: bundled, paper or more.")
 @json_option
-def weights_check(names: tuple[str, ...], as_json: bool) -> None:
-    """Verify the weights that are here; exit code 1 if any is damaged."""
+def weights_check(names: tuple[str, ...], of_set: str | None, as_json: bool) -> None:
+    """Verify the weights that are here; exit code 1 if any is damaged, or any that is named is absent.
+
+    Without a name or a set, all are looked at, and absent ones are no fault.
+    """
     from dataclasses import asdict
 
-    from usbench.weights.store import check_weights
+    from usbench.weights.listing import check_weights
+    from usbench.weights.needed import line
+    from usbench.weights.store import find_weight
 
-    rows = check_weights(names)
+    rows = check_weights(names, of_set)
     if as_json:
         print_json([asdict(row) for row in rows])
+    asked = bool(names or of_set)
     for row in () if as_json else rows:
-        echo(f"{row.name}: {row.state}{': ' + row.problem if row.problem else ''}")
-    if damaged := sum(row.state == "damaged" for row in rows):
-        raise UsbenchError(f"{damaged} damaged, listed above")
+        if row.state == "absent" and asked:
+            echo(f"absent: {line(find_weight(row.name))}")
+        else:
+            echo(f"{row.name}: {row.state}{': ' + row.problem if row.problem else ''}")
+    wrong = [
+        f"{number} {state}"
+        for state in ("damaged", "absent")
+        if (asked or state == "damaged") and (number := sum(row.state == state for row in rows))
+    ]
+    if wrong:
+        raise UsbenchError(f"{' and '.join(wrong)}, listed above")

@@ -63,8 +63,11 @@ def instruction_rows(request: Request, cases: int | None) -> list[dict[str, Any]
     from usbench.methods.zeus.instructions import Instructions
     from usbench.methods.zeus.model import features
     from usbench.methods.zeus.parts import resolve
+    from usbench.runs.needed import weights_of_request
     from usbench.runs.plan import make_plan
+    from usbench.weights.needed import require_weights
 
+    require_weights(weights_of_request(request))
     plan = make_plan(request)
     parts = resolve(plan.config.method)
     if parts.instruction not in ("text", "fixed"):
@@ -91,6 +94,8 @@ def run_ablation(table: int, weights: str, fusion: str, dry_run: bool, options: 
     """List the commands of a table's rows, or run those that the set of weights allows, one after another."""
     from usbench.methods.zeus.ablation import ablation
     from usbench.methods.zeus.parts import SETS
+    from usbench.runs.needed import weights_of_request
+    from usbench.weights.needed import require_weights
 
     if weights not in SETS:
         from usbench.errors import unknown
@@ -111,6 +116,7 @@ def run_ablation(table: int, weights: str, fusion: str, dry_run: bool, options: 
             runnable.append(command)
     if dry_run:
         return
+    require_weights(name for command in runnable for name in weights_of_request(_request_of(command)))
     failed = []
     for command in runnable:
         echo(f"running: {command}")
@@ -123,6 +129,15 @@ def run_ablation(table: int, weights: str, fusion: str, dry_run: bool, options: 
         raise UsbenchError(
             f"{len(failed)} of {len(runnable)} runs failed, first: {failed[0]}; run it by itself to see why"
         )
+
+
+def _request_of(command: str) -> Request:
+    """The request of a `usbench run ...`."""
+    from usbench.cli.run import run
+
+    options = dict(run.make_context("run", shlex.split(command)[2:]).params)
+    options.pop("dry_run")
+    return Request(**options)
 
 
 @click.group()

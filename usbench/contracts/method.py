@@ -124,6 +124,8 @@ class Method:
             such as "train.lr" or "volume.mode".
         weights: The words for what the network starts from, given the settings ("none", "imagenet").
         licence: The licence of those weights, given the settings; "none" where it starts from nothing.
+        needed_weights: Which entries of the table of weights (`usbench weights list`) the method reads, given
+            the settings. A run that lacks some names them all before it looks at data.
         dims: What its network sees: 2 for slices, 3 for volumes. Of a pipeline it says nothing.
         takes_shape: With `dims` 3: whether the builder wants `shape=(D, H, W)`, the size of the volumes that
             the network will see, all of them the same (`volume.shape` or `volume.patch`, padded to
@@ -153,6 +155,7 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
     licence: Callable[[Mapping[str, Any]], str] = lambda settings: "none"
+    needed_weights: Callable[[Mapping[str, Any]], Sequence[str]] = lambda settings: ()
     dims: int = 2
     takes_shape: bool = False
     size_multiple: int | tuple[int, int, int] = 32

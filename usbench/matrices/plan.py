@@ -16,6 +16,7 @@ from usbench.config import Config, make_config
 from usbench.errors import UsbenchError, unknown
 from usbench.fusions.registry import settings_of
 from usbench.matrices.request import ALL
+from usbench.matrices.weights import have_weights
 from usbench.results.io import load_result
 from usbench.runs.plan import (
     Plan,
@@ -165,7 +166,7 @@ def plan_matrix(request: MatrixRequest, device: str, prepare: bool = True) -> Pl
     """
     matrix = PlannedMatrix()
     fusions = _fusions(request, matrix)
-    methods = _methods(request, matrix)
+    methods = _with_weights(request, _methods(request, matrix), matrix, prepare)
     for task, task_data, shared in _tasks(request, matrix):
         matrix.remarks.append(task_data.notice)
         plans = []
@@ -263,6 +264,18 @@ def _methods(request: MatrixRequest, matrix: PlannedMatrix) -> list[_Ready]:
         if len(takers) < len(ready):
             matrix.remarks.append(f"{key} is a setting of {', '.join(takers)}; the other methods have none")
     return ready
+
+
+def _with_weights(
+    request: MatrixRequest, ready: Sequence[_Ready], matrix: PlannedMatrix, prepare: bool
+) -> list[_Ready]:
+    """The methods whose pretrained weights are here, see `usbench.matrices.weights.have_weights`."""
+    networks = {one.method.name: one for one in ready if one.method.pipeline is None}
+    needed = {name: one.method.needed_weights(_config(request, one).method) for name, one in networks.items()}
+    why, remarks = have_weights(needed, request.shared.runs_dir, request.methods == ALL, prepare)
+    matrix.remarks += remarks
+    matrix.not_applicable += [NotApplicable("", name, "", reason) for name, reason in why.items()]
+    return [one for one in ready if one.method.name not in why]
 
 
 def _ready(request: MatrixRequest, found: Found) -> _Ready:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usbench.contracts.request import CACHE_GB
-from usbench.matrices.request import MatrixRequest
+from usbench.matrices.request import ALL, MatrixRequest
 from usbench.runtime.console import count, say
+from usbench.weights.needed import require_weights
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -233,6 +234,8 @@ def compute_matrix(request: MatrixRequest, dry_run: bool = False) -> Matrix:
                 made.networks = {one: sizes[id(one.plan)] for one in todo if id(one.plan) in sizes}
         else:
             cells = [planned.cell for planned in plan.cells if planned.cell and not planned.result]
+            if request.methods != ALL:
+                require_weights(name for c in cells for name in c.method.needed_weights(c.config.method))
             require_consent(cells, place.device, request.shared.yes)
             made.computed = compute_all(stack, plan, runs_dir, place)
             if request.tracks:

@@ -11,9 +11,13 @@ import numpy as np
 
 from usbench.contracts.classes import add_class
 from usbench.datasets.patients.case import Patient, PatientCase
+from usbench.datasets.tasks import names_file
 from usbench.errors import UsbenchError
+from usbench.results.io import load_result
 from usbench.results.usable import named_runs
+from usbench.runs.needed import weights_of_result
 from usbench.runs.network import TrainedNetwork, load_network
+from usbench.weights.needed import require_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +53,12 @@ def load_runs(
 
     Raises:
         UsbenchError: For a folder without runs, a run that is not finished, one whose network cannot be
-            loaded, and runs of different tasks, modalities or classes.
+            loaded, weights that are absent, all of them, and runs of different tasks, modalities or classes.
     """
-    networks = [load_network(folder, device=device, plugins=plugins) for folder in named_runs(runs)]
+    folders = named_runs(runs)
+    files = [file for file in plugins if not names_file(str(file))]
+    require_weights(name for folder in folders for name in weights_of_result(load_result(folder), files))
+    networks = [load_network(folder, device=device, plugins=plugins) for folder in folders]
     first = networks[0]
     for other in networks[1:]:
         for what, one, two in (

@@ -40,6 +40,18 @@ def run_folder(
     return runs_dir / name / f"{method}-{fusion}" / f"{fold}-{seed}-{key[:10]}"
 
 
+def has_results(runs_dir: Path, task: str, method: str, fusion: str = "*") -> bool:
+    """Whether a finished cell of a method may be the one asked for, which needs no weights.
+
+    Args:
+        runs_dir: Where results are.
+        task: Name of the task; "*" for any.
+        method: Name of the method.
+        fusion: Name of the fusion; by default any.
+    """
+    return any(True for _ in runs_dir.glob(f"{task}*/{method}-{fusion}/*/result.json"))
+
+
 _COUNTS = ("tp", "fp", "fn", "tn")
 _TEXTS = ("case", "class", "edge")
 

@@ -27,6 +27,7 @@ from usbench.runs.of_result import RUN_AGAIN, config_of, plugin_files, task_of
 from usbench.runs.predict import Prediction, predict, predict_cases
 from usbench.storage.files import atomic_path, sha256_file
 from usbench.storage.state_dict import read_state
+from usbench.weights.needed import require_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -285,6 +286,7 @@ def load_network(
     if not allow_other_code:
         _require_same_code(result, code, fusion)
     task, config = task_of(data, [*files, *described]), config_of(result)
+    require_weights(method.needed_weights(config.method))
     chosen = choose_device(device)
     precision = data["cost"]["precision"]
     fabric = make_fabric(chosen, 1, "32" if (chosen, precision) == ("cpu", "16") else precision)

@@ -70,23 +70,28 @@ class Prepared:
     split: Split
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, weights: bool = False) -> Plan:
     """What `usbench run` is about to do, without preparing or training anything.
 
     Args:
         request: what a user asked for; `preset` and `device` may be left to the data and the machine.
+        weights: have the pretrained weights here before data is looked for or a phantom is made, unless
+            what is asked for may be finished already.
 
     Returns:
         The plan; its `request` is the one given.
 
     Raises:
-        UsbenchError: for a method, fusion, task, preset, setting, device or data that is not there.
+        UsbenchError: for a method, fusion, task, preset, setting, device or data that is not there, and for
+            weights, all that are absent.
     """
     import_torch()
     from usbench.fusions.build import require_fusion
     from usbench.fusions.registry import get_fusion, require_settings
     from usbench.methods.registry import all_problems, get_method
     from usbench.plugins.search import require_files
+    from usbench.results.io import has_results
+    from usbench.weights.needed import require_weights
 
     if (request.task is None) == (request.task_dir is None):
         raise UsbenchError(
@@ -119,6 +124,10 @@ def make_plan(request: Request) -> Plan:
     early = make_config(preset, method.settings, method.presets, settings, of_fusion, method.dims)
     if method.pipeline is not None and method.pipeline.check is not None:
         method.pipeline.check(early.method)
+    if weights and (
+        request.overwrite or not has_results(request.runs_dir, task.name, method.name, found_fusion.name)
+    ):
+        require_weights(method.needed_weights(early.method))
     task_data = find_task_data(task, request)
     return plan_of(request, method, found, found_fusion, task, task_data, settings, device)
 

@@ -18,6 +18,7 @@ from usbench.runs.watchers.loggers import make_loggers
 from usbench.runtime.console import say
 from usbench.runtime.devices import is_first_process, make_fabric, require_devices
 from usbench.storage.files import require_writable
+from usbench.weights.needed import require_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -120,7 +121,7 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     """
     require_watchers(watchers)
     make_loggers(request.loggers)
-    plan = make_plan(request)
+    plan = make_plan(request, weights=True)
     require_devices(plan.device, request.devices, request.nodes)
     require_writable(request.runs_dir)
     if is_first_process():
@@ -128,6 +129,8 @@ def run_request(request: Request, watchers: Sequence[Watcher] = ()) -> Results:
     cells = make_cells(plan)
     done = {} if request.overwrite else {cell.key: found for cell in cells if (found := cell.finished())}
     todo = [cell for cell in cells if cell.key not in done]
+    if todo:
+        require_weights(plan.method.needed_weights(plan.config.method))
     if todo and is_first_process():
         require_consent(todo, plan.device, request.yes)
     if request.all_devices > 1:

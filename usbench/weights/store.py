@@ -15,7 +15,6 @@ import tempfile
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from usbench.errors import UsbenchError, unknown
@@ -32,7 +31,17 @@ _offline: list[bool] = []
 
 
 class WeightsAbsent(UsbenchError):
-    """Weights are not here, and are not to be fetched by itself."""
+    """Weights are not here, and are not to be fetched by itself.
+
+    Args:
+        message: What every `UsbenchError` says, in one line.
+        each: A line for each of several weights, put below it.
+    """
+
+    def __init__(self, message: str, each: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        rows = [f"  {UsbenchError(line)}" for line in each]
+        self.args = ("\n".join([str(self), *rows]),)
 
 
 @contextmanager
@@ -43,6 +52,11 @@ def without_fetching() -> Iterator[None]:
         yield
     finally:
         _offline.pop()
+
+
+def fetching_is_off() -> bool:
+    """Whether this is within `without_fetching`."""
+    return bool(_offline)
 
 
 def weights_dir() -> Path:
@@ -328,52 +342,3 @@ def _unpack(weight: Weight, archive: Path, inside: str, path: Path, remedy: str)
         transfer.extract(archive, inside, temporary, remedy)
         check_shape(weight, temporary, label, remedy)
         check_digest(weight, sha256_file(temporary / weight.key), label, remedy)
-
-
-@dataclass(frozen=True)
-class WeightStatus:
-    """One line of `list_weights`: state is "here", "absent" or "damaged"; problem says why damaged."""
-
-    name: str
-    set: str
-    bytes: int | None
-    licence: str
-    what: str
-    state: str
-    path: Path | None
-    problem: str
-
-
-def check_weights(names: Sequence[str] = ()) -> list[WeightStatus]:
-    """Verify weights, all of the table where none is named; an unknown name is a `UsbenchError`."""
-    return [_row(find_weight(name)) for name in names] if names else list_weights()
-
-
-def list_weights() -> list[WeightStatus]:
-    """A row for every entry of the table; what is here is verified."""
-    return [_row(weight) for weight in WEIGHTS]
-
-
-def _row(weight: Weight) -> WeightStatus:
-    path, size, problem = present(weight), weight.bytes, ""
-    if path is not None:
-        try:
-            verified(weight, path)
-            size = sum(file.stat().st_size for file in files_of(weight, path).values())
-        except UsbenchError as error:
-            problem = str(error)
-    state = "absent" if path is None else "damaged" if problem else "here"
-    return WeightStatus(weight.name, weight.set, size, weight.licence, weight.what, state, path, problem)
-
-
-def render(rows: Sequence[WeightStatus]) -> str:
-    """The rows as a table for people."""
-    from tabulate import tabulate
-
-    table = []
-    for row in rows:
-        size = "not stated" if row.bytes is None else f"{row.bytes:,} bytes"
-        table.append([row.name, row.set, size, row.licence, row.state, str(row.path or "-")])
-    headers = ["name", "set", "size", "licence", "state", "path"]
-    text: str = tabulate(table, headers=headers, disable_numparse=True)
-    return text

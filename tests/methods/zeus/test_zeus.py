@@ -254,15 +254,15 @@ def test_early_fusion_is_refused(command: Any) -> None:
     assert "does not apply to early fusion; choose hybrid or late" in done.stderr
 
 
-def test_absent_weights_are_one_line_with_the_command(command: Any, tmp_path: Path) -> None:
+def test_absent_weights_are_named_together(command: Any, tmp_path: Path) -> None:
     done = command(
         "run", "--method", "zeus", "--task", "msd-prostate", "--set", "method.weights=paper",
         "--preset", "smoke", "--runs-dir", tmp_path / "runs", USBENCH_WEIGHTS=str(tmp_path / "none"),
     )  # fmt: skip
     assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1
-    assert "usbench weights fetch sam-vit-b" in lines[0]
+    assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert "usbench weights fetch sam-vit-b" in done.stderr
+    assert "usbench weights fetch bioclinicalbert" in done.stderr
     assert not list((tmp_path / "runs").rglob("result.json"))
 
 

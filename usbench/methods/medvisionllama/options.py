@@ -174,6 +174,21 @@ def licence_words(settings: Mapping[str, Any]) -> str:
         return f"that of {_short(options.llm_path)}, as its publisher states"
 
 
+def needed_weights(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Entries of the table of weights that the block is read from; none for a folder or one of the hub.
+
+    Raises:
+        UsbenchError: As `resolve`.
+    """
+    options = resolve(settings)
+    path = options.llm_path
+    if not options.has_block or (options.llm == "random" and not path):
+        return ()
+    if path:
+        return () if "/" in path or Path(path).expanduser().is_dir() else (path,)
+    return ("llama-3.1-8b",) if options.llm == "llama" else ("smollm2",)
+
+
 def frozen_parameters(settings: Mapping[str, Any]) -> int:
     """Parameters of the frozen block, which is held beside the network.
 

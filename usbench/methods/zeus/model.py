@@ -323,6 +323,10 @@ def _licence(settings: Mapping[str, Any]) -> str:
     return "; ".join(dict.fromkeys(f"{name}: {find_weight(name).licence}" for name in names))
 
 
+def _needed(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    return resolve(settings).needed_weights
+
+
 METHOD = Method(
     name="zeus",
     paper="Dai, Ye, Liu, Tang, Zhan: Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal "
@@ -351,6 +355,7 @@ METHOD = Method(
     },
     weights=weights_words,
     licence=_licence,
+    needed_weights=_needed,
     size_multiple=1,
     features=features,
     frozen_parameters=frozen_parameters,
