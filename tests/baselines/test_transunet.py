@@ -69,16 +69,20 @@ def test_published_counts() -> None:
 
 
 def test_counts_of_the_fusions_here() -> None:
-    # One input channel instead of three: 2 * 64 * 7 * 7 fewer in each encoder.
+    # A modality by itself is repeated to three channels, as published: the printed counts, to the digit.
+    # With filters of one channel there are 2 * 64 * 7 * 7 fewer in each encoder.
     fewer = 3 * 2 * 64 * 7 * 7
     task = mock_task(modalities=3, classes=2)
-    expected = {"early": 105_322_146, "late": 315_966_438 - fewer, "hybrid": 308_269_346 - fewer}
+    expected = {"early": 105_322_146, "late": 315_966_438, "hybrid": 308_269_346}
     for name, parameters in expected.items():
         fusion = get_fusion(name).fusion
         own = {"fusion.hybrid": "concat"} if name == "hybrid" else {}
-        config = make_config("paper", METHOD.settings, METHOD.presets, own, fusion)
-        with torch.device("meta"):
-            assert count(build_model(METHOD, task, fusion, config)) == parameters, name
+        for stem in ("published", "own"):
+            overrides = {**own, "method.stem": stem}
+            config = make_config("paper", METHOD.settings, METHOD.presets, overrides, fusion)
+            less = fewer if stem == "own" and name != "early" else 0
+            with torch.device("meta"):
+                assert count(build_model(METHOD, task, fusion, config)) == parameters - less, (name, stem)
 
 
 @pytest.mark.slow
@@ -125,6 +129,49 @@ def test_pool_leaves_one_pixel_less_and_only_the_skip_is_padded(
     assert not skip[..., :, left].any()
     assert eighth.shape[-1] == size // 8
     assert deepest.shape[-1] == size // 16
+
+
+# The stem of one channel
+
+
+def test_one_channel_is_repeated_to_three_as_published() -> None:
+    torch.manual_seed(0)
+    resnet = build(1, 2, layers=1).double().encoder.resnet
+    x = images(2, 1, 64, 96).double()
+    filters = resnet.root.weight.detach().numpy()
+    assert filters.shape == (64, 3, 7, 7)
+    # One by one: a filter's mean and biased variance are over its 147 weights, three channels of them.
+    expected = torch.zeros(2, 64, 32, 48).double()
+    for index, values in enumerate(filters):
+        mean = values.sum() / 147
+        variance = ((values - mean) ** 2).sum() / 147
+        used = torch.from_numpy((values - mean) / np.sqrt(variance + 1e-5))
+        for channel in range(3):
+            answer = functional.conv2d(x, used[channel].view(1, 1, 7, 7), stride=2, padding=3)
+            expected[:, index] += answer[:, 0]
+    groups = expected.reshape(2, 32, -1)
+    spread = groups.var(dim=2, correction=0, keepdim=True)
+    expected = ((groups - groups.mean(dim=2, keepdim=True)) / (spread + 1e-6).sqrt()).reshape(2, 64, 32, 48)
+    with torch.no_grad():
+        assert torch.allclose(resnet(x)[0], expected.relu(), atol=1e-12, rtol=0)
+
+
+def test_stem_of_one_channel_is_another_function() -> None:
+    torch.manual_seed(0)
+    published, own = build(1, 2, layers=1), build(1, 2, layers=1, stem="own")
+    three = build(3, 2, layers=1)
+    three.load_state_dict(published.state_dict())
+    x = images(1, 1, 64, 64)
+    with torch.no_grad():
+        same = three.double().eval()(x.double().repeat(1, 3, 1, 1))
+        assert torch.allclose(published.double().eval()(x.double()), same, atol=1e-12, rtol=0)
+        assert own.encoder.resnet.root.weight.shape == (64, 1, 7, 7)
+        # The same three-channel filters summed: standardised over 7x7 they weigh otherwise.
+        own.encoder.resnet.root.weight.copy_(published.encoder.resnet.root.weight.sum(1, keepdim=True))
+        first = [n.double().encoder.resnet(x.double())[0] for n in (published, own)]
+    assert (first[0] - first[1]).abs().max() > 0.1
+    with pytest.raises(UsbenchError, match=r"method\.stem"):
+        build(1, 2, layers=1, stem="grey")
 
 
 # The parts
@@ -277,6 +324,15 @@ def test_forward_resizes_positions_to_the_input(source: EncoderDecoder) -> None:
     assert np.allclose(added, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("size", "grid"), [(224, 14), (256, 16), (250, 16), (64, 4)])
+def test_positions_have_the_grid_of_the_slices_trained_on(size: int, grid: int) -> None:
+    early = get_fusion("early").fusion
+    config = make_config("paper", METHOD.settings, METHOD.presets, {"data.size": size}, early)
+    with torch.device("meta"):
+        network = build_model(METHOD, mock_task(3, 2), early, config)
+    assert dict(network.named_parameters())["network.network.encoder.positions"].shape == (1, 768, grid, grid)
+
+
 def test_state_does_not_depend_on_the_input(source: EncoderDecoder) -> None:
     before = {name: value.shape for name, value in source.state_dict().items()}
     with torch.no_grad():
@@ -292,10 +348,10 @@ def test_weights_are_named() -> None:
     assert METHOD.weights({**METHOD.settings, "pretrained": "/a/b.npz"}) == "b.npz"
 
 
-@pytest.mark.parametrize("name", ["grid", "layers", "bottlenecks"])
-def test_settings_out_of_range(name: str) -> None:
-    with pytest.raises(UsbenchError, match=f"method.{name}: 0 is out of range"):
-        build(1, 1, **{name: 0})
+@pytest.mark.parametrize(("name", "value"), [("grid", -1), ("layers", 0), ("bottlenecks", 0)])
+def test_settings_out_of_range(name: str, value: int) -> None:
+    with pytest.raises(UsbenchError, match=f"method.{name}: {value} is out of range"):
+        build(1, 1, **{name: value})
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def test_archive_positions_are_resized_without_the_class_token(source: EncoderDe
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_first_convolution_for_other_channels(source: EncoderDecoder, archive: Path, channels: int) -> None:
-    network = build(channels, 2, pretrained=str(archive), grid=14, layers=1).eval()
+    network = build(channels, 2, pretrained=str(archive), grid=14, layers=1, stem="own").eval()
     summed = source.encoder.resnet.root.weight.detach().sum(dim=1)
     root = network.encoder.resnet.root.weight.detach()
     assert root.shape == (64, channels, 7, 7)
@@ -166,6 +166,13 @@ def test_first_convolution_for_other_channels(source: EncoderDecoder, archive: P
             layer(x).flatten(2) for layer, x in ((network.encoder.resnet.root, equal), (stored, three))
         ]
     assert functional.cosine_similarity(*answers, dim=-1).min() > 0.9999
+
+
+def test_published_stem_and_grid_take_the_file_as_it_is(source: EncoderDecoder, archive: Path) -> None:
+    # At 224 pixels, one channel: filters of three colours, and 14 x 14 positions, neither resized nor summed.
+    network = build(1, 2, pretrained=str(archive), layers=1, shape=(224, 224))
+    for name in ("resnet.root.weight", "positions"):
+        assert torch.equal(network.encoder.get_parameter(name), source.encoder.get_parameter(name))
 
 
 def _without(key: str) -> Callable[[dict[str, np.ndarray]], object]:

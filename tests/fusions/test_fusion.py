@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from usbench.checks.subject import mock_task
 from usbench.config import Config
 from usbench.contracts.method import EncoderDecoder, Method
-from usbench.contracts.settings import VolumeSettings
+from usbench.contracts.settings import DataSettings, VolumeSettings
 from usbench.errors import UsbenchError
 from usbench.fusions.build import Padded, build_model
 from usbench.fusions.merge import merge_logits
@@ -253,13 +253,27 @@ def test_padding_of_a_volume_repeats_its_edge_and_is_cropped_off() -> None:
     ("wrong", "named"),
     [
         ({"dims": 4}, "dims=4"),
-        ({"takes_shape": True}, "takes_shape"),
         ({"size_multiple": (1, 2)}, "size_multiple"),
     ],
 )
 def test_what_is_wrong_with_dims_is_named(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(UsbenchError, match=named):
         Method("deep", "nobody", build_network=_three_d, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_builder_of_slices_is_told_the_size_that_they_are_padded_to() -> None:
+    asked = []
+
+    def build(in_channels: int, classes: int, shape: tuple[int, int]) -> EncoderDecoder:
+        asked.append(shape)
+        return small(in_channels, classes)
+
+    small = get_method("unet-classic")[0].build_network
+    assert small is not None
+    method = Method("flat", "nobody", build_network=build, takes_shape=True, size_multiple=16)
+    config = Config("smoke", data=DataSettings(size=50))
+    build_model(method, mock_task(2, 3), declared("early"), config)
+    assert asked == [(64, 64)]
 
 
 def test_the_mean_of_maps_is_over_modalities_map_by_map() -> None:

@@ -14,6 +14,7 @@ can start all of it but those norms.
 
 In hybrid fusion each modality has an encoder; the bridge belongs to the decoder and sees the merged
 maps.
+A checkpoint of the authors' code fills all of it (`missformer_published`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench import EncoderDecoder, Method, UsbenchError
-from usbench.baselines.pretrained import licence, make_encoder, weights_name
+from usbench.baselines.missformer_published import load_published, read_published
+from usbench.baselines.pretrained import is_file, licence, make_encoder, weights_name
 
 WIDTHS = (64, 128, 320, 512)
 HEADS = (1, 2, 5, 8)
@@ -334,7 +336,8 @@ def build(in_channels: int, classes: int, bridge_layers: int = 4, pretrained: st
         classes: K of the logits [B, K, H, W].
         bridge_layers: Depth of the bridge, four in the paper's network; 0 leaves plain skips.
         pretrained: "none", "imagenet" or the path of MiT-B1 weights for the encoder, see
-            `usbench.baselines.pretrained.make_encoder`.
+            `usbench.baselines.pretrained.make_encoder`; or the path of a checkpoint of the authors' code, see
+            `usbench.baselines.missformer_published.load_published`.
 
     Returns:
         The network in two halves.
@@ -345,9 +348,13 @@ def build(in_channels: int, classes: int, bridge_layers: int = 4, pretrained: st
     if bridge_layers < 0:
         raise UsbenchError(f"method.bridge_layers is {bridge_layers}; give 0 or more")
     encoder = _Encoder(in_channels)
-    if pretrained != "none":
+    published = read_published(pretrained) if is_file(pretrained) else None
+    if pretrained != "none" and published is None:
         start_from_mit(encoder, make_encoder(MIT, in_channels, pretrained))
-    return EncoderDecoder(encoder, _Decoder(classes, bridge_layers), WIDTHS)
+    network = EncoderDecoder(encoder, _Decoder(classes, bridge_layers), WIDTHS)
+    if published is not None:
+        load_published(network, published, pretrained)
+    return network
 
 
 METHOD = Method(

@@ -19,11 +19,15 @@ from torch.nn import functional
 from usbench import EncoderDecoder, Method, UsbenchError
 from usbench.baselines.npz import NpzFile
 from usbench.baselines.pretrained import weights_name
+from usbench.tools import unknown
 
 WIDTH, HEADS, HIDDEN = 768, 12, 3072
 DROPOUT = 0.1
 CHANNELS = (64, 256, 512, WIDTH)
 UNITS = (3, 4, 9)
+PATCH = 16
+GRID = 16
+STEMS = ("published", "own")
 WEIGHTS = "R50+ViT-B_16.npz"
 _REMEDY = (
     f"get {WEIGHTS} from https://storage.googleapis.com/vit_models/imagenet21k/ and give its path, "
@@ -88,11 +92,17 @@ class ResidualUnit(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The first three blocks of a ResNet-50, as skips at 1/2, 1/4, 1/8 and a map at 1/16."""
+    """The first three blocks of a ResNet-50, as skips at 1/2, 1/4, 1/8 and a map at 1/16.
 
-    def __init__(self, in_channels: int) -> None:
+    Args:
+        in_channels: C of the images.
+        stem: What is done with a single channel, one of `STEMS`.
+    """
+
+    def __init__(self, in_channels: int, stem: str) -> None:
         super().__init__()
-        self.root = StandardisedConv(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        self.copies = 3 if in_channels == 1 and stem == "published" else 1
+        self.root = StandardisedConv(self.copies * in_channels, 64, 7, stride=2, padding=3, bias=False)
         self.root_norm = nn.GroupNorm(32, 64, eps=1e-6)
         self.pool = nn.MaxPool2d(3, stride=2)
         inner = 64
@@ -111,6 +121,8 @@ class ResNet(nn.Module):
         Returns:
             [B, 64, H/2, W/2], [B, 256, H/4, W/4], [B, 512, H/8, W/8] and [B, 1024, H/16, W/16].
         """
+        if self.copies > 1:
+            images = images.expand(-1, self.copies, -1, -1)
         half = functional.relu(self.root_norm(self.root(images)))
         # The pool has no padding: n / 4 - 1 pixels are left of n, and only the skip is filled up.
         quarter = self.blocks[0](self.pool(half))
@@ -176,11 +188,12 @@ class Encoder(nn.Module):
         in_channels: C of the images.
         grid: Side of the stored position embedding; it is resized to the grid of other inputs.
         layers: Number of layers of the transformer.
+        stem: As of `ResNet`.
     """
 
-    def __init__(self, in_channels: int, grid: int, layers: int) -> None:
+    def __init__(self, in_channels: int, grid: int, layers: int, stem: str) -> None:
         super().__init__()
-        self.resnet = ResNet(in_channels)
+        self.resnet = ResNet(in_channels, stem)
         self.embedding = nn.Conv2d(256 * 2 ** (len(UNITS) - 1), WIDTH, kernel_size=1)
         self.positions = nn.Parameter(torch.zeros(1, WIDTH, grid, grid))
         self.drop = nn.Dropout(DROPOUT)
@@ -243,8 +256,8 @@ def load_published(encoder: Encoder, path: str) -> None:
     """Fill an encoder from R50+ViT-B_16.npz, the weights published with the vision transformer.
 
     The class token and the classifier are left out, the position embedding is resized to the
-    encoder's grid, and the first convolution follows `NpzFile.image_conv` where the input has not
-    three channels.
+    encoder's grid (at 224 pixels that is the file's own, 14 x 14), and the first convolution follows
+    `NpzFile.image_conv` where it has not three channels.
 
     Args:
         encoder: The encoder to fill.
@@ -290,9 +303,11 @@ def build(
     in_channels: int,
     classes: int,
     pretrained: str = "none",
-    grid: int = 16,
+    grid: int = 0,
     layers: int = 12,
+    stem: str = "published",
     bottlenecks: int = 1,
+    shape: tuple[int, int] | None = None,
 ) -> EncoderDecoder:
     """TransUNet.
 
@@ -300,21 +315,28 @@ def build(
         in_channels: C of the images [B, C, H, W]; H and W are multiples of 32.
         classes: K of the logits [B, K, H, W].
         pretrained: "none", or the path of R50+ViT-B_16.npz, see `load_published`.
-        grid: Side of the stored position embedding, a sixteenth of the size trained at; other sizes
-            resize it.
+        grid: Side of the stored position embedding; other sizes of input resize it. 0 is a sixteenth of
+            the size trained at, as published, so that nothing is resized there.
         layers: Of the transformer, 12 in the paper; with fewer the published weights give their first ones.
+        stem: What is done with images of one channel: "published" repeats them to three, and the first
+            filters are standardised over 3 x 7 x 7; "own" has filters of one channel, standardised over
+            7 x 7, which is another function of the same image.
         bottlenecks: With more than one, the decoder takes that many encoders' deepest maps concatenated.
+        shape: H and W of the slices trained on; where they are not known, 256 pixels are taken.
 
     Returns:
         The network in two halves.
 
     Raises:
-        UsbenchError: For a number under 1, or a file of weights that does not fit.
+        UsbenchError: For a number out of range, another stem, or a file of weights that does not fit.
     """
-    for name, value in (("grid", grid), ("layers", layers), ("bottlenecks", bottlenecks)):
-        if value < 1:
-            raise UsbenchError(f"setting method.{name}: {value} is out of range; choose 1 or more")
-    encoder = Encoder(in_channels, grid, layers)
+    for name, value, least in (("grid", grid, 0), ("layers", layers, 1), ("bottlenecks", bottlenecks, 1)):
+        if value < least:
+            raise UsbenchError(f"setting method.{name}: {value} is out of range; choose {least} or more")
+    if stem not in STEMS:
+        raise unknown("value of method.stem", stem, STEMS)
+    side = grid or (max(shape) // PATCH if shape else GRID)
+    encoder = Encoder(in_channels, side, layers, stem)
     if pretrained != "none":
         load_published(encoder, pretrained)
     return EncoderDecoder(encoder, Decoder(classes, bottlenecks), CHANNELS)
@@ -329,9 +351,10 @@ METHOD = Method(
     paper="Chen, Lu, Yu, Luo, Adeli, Wang, Lu, Yuille, Zhou: TransUNet: Transformers Make Strong Encoders "
     "for Medical Image Segmentation. arXiv:2102.04306, 2021.",
     build_network=build,
-    settings={"pretrained": "none", "grid": 16, "layers": 12},
+    settings={"pretrained": "none", "grid": 0, "layers": 12, "stem": "published"},
     presets={"quick": {"layers": 4}, "smoke": {"layers": 2}},
     weights=lambda settings: weights_name(str(settings["pretrained"])),
     licence=_licence,
+    takes_shape=True,
     widens=True,
 )

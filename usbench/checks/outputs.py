@@ -95,7 +95,7 @@ def shape(subject: Subject) -> Outcome:
         network = subject.network(modalities).eval()
         every = subject.thorough or modalities == PAIR
         for size in subject.tried if every else subject.tried[-1:]:
-            if subject.method.takes_shape:
+            if subject.of_one_size:
                 network = subject.build(modalities, size=size).eval()
             images = subject.images(modalities, size, batch=1)
             with torch.no_grad():
@@ -227,7 +227,7 @@ def _activation_bytes(subject: Subject, network: nn.Module, images: Tensor) -> i
 
 def large_sizes(subject: Subject) -> Outcome:
     """Up to 1024 pixels a side, square or not; of volumes one slice, and twice the size: finite logits."""
-    if subject.method.takes_shape:
+    if subject.of_one_size:
         return not_applicable("it is built for volumes of one size")
     network = subject.network().eval()
     sizes: list[tuple[int, ...]] = [(1024, 1024), (1024, 64), (480, 736)]

@@ -98,6 +98,11 @@ class Subject:
         """The size of an image: (side, side), or (D, H, W) of what a network of volumes sees."""
         return (self.side, self.side) if self.config.volume is None else self.config.volume.network_shape
 
+    @property
+    def of_one_size(self) -> bool:
+        """Whether the network sees volumes of the size that it was built for, and no others."""
+        return self.method.takes_shape and self.method.dims == 3
+
     @cached_property
     def tried(self) -> list[tuple[int, ...]]:
         """The sizes that are tried."""
@@ -109,7 +114,7 @@ class Subject:
     @cached_property
     def trained(self) -> list[tuple[int, ...]]:
         """The sizes of images on which steps of training are taken, the smallest first."""
-        if self.method.takes_shape:
+        if self.of_one_size:
             return [self.full]
         doubled = tuple(2 * size for size in self.full)
         return list(dict.fromkeys((self.small, self.full, doubled)))
@@ -135,7 +140,7 @@ class Subject:
         """A network built anew from a seed, as a run builds it; for images of a size, if it asks for that."""
         torch.manual_seed(seed)
         config = self.config
-        if size is not None and config.volume is not None and self.method.takes_shape:
+        if size is not None and config.volume is not None and self.of_one_size:
             depth, height, width = size
             one = (depth, height, width)
             config = replace(config, volume=replace(config.volume, shape=one, patch=one))

@@ -127,9 +127,10 @@ class Method:
         needed_weights: Which entries of the table of weights (`usbench weights list`) the method reads, given
             the settings. A run that lacks some names them all before it looks at data.
         dims: What its network sees: 2 for slices, 3 for volumes. Of a pipeline it says nothing.
-        takes_shape: With `dims` 3: whether the builder wants `shape=(D, H, W)`, the size of the volumes that
-            the network will see, all of them the same (`volume.shape` or `volume.patch`, padded to
-            `size_multiple`), as networks with learned positions do.
+        takes_shape: Whether the builder wants `shape`, the size of what the network is trained on, padded to
+            `size_multiple`. With `dims` 3 it is (D, H, W), that of all volumes it will see (`volume.shape` or
+            `volume.patch`), as networks with learned positions need. With `dims` 2 it is (H, W) of the slices
+            (`data.size`), and the network still takes any other size.
         size_multiple: Inputs are padded to a multiple of this and the logits cropped back; with `dims` 3 it
             may be three numbers, for D, H and W.
         widens: Whether `build_network` takes `bottlenecks=M`, which makes a decoder whose deepest map is M of
@@ -175,8 +176,6 @@ class Method:
             )
         if self.dims not in (2, 3):
             raise UsbenchError(f"method '{self.name}' has dims={self.dims}; choose 2 (slices) or 3 (volumes)")
-        if self.takes_shape and self.dims == 2:
-            raise UsbenchError(f"method '{self.name}': takes_shape is for volumes; add dims=3")
         if self.features is not None and self.dims == 3:
             raise UsbenchError(
                 f"method '{self.name}': features are computed slice by slice, which a method of volumes "

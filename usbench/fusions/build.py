@@ -84,8 +84,12 @@ def builder_settings(method: Method, config: Config) -> dict[str, Any]:
     """What a method's builder is called with beside channels and classes: its settings, perhaps `shape`."""
     if not method.takes_shape:
         return dict(config.method)
-    assert config.volume is not None, "made for a method of slices"
-    sizes = zip(config.volume.network_shape, multiples(method), strict=True)
+    if method.dims == 2:
+        seen: tuple[int, ...] = (config.data.size, config.data.size)
+    else:
+        assert config.volume is not None, "made for a method of slices"
+        seen = config.volume.network_shape
+    sizes = zip(seen, multiples(method), strict=True)
     return {**config.method, "shape": tuple(size + -size % multiple for size, multiple in sizes)}
 
 

@@ -275,12 +275,28 @@ WEIGHTS: tuple[Weight, ...] = (
         about_mb=15_000,
     ),
     Weight(
+        name="blip2-flan-t5",
+        file="blip2-flan-t5",
+        bytes=None,
+        sha256=None,
+        licence="MIT (its Flan-T5 part: Apache-2.0)",
+        what="BLIP-2 with Flan-T5-XXL, of which XrayGPT sees through the image tower and the Q-Former",
+        set="paper",
+        source=Manual(
+            f"{_HUB}/Salesforce/blip2-flan-t5-xxl",
+            "make a folder of config.json, model.safetensors.index.json and the files it names for "
+            "vision_model, qformer and query_tokens, for example with hf download "
+            "Salesforce/blip2-flan-t5-xxl FILE --local-dir FOLDER",
+        ),
+        key="config.json",
+    ),
+    Weight(
         name="xraygpt-projection",
         file="xraygpt_pretrained1.pth",
         bytes=None,
         sha256=None,
         licence="not stated; see its project",
-        what="XrayGPT's trained projection from the Q-Former to Vicuna (optional)",
+        what="XrayGPT's trained projection from the Q-Former to Vicuna (method.projection=linear)",
         set="paper",
         source=Manual(_XRAYGPT, "follow its README to the checkpoint xraygpt_pretrained1.pth"),
     ),

@@ -233,7 +233,7 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"image_encoder": "sam-vit-b", "size": 56}, "sam-vit-b takes a multiple of 16"),
         ({"feature_bits": 4}, "method.feature_bits=4: choose 8 or 16"),
         ({"encoder_precision": "16"}, "unknown value of method.encoder_precision '16'"),
-        ({"max_tokens": 0}, "choose 0 to 256 and 1 to 1024"),
+        ({"max_tokens": -1}, "choose 0 to 256 and 1 to 1024"),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, Any], words: str) -> None:

@@ -104,6 +104,48 @@ def test_qformer_between_vision_and_language(run: Any) -> None:
     assert 0 <= result.scores["dsc"] <= 1
 
 
+@pytest.fixture
+def xraygpt(paper_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XrayGPT's eye and its trained layer beside the other weights."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, T5Config
+
+    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    words = T5Config(vocab_size=50, d_model=24, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    config = Blip2Config(
+        vision_config={**small, "hidden_size": 20, "image_size": 28, "patch_size": 14},
+        qformer_config={**small, "hidden_size": 16, "encoder_hidden_size": 20},
+        text_config=words.to_dict(),
+        num_query_tokens=4,
+    )
+    shaken(Blip2ForConditionalGeneration(config)).save_pretrained(paper_weights / "blip2-flan-t5")
+    layer = {"llama_proj.weight": torch.randn(LLM_WIDTH, 16), "llama_proj.bias": torch.randn(LLM_WIDTH)}
+    torch.save({"model": layer, "epoch": 4}, paper_weights / "xraygpt_pretrained1.pth")
+    monkeypatch.setitem(zeus_parts.WIDTHS, "xraygpt", 16)
+
+
+def test_text_by_xraygpts_own_path(run: Any, xraygpt: None) -> None:
+    chosen = {"projection": "linear", "template": "xraygpt", "per": "case"}
+    texts = []
+    for fusion in ("hybrid", "late"):
+        result = run(fusion, **chosen)
+        assert result.data["method"]["weights"] == "paper, image_encoder=medsam, vision_encoder=xraygpt"
+        notes = json.loads((result.path / "notes.json").read_text())
+        texts.append({case: note["instruction"] for case, note in notes.items()})
+    assert texts[0] == texts[1]
+    greedy = run("hybrid", projection="linear", per="case")
+    assert json.loads((greedy.path / "notes.json").read_text()).keys() == texts[0].keys()
+
+
+def test_embedding_trains_xraygpts_layer_alone(run: Any, xraygpt: None) -> None:
+    trained = {}
+    for projection in ("linear", "none"):
+        result = run(
+            "hybrid", instruction="embedding", per="case", projection=projection, vision_encoder="xraygpt"
+        )
+        trained[projection] = result.data["cost"]["trainable"]
+    assert trained["linear"] - trained["none"] == 16 * LLM_WIDTH + LLM_WIDTH
+
+
 def test_slices_have_texts_of_their_own(run: Any) -> None:
     result = run("hybrid", per="slice")
     notes = json.loads((result.path / "notes.json").read_text())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from usbench.errors import UsbenchError
 from usbench.methods.zeus.aligner import Aligner
 from usbench.methods.zeus.instruction_encoder import TextEncoder, load_text_encoder
+from usbench.methods.zeus.parts import PARAMETERS
 from usbench.methods.zeus.projection import QFormerProjection, make_projection
 from usbench.methods.zeus.vision_language import load_vision_encoder
 from usbench.runtime.torchvision_cpu import make_importable
@@ -142,7 +143,7 @@ def test_medclip_at_its_real_size(name: str, parameters: int, projection: int, t
     encoder = load_vision_encoder(name, path)
     assert (encoder.width, encoder.size) == (projection, 224)
     # The paper's count has MedCLIP's projection to 512 with it.
-    assert count(encoder.module) + projection * 512 == parameters
+    assert count(encoder.module) == parameters - projection * 512 == PARAMETERS[name]
 
 
 @pytest.fixture

@@ -106,13 +106,15 @@ def load_text_encoder(
     path: Path,
     vocabulary: Path | None = None,
     device: torch.device | str = "cpu",
+    unit: bool = False,
 ) -> TextEncoder:
     """A frozen text tower of one of `KINDS`. The caller's random state is left as it was.
 
     "minilm" takes the mean over the tokens, brought to length 1 as all-MiniLM-L6-v2 does. "medclip" takes the
     mean of hidden states 1, 2 and last over the tokens, then MedCLIP's projection; MedCLIP's own code takes
-    that mean over padding too, so that a text depends on its neighbours, and padding is left out here. "clip"
-    takes CLIP's projected text embedding.
+    that mean over padding too, so that a text depends on its neighbours, and padding is
+    left out here; it brings the embedding to length 1, which `unit` does. "clip" takes CLIP's projected text
+    embedding.
 
     Args:
         name: One of `KINDS`.
@@ -120,6 +122,7 @@ def load_text_encoder(
             its folder.
         vocabulary: For "medclip" the folder of Bio_ClinicalBERT with vocab.txt and config.json.
         device: Where the tower goes.
+        unit: Whether MedCLIP's embedding is brought to length 1; the others are as they are.
 
     Raises:
         UsbenchError: For another name, and for files that are missing, damaged or do not fit.
@@ -135,7 +138,7 @@ def load_text_encoder(
                 "vocab.txt and config.json; name it as well"
             )
         with seeded(0):
-            return _medclip(path, Path(vocabulary)).to(device)
+            return _medclip(path, Path(vocabulary), unit).to(device)
     return (_minilm if name == "minilm" else _clip)(path).to(device)
 
 
@@ -181,9 +184,9 @@ def _minilm(path: Path) -> TextEncoder:
 
 
 class _MedClipText(nn.Module):
-    def __init__(self, bert: nn.Module, weight: Tensor) -> None:
+    def __init__(self, bert: nn.Module, weight: Tensor, unit: bool) -> None:
         super().__init__()
-        self.bert = bert
+        self.bert, self.unit = bert, unit
         self.projection = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
         self.projection.weight.data.copy_(weight)
 
@@ -191,10 +194,10 @@ class _MedClipText(nn.Module):
         hidden = self.bert(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
         states = torch.stack((hidden[1], hidden[2], hidden[-1])).mean(0)
         embeddings: Tensor = self.projection(masked_mean(states, mask))
-        return embeddings
+        return functional.normalize(embeddings, dim=-1) if self.unit else embeddings
 
 
-def _medclip(path: Path, vocabulary: Path) -> TextEncoder:
+def _medclip(path: Path, vocabulary: Path, unit: bool) -> TextEncoder:
     tokenizer = _tokenizer(vocabulary)
     from transformers import BertConfig, BertModel
 
@@ -213,7 +216,7 @@ def _medclip(path: Path, vocabulary: Path) -> TextEncoder:
             "get both from one model"
         )
     bert = build_model(BertModel, config, below(state, "text_model.model."), str(path))
-    model = _MedClipText(bert, weight)
+    model = _MedClipText(bert, weight, unit)
     limit = min(MEDCLIP_TOKENS, int(config.max_position_embeddings))
     return TextEncoder("medclip", model, tokenizer, model, int(weight.shape[0]), limit)
 

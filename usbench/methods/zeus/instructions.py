@@ -20,9 +20,9 @@ from torch import Tensor
 
 from usbench import UsbenchError
 from usbench.methods.zeus.instruction_encoder import TextEncoder, load_text_encoder
-from usbench.methods.zeus.language_model import LanguageModel, load_language_model
+from usbench.methods.zeus.language_model import SAMPLING, LanguageModel, load_language_model
 from usbench.methods.zeus.parts import VOCABULARY, WIDTHS, Parts
-from usbench.methods.zeus.projection import QFormerProjection, make_projection
+from usbench.methods.zeus.projection import LinearProjection, QFormerProjection, make_projection
 from usbench.methods.zeus.prompts import clean_answer, prompt_parts, question
 from usbench.methods.zeus.vision import VisionTower
 from usbench.tools import cache_dir, digest_of, os_errors, say, weight_digest, weight_path
@@ -155,7 +155,7 @@ class Instructions:
             known |= made
         cleaned = []
         for (_, m, k), key in zip(wanted, keys, strict=True):
-            text, empty = clean_answer(known[key])
+            text, empty = clean_answer(known[key], template=self.parts.template)
             cleaned.append((question(*self.words(m, k)) if empty else text, empty))
         count = len(self.pairs)
         return [cleaned[i : i + count] for i in range(0, len(cleaned), count)]
@@ -171,7 +171,15 @@ class Instructions:
                 PROJECTION_SEED,
             ]
         llm = [self.parts.llm, weight_digest(self.parts.llm), self.parts.llm_precision]
-        return digest_of([llm, prompt_parts(*self.words(modality, structure)), self.parts.max_tokens, image])
+        if image is not None and self.parts.projection == "linear":
+            image.append(weight_digest("xraygpt-projection"))
+        # A longer list only where there is more to say, so that older texts are found.
+        drawn = [SAMPLING] if self.parts.template == "xraygpt" else []
+        return digest_of([llm, self._frame(modality, structure), self.parts.max_tokens, image, *drawn])
+
+    def _frame(self, modality: int, structure: int) -> tuple[str, str]:
+        """What the language model reads before the tokens of the image, and after them."""
+        return prompt_parts(*self.words(modality, structure), self.parts.template, self.parts.shown)
 
     def _generate(self, wanted: Sequence[tuple[Tensor | None, int, int]]) -> list[str]:
         llm = self.language_model()
@@ -184,8 +192,11 @@ class Instructions:
                 if image not in seen:
                     seen[image] = self._image_tokens(unit[:, modality])
                 tokens = seen[image]
-            before, after = prompt_parts(*self.words(modality, structure))
+            before, after = self._frame(modality, structure)
             prompts.append((before, tokens, after))
+        if self.parts.template == "xraygpt":
+            seeds = [int(hashlib.sha256(self._key(*one).encode()).hexdigest()[:8], 16) for one in wanted]
+            return llm.sample(prompts, self.parts.max_tokens, seeds)
         return llm.generate(prompts, self.parts.max_tokens)
 
     def _image_tokens(self, images: Tensor) -> Tensor:
@@ -293,7 +304,8 @@ def text_encoder(parts: Parts, device: torch.device) -> TextEncoder:
         UsbenchError: For weights that are absent, damaged or of another width.
     """
     vocabulary = weight_path(VOCABULARY) if parts.text_encoder == "medclip" else None
-    encoder = load_text_encoder(parts.text_encoder, weight_path(parts.text_weights), vocabulary, device)
+    path, unit = weight_path(parts.text_weights), parts.medclip_norm == "unit"
+    encoder = load_text_encoder(parts.text_encoder, path, vocabulary, device, unit)
     require_width(parts.text_encoder, encoder.width)
     return encoder
 
@@ -320,8 +332,9 @@ def start_projection(parts: Parts, seed: int, load: bool) -> torch.nn.Module:
     Args:
         parts: Which projection, and from which width to which.
         seed: Of its random start.
-        load: Whether the Q-Former behind BLIP-2's image tower brings its trained weights. Behind another
-            tower it starts from nothing: BLIP-2's reads features of another width.
+        load: Whether the linear layer brings XrayGPT's trained weights, and the Q-Former behind BLIP-2's
+            image tower its own. Behind another tower a Q-Former starts from nothing: BLIP-2's reads features
+            of another width.
 
     Raises:
         UsbenchError: For a kind that is not in `projection.KINDS`, and for weights that are absent or do not
@@ -330,6 +343,8 @@ def start_projection(parts: Parts, seed: int, load: bool) -> torch.nn.Module:
     made = make_projection(parts.projection, WIDTHS[parts.vision_encoder], WIDTHS[parts.llm], seed)
     if load and isinstance(made, QFormerProjection) and parts.vision_encoder == "blip2":
         made.load_qformer(weight_path("blip2-qformer"))
+    if load and isinstance(made, LinearProjection):
+        made.load_xraygpt(weight_path("xraygpt-projection"))
     return made
 
 

@@ -28,6 +28,8 @@ Prompt = tuple[str, Tensor | None, str]
 PRECISIONS = ("32", "bf16", "4bit")
 BATCH = 8
 AT_ONCE = 32  # texts
+# XrayGPT's demo; it leaves `top_k` to transformers, whose default was 50.
+SAMPLING: dict[str, Any] = {"do_sample": True, "top_p": 0.9, "top_k": 50, "temperature": 1.0, "num_beams": 1}
 LORA_TARGETS = ("q_proj", "v_proj")
 
 
@@ -130,6 +132,47 @@ class LanguageModel:
             )
             states.append(read.last_hidden_state[:, -1].float())
         return torch.cat(states) if states else torch.zeros(0, self.width)
+
+    @torch.inference_mode()
+    def sample(self, prompts: Sequence[Prompt], max_tokens: int, seeds: Sequence[int]) -> list[str]:
+        """One drawn answer for each prompt, as XrayGPT draws it: `SAMPLING`, one prompt at a time.
+
+        A seed and a prompt give the same answer on the same machine, whatever is asked beside it. The answer
+        has a token at least, and ends as one of `generate` does. Random states are left as they were.
+
+        Args:
+            prompts: What to answer.
+            max_tokens: The longest answer.
+            seeds: Of each prompt's draws.
+
+        Raises:
+            UsbenchError: As `generate`.
+        """
+        answers = []
+        device = self.model.get_input_embeddings().weight.device
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            row = self._row(prompt)[None]
+            room = max_tokens if self.positions is None else min(max_tokens, self.positions - row.shape[1])
+            if room < 1:
+                answers.append("")
+                continue
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet():
+                torch.manual_seed(seed)
+                ids = self.model.generate(
+                    inputs_embeds=row,
+                    attention_mask=torch.ones(row.shape[:2], dtype=torch.long, device=row.device),
+                    max_new_tokens=room,
+                    min_new_tokens=1,
+                    stopping_criteria=[self._stopped],
+                    pad_token_id=self._tokenizer.eos_token_id,
+                    **SAMPLING,
+                )[0]
+            answers.append(self._decode(ids.tolist()).split(STOP, 1)[0])
+        return answers
+
+    def _stopped(self, ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Whether the only row of ids [1, L] ends with "###", at most three tokens behind another."""
+        return torch.tensor([STOP in self._decode(ids[0, -4:].tolist())], device=ids.device)
 
     def add_lora(self, rank: int, seed: int = 0) -> nn.ModuleList:
         """Add LoRA to the attention's q_proj and v_proj.

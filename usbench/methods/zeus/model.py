@@ -134,7 +134,7 @@ class Zeus(nn.Module):
             prompts = []
             for one in tokens:
                 for structure in self.task.classes:
-                    before, after = prompt_parts(structure.words, modality.words)
+                    before, after = prompt_parts(structure.words, modality.words, self.parts.template)
                     prompts.append((before, one, after))
             embedded = llm.embed(prompts).unflatten(0, (len(unique), len(self.task.classes)))
             answers.append(embedded[index])
@@ -291,6 +291,7 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
             parts.llm_precision,
             [m.words for m in task.modalities],
             [c.words for c in task.classes],
+            *parts.later,
         ]
         what = f"instructions ({parts.llm}, {parts.text_encoder})"
         made.append(
@@ -344,7 +345,10 @@ METHOD = Method(
         "text_encoder": "auto",
         "instruction": "text",
         "per": "slice",
-        "max_tokens": 64,
+        "max_tokens": 0,
+        "template": "paper",
+        "medclip_norm": "auto",
+        "medclip_small": "auto",
         "size": 0,
         "feature_bits": 16,
         "encoder_precision": "32",

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from usbench import UsbenchError
+from usbench.methods.zeus.prompts import TEMPLATES
 from usbench.tools import unknown
 
 INSTRUCTIONS = ("text", "embedding", "fixed", "none")
 PER = ("slice", "case", "modality")
-PROJECTIONS = ("mlp", "qformer", "none")
+PROJECTIONS = ("mlp", "linear", "qformer", "none")
+TEXT_NORMS = ("unit", "none")
+SMALL = ("pad", "enlarge")
+MAX_TOKENS = {"paper": 64, "xraygpt": 300}
 PRECISIONS = ("32", "bf16", "4bit")
 ENCODER_PRECISIONS = ("32", "bf16")
 
@@ -21,28 +25,33 @@ SETS: dict[str, dict[str, str]] = {
         "vision_encoder": "sam-pool",
         "llm": "smollm2",
         "text_encoder": "minilm",
+        "medclip_norm": "none",
+        "medclip_small": "enlarge",
     },
     "paper": {
         "image_encoder": "sam-vit-b",
         "vision_encoder": "medclip-vit",
         "llm": "vicuna-rad",
         "text_encoder": "medclip",
+        "medclip_norm": "unit",
+        "medclip_small": "pad",
     },
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "image_encoder": ("litemedsam", "sam-vit-b", "sam-vit-l", "sam-vit-h", "medsam"),
-    "vision_encoder": ("sam-pool", "medclip-vit", "medclip-resnet", "blip2"),
+    "vision_encoder": ("sam-pool", "medclip-vit", "medclip-resnet", "blip2", "xraygpt"),
     "llm": ("smollm2", "vicuna", "vicuna-rad"),
     "text_encoder": ("minilm", "medclip", "clip"),
 }
 
-# Widths of what a part gives, and its parameters, as published (docs/zeus.md); checked when one is loaded.
+# Widths of what a part gives, as published (docs/zeus.md); checked when one is loaded.
 WIDTHS = {
     "sam-pool": 256,
     "medclip-vit": 768,
     "medclip-resnet": 2048,
     "blip2": 1408,
+    "xraygpt": 768,
     "smollm2": 576,
     "vicuna": 4096,
     "vicuna-rad": 4096,
@@ -50,6 +59,8 @@ WIDTHS = {
     "medclip": 512,
     "clip": 512,
 }
+# Of what of a part is loaded, as published: heads and scales that nothing asks are not. Checked in tests
+# against the classes of the libraries.
 PARAMETERS = {
     "litemedsam": 5_733_748,
     "sam-vit-b": 89_670_912,
@@ -57,15 +68,16 @@ PARAMETERS = {
     "sam-vit-l": 308_278_272,
     "sam-vit-h": 637_026_048,
     "sam-pool": 0,
-    "medclip-vit": 27_912_570,
-    "medclip-resnet": 24_556_608,
-    "blip2": 985_953_280,
+    "medclip-vit": 27_519_354,
+    "medclip-resnet": 23_508_032,
+    "blip2": 985_952_256,
+    "xraygpt": 1_091_114_496,
     "smollm2": 134_515_008,
     "vicuna": 6_738_415_616,
     "vicuna-rad": 6_738_415_616,
     "minilm": 22_713_216,
-    "medclip": 109_096_704,
-    "clip": 63_428_097,
+    "medclip": 108_703_488,
+    "clip": 63_428_096,
 }
 # The entry of the weights registry that a part reads.
 WEIGHTS = {
@@ -78,6 +90,7 @@ WEIGHTS = {
     "medclip-vit": ("medclip-vit",),
     "medclip-resnet": ("medclip-resnet",),
     "blip2": ("blip2-qformer",),
+    "xraygpt": ("blip2-flan-t5",),
     "smollm2": ("smollm2",),
     "vicuna": ("vicuna",),
     "vicuna-rad": ("vicuna-rad",),
@@ -110,6 +123,9 @@ class Parts:
         size: Side of the image encoder's input in pixels.
         feature_bits: Of a number of the stored image embeddings, 16 or 8.
         encoder_precision: Of the image encoder, one of `ENCODER_PRECISIONS`.
+        template: The conversation that a question stands in, and how it is answered, one of `TEMPLATES`.
+        medclip_norm: Whether MedCLIP's embedding of a text has length 1, one of `TEXT_NORMS`.
+        medclip_small: What becomes of a slice that is smaller than MedCLIP's input, one of `SMALL`.
     """
 
     weights: str
@@ -126,6 +142,14 @@ class Parts:
     size: int
     feature_bits: int
     encoder_precision: str
+    template: str
+    medclip_norm: str
+    medclip_small: str
+
+    @property
+    def shown(self) -> bool:
+        """Whether the language model sees an image."""
+        return self.per != "modality"
 
     @property
     def instruction_width(self) -> int:
@@ -143,6 +167,21 @@ class Parts:
         if self.instruction in ("text", "fixed"):
             used.append(self.text_encoder)
         return tuple(used)
+
+    @property
+    def later(self) -> list[str]:
+        """What else decides an instruction's row, of settings that older features know nothing of."""
+        marks = [f"template {self.template}"] if self.template != "paper" and self.llm in self.used else []
+        if "medclip" in self.used and self.medclip_norm == "unit":
+            marks.append("medclip text of length 1")
+        if self.pads and self.vision_encoder in self.used:
+            marks.append("medclip image padded")
+        return marks
+
+    @property
+    def pads(self) -> bool:
+        """Whether the vision encoder pads small slices."""
+        return self.vision_encoder.startswith("medclip") and self.medclip_small == "pad"
 
     @property
     def text_weights(self) -> str:
@@ -163,6 +202,8 @@ class Parts:
             names.append(VOCABULARY)
         if self.projection == "qformer" and self.vision_encoder == "blip2":
             names.append("blip2-qformer")
+        if self.projection == "linear" and self.instruction in ("text", "embedding"):
+            names.append("xraygpt-projection")
         return tuple(dict.fromkeys(names))
 
 
@@ -181,7 +222,10 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     chosen = {}
     for part, names in CHOICES.items():
         name = str(settings[part])
-        name = SETS[weights][part] if name == "auto" else name
+        if name == "auto":
+            name = SETS[weights][part]
+            if part == "vision_encoder" and str(settings["projection"]) == "linear":
+                name = "xraygpt"
         if name not in names:
             raise unknown(f"value of method.{part}", name, [*names, "auto"])
         chosen[part] = name
@@ -198,12 +242,15 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         raise UsbenchError(
             "method.instruction=embedding needs the image: use method.per=slice or method.per=case"
         )
+    _check_projection(str(settings["projection"]), chosen["vision_encoder"], chosen["llm"])
+    later = _later(settings, weights)
     lora, tokens, size = int(settings["lora"]), int(settings["max_tokens"]), int(settings["size"])
     if lora and instruction != "embedding":
         raise UsbenchError(
             f"method.lora={lora}: no gradient reaches the language model through text; "
             "use method.instruction=embedding, or method.lora=0"
         )
+    tokens = tokens or MAX_TOKENS[later["template"]]
     if not 0 <= lora <= 256 or not 1 <= tokens <= 1024:
         raise UsbenchError(f"method.lora={lora}, method.max_tokens={tokens}: choose 0 to 256 and 1 to 1024")
     usual, step = (256, 4) if chosen["image_encoder"] == "litemedsam" else (1024, 16)
@@ -232,7 +279,35 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         feature_bits=bits,
         encoder_precision=precision,
         **chosen,
+        **later,
     )
+
+
+def _check_projection(projection: str, vision: str, llm: str) -> None:
+    """Refuse pairs of towers and projections that were never trained together, or do not fit."""
+    if projection == "linear" and (vision != "xraygpt" or WIDTHS[llm] != WIDTHS["vicuna-rad"]):
+        raise UsbenchError(
+            f"method.projection=linear is XrayGPT's trained layer from its Q-Former to Vicuna; with "
+            f"vision_encoder={vision} and llm={llm} use method.projection=mlp, or set "
+            "method.vision_encoder=xraygpt and method.llm=vicuna-rad"
+        )
+    if projection == "qformer" and vision == "xraygpt":
+        raise UsbenchError(
+            "method.vision_encoder=xraygpt has its Q-Former within it; use method.projection=linear or mlp"
+        )
+
+
+def _later(settings: Mapping[str, Any], weights: str) -> dict[str, str]:
+    """The settings that results from before them do not state: those did what `bundled` does by default."""
+    found = {"template": str(settings.get("template", "paper"))}
+    choices = {"template": TEMPLATES, "medclip_norm": TEXT_NORMS, "medclip_small": SMALL}
+    for key in ("medclip_norm", "medclip_small"):
+        value = str(settings.get(key, SETS["bundled"][key]))
+        found[key] = SETS[weights][key] if value == "auto" else value
+    for key, value in found.items():
+        if value not in choices[key]:
+            raise unknown(f"value of method.{key}", value, choices[key])
+    return found
 
 
 def weights_words(settings: Mapping[str, Any]) -> str:

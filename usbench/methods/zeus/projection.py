@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from usbench import UsbenchError
 from usbench.methods.zeus.vision_language import build_model, check_keys
-from usbench.tools import below, make_importable, read_weights, seeded, unknown
+from usbench.tools import below, make_importable, read_state, read_weights, seeded, unknown
 
 KINDS = ("linear", "mlp", "qformer")
 
@@ -31,6 +31,22 @@ class LinearProjection(nn.Module):
         """Features [N, T, in_width] -> tokens [N, T, out_width]."""
         tokens: Tensor = self.out(features)
         return tokens
+
+    def load_xraygpt(self, path: Path) -> None:
+        """Fill the layer from XrayGPT's checkpoint, of which it is the only trained part: `llama_proj.*`.
+
+        Raises:
+            UsbenchError: Where the file is damaged, lacks the layer, or has one of another shape.
+        """
+        remedy = "give XrayGPT's checkpoint xraygpt_pretrained1.pth"
+        state = below(read_state(path, remedy), "llama_proj.")
+        for name, wanted in self.out.state_dict().items():
+            if name not in state:
+                raise UsbenchError(f"{path}: there is no llama_proj.{name}; {remedy}")
+            if state[name].shape != wanted.shape:
+                shapes = f"{tuple(state[name].shape)}, not {tuple(wanted.shape)}"
+                raise UsbenchError(f"{path}: llama_proj.{name} is {shapes}; {remedy}")
+        self.out.load_state_dict({name: state[name] for name in self.out.state_dict()})
 
 
 class MlpProjection(nn.Module):

@@ -3,6 +3,8 @@
 Dai, Ye, Liu, Tang, Zhan: "Zeus: Zero-shot LLM Instruction for Union Segmentation in Multimodal
 Medical Imaging", sections 3.1 and 3.2: one question for each target and modality, in the frame
 "###Doctor: X_R X_Q ###Assistant:", where the tokens of the image stand for X_R and the question for X_Q.
+The paper's language model was tuned within the conversation of Thawkar et al., XrayGPT (arXiv:2306.07971),
+which has other roles, tags around the image and a sentence before it; it can be had instead.
 """
 
 from __future__ import annotations
@@ -10,7 +12,12 @@ from __future__ import annotations
 import unicodedata
 
 STOP = "###"
+TEMPLATES = ("paper", "xraygpt")
 _DOCTOR, _ASSISTANT = "###Doctor:", "###Assistant:"
+_SYSTEM = (
+    "You are an experienced Doctor, give the following medical scan: <Img>ImageContent</Img>. "
+    "You will be able to see the medical scan once I provide it to you. Please answer my questions."
+)
 _KEPT = frozenset("-.,()/+&'")
 
 
@@ -38,19 +45,35 @@ def question(instance: str, modality: str) -> str:
     )
 
 
-def prompt_parts(instance: str, modality: str) -> tuple[str, str]:
-    """What the language model reads before the tokens of the image, and after them."""
-    return _DOCTOR, f" {question(instance, modality)} {_ASSISTANT}"
+def prompt_parts(
+    instance: str, modality: str, template: str = "paper", shown: bool = True
+) -> tuple[str, str]:
+    """What the language model reads before the tokens of the image, and after them.
+
+    Args:
+        instance: The target.
+        modality: Of the image.
+        template: One of `TEMPLATES`.
+        shown: Whether there are tokens of an image, which XrayGPT's conversation puts in tags.
+    """
+    asked = question(instance, modality)
+    if template == "xraygpt":
+        patient = f"{_SYSTEM}{STOP}Patient: "
+        before, after = (f"{patient}<Img>", f"</Img> {asked}") if shown else (patient, asked)
+        return before, f"{after}{STOP}Doctor:"
+    return _DOCTOR, f" {asked} {_ASSISTANT}"
 
 
-def clean_answer(text: str, question: str = "") -> tuple[str, bool]:
+def clean_answer(text: str, question: str = "", template: str = "paper") -> tuple[str, bool]:
     """An answer fit for a text encoder, and whether it was empty and so replaced by `question`.
 
-    The answer ends at the first "###". Control characters and halves of characters become spaces,
-    runs of white space one space, the ends are trimmed. An answer without any letter or digit
-    is empty; the text is then that of the question.
+    The answer ends at the first "###"; with `template` "xraygpt" it begins after its last "Doctor:".
+    Control characters and halves of characters become spaces, runs of white space one space, the ends are
+    trimmed. An answer without any letter or digit is empty; the text is then that of the question.
     """
     answer = text.split(STOP, 1)[0]
+    if template == "xraygpt":
+        answer = answer.rsplit("Doctor:", 1)[-1]
     answer = "".join(c if c.isprintable() and c != "\N{REPLACEMENT CHARACTER}" else " " for c in answer)
     answer = " ".join(answer.split())
     if any(c.isalnum() for c in answer):

@@ -80,7 +80,8 @@ class VisionTower:
         """All that decides a feature besides the slice."""
         if self.parts.vision_encoder == "sam-pool":
             return ["sam-pool", *self._sam.key]
-        return [self.parts.vision_encoder, weight_digest(WEIGHTS[self.parts.vision_encoder][0])]
+        key = [self.parts.vision_encoder, weight_digest(WEIGHTS[self.parts.vision_encoder][0])]
+        return [*key, "padded"] if self.parts.pads else key
 
     def __call__(self, images: Tensor) -> Tensor:
         """Describe slices by features.
@@ -98,7 +99,8 @@ class VisionTower:
             return self._sam(images).mean(dim=(2, 3)).unsqueeze(1)
         if self._network is None:
             name = self.parts.vision_encoder
-            self._network = load_vision_encoder(name, weight_path(WEIGHTS[name][0])).to(self.device)
+            path, small = weight_path(WEIGHTS[name][0]), "pad" if self.parts.pads else "enlarge"
+            self._network = load_vision_encoder(name, path, small=small).to(self.device)
         network = self._network
         unit = ((images.to(self.device) - LOW) / (HIGH - LOW)).clamp(0, 1)
         return torch.cat([network(some) for some in unit.split(BATCH)])

@@ -31,7 +31,7 @@ from usbench.tools import (
 
 MEDCLIP_MEAN, MEDCLIP_STD = (0.5862785803043838,) * 3, (0.27950088968644304,) * 3
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-KINDS = ("medclip-vit", "medclip-resnet", "blip2")
+KINDS = ("medclip-vit", "medclip-resnet", "blip2", "xraygpt")
 # Buffers that older files hold and newer classes make themselves.
 _DERIVED = ("position_ids", "relative_position_index", "num_batches_tracked")
 
@@ -112,6 +112,8 @@ class VisionEncoder:
         size: The side that images are resized to.
         mean: Of the three colours, which is subtracted.
         std: Of the three colours, which is divided by.
+        mode: How images are resized, "bilinear" or "bicubic".
+        small: What becomes of images smaller than `size`: "enlarge", or "pad" with black on all sides.
     """
 
     def __init__(
@@ -123,8 +125,11 @@ class VisionEncoder:
         size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        mode: str = "bilinear",
+        small: str = "enlarge",
     ) -> None:
         self.name, self.width, self.size = name, width, size
+        self.mode, self.small = mode, small
         self.module: nn.Module = freeze(module)
         self._features = features
         self._mean, self._std = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
@@ -139,7 +144,7 @@ class VisionEncoder:
     def __call__(self, images: Tensor) -> Tensor:
         """Features of images.
 
-        Images are resized (bilinear, antialiased), copied to three channels and normalised.
+        Images are resized (antialiased) or padded, copied to three channels and normalised.
 
         Args:
             images: Grey values from 0 to 1, [N, S, S].
@@ -154,9 +159,19 @@ class VisionEncoder:
             raise UsbenchError(f"images of shape {tuple(images.shape)} are not [N, S, S]; give grey images")
         pixels = images.to(self._mean.device, torch.float32)[:, None]
         if pixels.shape[-2:] != (self.size, self.size):
-            pixels = functional.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)
+            pixels = self._fitted(pixels)
         features = self._features((pixels.expand(-1, 3, -1, -1) - self._mean) / self._std)
         return features.to(images.device)
+
+    def _fitted(self, pixels: Tensor) -> Tensor:
+        """Grey images [N, 1, S, S] -> [N, 1, size, size]."""
+        lacking = self.size - pixels.shape[-1]
+        if self.small == "pad" and lacking > 0:
+            first = lacking // 2
+            return functional.pad(pixels, (first, lacking - first, first, lacking - first))
+        resized = functional.interpolate(pixels, (self.size, self.size), mode=self.mode, antialias=True)
+        # Bicubic weights overshoot; an image of eight bits cannot.
+        return resized.clamp(0, 1) if self.mode == "bicubic" else resized
 
 
 def load_vision_encoder(
@@ -164,28 +179,37 @@ def load_vision_encoder(
     path: Path,
     config: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
+    small: str = "enlarge",
 ) -> VisionEncoder:
     """A frozen image tower. The caller's random state is left as it was.
 
     Args:
         name: "medclip-vit" gives pooled features of width 768, "medclip-resnet" pooled features of width
-            2048, "blip2" all tokens.
-        path: MedCLIP's pytorch_model.bin or its folder; for "blip2" a folder of transformers with its
-            config.json.
+            2048, "blip2" all tokens, "xraygpt" those of BLIP-2's Q-Former behind it.
+        path: MedCLIP's pytorch_model.bin or its folder; for "blip2" and "xraygpt" a folder of transformers
+            with its config.json.
         config: For "medclip-vit" the arguments of transformers' SwinConfig (default: a config.json of a Swin
             beside the weights, else Swin-T with patches of 4 and windows of 7 at 224); for "medclip-resnet"
             {"layers": [3, 4, 6, 3]} by default.
         device: Where the tower goes.
+        small: What becomes of images smaller than the tower's, see `VisionEncoder`.
 
     Raises:
         UsbenchError: For another name, and for files that are missing, damaged or do not fit.
     """
-    loaders = {"medclip-vit": _medclip_vit, "medclip-resnet": _medclip_resnet, "blip2": _blip2}
+    loaders = {
+        "medclip-vit": _medclip_vit,
+        "medclip-resnet": _medclip_resnet,
+        "blip2": _blip2,
+        "xraygpt": _xraygpt,
+    }
     if name not in loaders:
         raise unknown("vision encoder", name, loaders)
     make_importable()
     with seeded(0):
-        return loaders[name](Path(path), config).to(device)
+        encoder = loaders[name](Path(path), config).to(device)
+    encoder.small = small
+    return encoder
 
 
 def _side(size: Any) -> int:
@@ -248,3 +272,53 @@ def _blip2(path: Path, config: Mapping[str, Any] | None) -> VisionEncoder:
 
     side, width = _side(vision_config.image_size), int(vision_config.hidden_size)
     return VisionEncoder("blip2", model, features, width, side, CLIP_MEAN, CLIP_STD)
+
+
+class QFormerTower(nn.Module):
+    """BLIP-2's image tower and the Q-Former behind it.
+
+    Args:
+        vision: The image tower, a Blip2VisionModel.
+        qformer: A Blip2QFormerModel.
+        queries: Its learned queries [1, queries, width].
+    """
+
+    def __init__(self, vision: nn.Module, qformer: nn.Module, queries: Tensor) -> None:
+        super().__init__()
+        self.vision, self.qformer = vision, qformer
+        self.queries = nn.Parameter(queries)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised images [N, 3, size, size] -> [N, queries, width]."""
+        seen = self.vision(pixel_values=pixels).last_hidden_state
+        asked = self.queries.expand(len(pixels), -1, -1)
+        mixed: Tensor = self.qformer(query_embeds=asked, encoder_hidden_states=seen).last_hidden_state
+        return mixed
+
+
+def _xraygpt(path: Path, config: Mapping[str, Any] | None) -> VisionEncoder:
+    """XrayGPT's eye: EVA-g and Q-Former of the BLIP-2 that was trained with Flan-T5-XXL."""
+    from transformers import Blip2Config, Blip2QFormerModel, Blip2VisionModel
+
+    if config is None and not (path / "config.json").is_file():
+        raise UsbenchError(f"{path / 'config.json'}: there is no such file; give a BLIP-2 folder")
+    with quiet(), load_errors(path, "the configuration of BLIP-2"):
+        whole: Any = Blip2Config(**config or {})
+        if config is None:
+            whole = Blip2Config.from_pretrained(path, local_files_only=True)
+    state = read_weights(path, ("vision_model.", "qformer.", "query_tokens"))
+    queries = state.get("query_tokens")
+    wanted = (1, whole.num_query_tokens, whole.qformer_config.hidden_size)
+    if queries is None:
+        check_keys(["query_tokens"], [], str(path))
+    elif tuple(queries.shape) != wanted:
+        raise UsbenchError(
+            f"{path}: query_tokens has shape {tuple(queries.shape)}, the configuration wants {wanted}; "
+            "give the weights and the configuration of one model"
+        )
+    assert queries is not None
+    vision = build_model(Blip2VisionModel, whole.vision_config, below(state, "vision_model."), str(path))
+    qformer = build_model(Blip2QFormerModel, whole.qformer_config, below(state, "qformer."), str(path))
+    tower = QFormerTower(vision, qformer, queries.float())
+    side = _side(whole.vision_config.image_size)
+    return VisionEncoder("xraygpt", tower, tower, wanted[2], side, CLIP_MEAN, CLIP_STD, mode="bicubic")
