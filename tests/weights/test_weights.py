@@ -227,7 +227,7 @@ def test_folder_follows_the_environment(folder, monkeypatch, cache):
 
 
 def test_table_is_consistent():
-    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 19
+    assert len({weight.name for weight in WEIGHTS}) == len({weight.file for weight in WEIGHTS}) == 20
     assert [weight.name for weight in WEIGHTS if weight.set == "bundled"] == [
         "litemedsam",
         "smollm2",

@@ -48,6 +48,10 @@ def read_published(path: str) -> dict[str, Tensor] | None:
     Args:
         path: The file. Names may begin with "module.", as several GPUs leave them.
 
+    Returns:
+        By name the tensors, of the shapes that they have in the file: filters [outputs, inputs, h, w],
+        matrices [outputs, inputs], and vectors.
+
     Raises:
         UsbenchError: For a file that is absent or damaged.
     """
@@ -139,8 +143,8 @@ def load_published(network: EncoderDecoder, published: Mapping[str, Tensor], pat
     first of theirs.
 
     Args:
-        network: As `usbench.baselines.missformer.build` makes it.
-        published: The tensors, as `read_published` gives them.
+        network: As `usbench.baselines.missformer.build` makes it, for images [B, C, H, W].
+        published: The tensors, as `read_published` gives them; its first filters are [64, 3, 7, 7].
         path: Where they come from, for messages.
 
     Raises:
