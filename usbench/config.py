@@ -285,6 +285,7 @@ def _check(sections: dict[str, dict[str, Any]], of_fusion: Mapping[str, Sequence
         "train.empty": (train["empty"], 0, 1),
         "train.clip": (train["clip"], 0, 1e6),
         "train.modality_dropout": (train["modality_dropout"], 0, 0.99),
+        "train.warmup": (train["warmup"], 0, 100_000),
     }
     if volume is not None:
         limits |= {

@@ -199,7 +199,7 @@ def test_the_values_that_digests_leave_out_never_change() -> None:
         "train": {
             "epochs": 300, "batch": 10, "lr": 1e-3, "weight_decay": 5e-4, "poly_power": 0.9, "patience": 75,
             "empty": 1.0, "min_batches": 1, "augment": "none", "mirror": False, "views": 4, "clip": 0.0,
-            "modality_dropout": 0.0,
+            "modality_dropout": 0.0, "warmup": 0,
         },
         "volume": {
             "mode": "patch", "shape": [128, 128, 128], "patch": [32, 96, 96], "spacing": 0.0, "overlap": 0.5,

@@ -70,6 +70,12 @@ def test_polynomial_schedule_by_hand() -> None:
     assert learning_rate(settings, 99) == pytest.approx(0.1 * 0.01**0.9)
 
 
+def test_warm_up_by_hand() -> None:
+    settings = TrainSettings(epochs=10, lr=0.1, poly_power=0.0, warmup=4)
+    rates = [learning_rate(settings, epoch) for epoch in range(6)]
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+
+
 def test_epoch_takes_every_foreground_slice_once_and_few_empty_ones() -> None:
     foreground = np.array([True] * 30 + [False] * 70)
     groups = draw_epoch(foreground, TrainSettings(batch=8, empty=0.25), seed=1, epoch=0, world=1)

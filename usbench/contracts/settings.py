@@ -56,6 +56,7 @@ class TrainSettings:
         lr: Learning rate of Adam at the start.
         weight_decay: Of Adam.
         poly_power: The learning rate of epoch e is lr * (1 - e / epochs) ** poly_power.
+        warmup: Epochs over which the learning rate rises to that, in equal steps; 0 for none.
         patience: Stop after so many epochs without a lower training loss.
         empty: The largest share of slices without foreground in an epoch (drawn anew in each; 1.0 takes every
             slice).
@@ -82,6 +83,7 @@ class TrainSettings:
     views: int = 4
     clip: float = 0.0
     modality_dropout: float = 0.0
+    warmup: int = 0
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,8 @@ def label_rows(rows: Sequence[Row]) -> list[Row]:
         label = called if row.weights in ("none", "not known") else f"{called} [{row.weights}]"
         if dropout := row.settings.get("train.modality_dropout"):
             label += f", modality dropout {dropout:g}"
+        if warmup := row.settings.get("train.warmup"):
+            label += f", warm-up {warmup}"
         if "volume.mode" in row.settings:
             # Such rows share no training, so each says in what its own is another one.
             label += _seen(row) + differences(_training(row), trainings)
@@ -178,8 +180,8 @@ def _seen(row: Row) -> str:
 
 def _training(row: Row) -> dict[str, Any]:
     """The settings of training of a row of a network of volumes, but for what its label says anyway."""
-    dropout = "train.modality_dropout"
-    return {k: v for k, v in row.settings.items() if k.startswith("train.") and k != dropout}
+    said = ("train.modality_dropout", "train.warmup")
+    return {k: v for k, v in row.settings.items() if k.startswith("train.") and k not in said}
 
 
 def _unsaid(row: Row) -> dict[str, Any]:

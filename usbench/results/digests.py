@@ -30,6 +30,7 @@ DEFAULTS: dict[int, dict[str, dict[str, Any]]] = {
             "views": 4,
             "clip": 0.0,
             "modality_dropout": 0.0,
+            "warmup": 0,
         },
         "volume": {
             "mode": "patch",
@@ -52,10 +53,10 @@ it came. Where the default of a setting changes later, the value here stays: old
 """
 
 
-LATER: frozenset[str] = frozenset({"train.modality_dropout", "fusion.absent"})
+LATER: frozenset[str] = frozenset({"train.modality_dropout", "train.warmup", "fusion.absent"})
 """Settings, as "section.key", newer than some results of the newest version, which lack them."""
 
-OF_ROWS: frozenset[str] = frozenset({"train.modality_dropout"})
+OF_ROWS: frozenset[str] = frozenset({"train.modality_dropout", "train.warmup"})
 """Settings of the data or of training that two rows of a table need not share.
 
 They are what a table compares, as the settings of a method are: part of a cell's key and of a row's name, and

@@ -91,8 +91,12 @@ def draw_present(random: np.random.Generator, count: int, modalities: int, dropo
 
 
 def learning_rate(settings: TrainSettings, epoch: int) -> float:
-    """The polynomial schedule: lr * (1 - epoch / epochs) ** power, epochs counted from 0."""
-    return float(settings.lr * (1 - epoch / settings.epochs) ** settings.poly_power)
+    """The polynomial schedule: lr * (1 - epoch / epochs) ** power, epochs counted from 0.
+
+    While `train.warmup` lasts, a share of that: of W epochs the first has 1 / (W + 1), the last W / (W + 1).
+    """
+    rate = float(settings.lr * (1 - epoch / settings.epochs) ** settings.poly_power)
+    return rate * (epoch + 1) / (settings.warmup + 1) if epoch < settings.warmup else rate
 
 
 def adam_for(trainable: Sequence[nn.Parameter], settings: TrainSettings, fabric: Fabric) -> torch.optim.Adam:

@@ -78,6 +78,7 @@ class TestZeusWithoutInstruction(TestZeus):
 # Counts
 
 DECODER, PROJECTION, ALIGNER = 3_925_728, 3_740_416, 393_984
+ALIGNER_OF_MINILM = 384 * 512 + 512 + 512 * 256 + 256
 UNUSED = 3 * 139_808
 """The hypernetworks of masks that are not used: they are in SAM's decoder and get no gradient."""
 
@@ -174,6 +175,46 @@ def test_absent_modalities_have_no_say(fusion: str) -> None:
     torch.testing.assert_close(found[:1], alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("fusion", ["hybrid", "late"])
+def test_own_prompts_stand_beside_the_instruction(fusion: str) -> None:
+    """With and without them all the rest is the same; those of absent modalities have no say."""
+    given = {**METHOD.settings, "size": 32}
+    network: Any = build(mock_task(2, 3), fusion, **{**given, "own_prompts": 2}).eval()
+    plain: Any = build(mock_task(2, 3), fusion, **given).eval()
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if k != "own"})
+    assert network.own.shape == (2, 3, 2, 256)
+    images = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    some = rows(images, 3)
+    present = torch.tensor([[True, False], [True, True]])
+    asked = network.sparse(2, some["instruction"], None)
+    assert [tuple(one.shape) for one in asked] == [(2, 3, 3, 256)] * 2
+    for one, other in zip(asked, plain.sparse(2, some["instruction"], None), strict=True):
+        assert torch.equal(one[:, :, :1], other)
+    with torch.no_grad():
+        found = network(images, present=present, **some)
+        assert not torch.allclose(found, plain(images, present=present, **some), atol=1e-3)
+        network.own[1] = 1e3  # Of the modality that the first slice lacks.
+        changed = network(images, present=present, **some)
+    first = (0,) if fusion == "hybrid" else (0, 0)
+    assert torch.equal(changed[first], found[first])
+    assert not torch.equal(changed[1], found[1])
+
+
+@pytest.mark.parametrize(
+    ("freeze", "frozen"), [("none", UNUSED), ("transformer", UNUSED + 3_291_264), ("all", DECODER)]
+)
+def test_what_of_the_decoder_trains(freeze: str, frozen: int) -> None:
+    """SAM's transformer has 3,291,264 parameters, its decoder without the IoU head 3,925,728."""
+    total, trainable = counted("hybrid", 2, freeze=freeze, instruction="fixed")
+    assert total == DECODER + ALIGNER_OF_MINILM
+    assert total - trainable == frozen
+
+
+def test_results_from_before_train_all_of_the_decoder() -> None:
+    older = {k: v for k, v in METHOD.settings.items() if k not in ("freeze", "own_prompts")}
+    assert (resolve(older).freeze, resolve(older).own_prompts) == ("none", 0)
+
+
 def test_which_features_zeus_stores_in_which_form() -> None:
     (embedding,) = features(
         mock_task(2, 1), CPU, **{**METHOD.settings, "size": 32, "instruction": "none", "feature_bits": 8}
@@ -232,6 +273,8 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"size": 50}, "litemedsam takes a multiple of 4"),
         ({"image_encoder": "sam-vit-b", "size": 56}, "sam-vit-b takes a multiple of 16"),
         ({"feature_bits": 4}, "method.feature_bits=4: choose 8 or 16"),
+        ({"freeze": "most"}, "unknown value of method.freeze 'most'"),
+        ({"own_prompts": -1}, "method.own_prompts=-1: choose 0 to 64"),
         ({"encoder_precision": "16"}, "unknown value of method.encoder_precision '16'"),
         ({"max_tokens": -1}, "choose 0 to 256 and 1 to 1024"),
     ],

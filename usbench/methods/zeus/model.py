@@ -79,6 +79,14 @@ class Zeus(nn.Module):
             for decoder in self.decoders:
                 assert isinstance(decoder, MaskDecoder)
                 load_sam(decoder, state, path)
+        for decoder in self.decoders:
+            _freeze(decoder, parts.freeze)
+        # Small, as the instruction's own prompt is at the start.
+        self.own = (
+            nn.Parameter(torch.randn(modalities, classes, parts.own_prompts, WIDTH) * 0.02)
+            if parts.own_prompts
+            else None
+        )
         self.projection: nn.Module | None = None
         self.lora: nn.Module | None = None
         self.prompts: nn.Parameter | None = None
@@ -149,11 +157,19 @@ class Zeus(nn.Module):
             vision: Rows [B, M, T, width of the vision encoder], where instructions are embeddings; else None.
 
         Returns:
-            For each modality its prompts [B, K, 256].
+            For each modality its prompts [B, K, P, 256]: its instruction, and the trained ones beside it.
 
         Raises:
             UsbenchError: Where the rows that this network needs are not given.
         """
+        given = self._given(batch, instruction, vision)
+        if self.own is None:
+            return [one.unsqueeze(2) for one in given]
+        own = [one.expand(batch, -1, -1, -1) for one in self.own]
+        return [torch.cat((one.unsqueeze(2), more), dim=2) for one, more in zip(given, own, strict=True)]
+
+    def _given(self, batch: int, instruction: Tensor | None, vision: Tensor | None) -> list[Tensor]:
+        """Of `sparse`, for each modality what stands for its instruction, [B, K, 256]."""
         modalities = len(self.task.modalities)
         if self.prompts is not None:
             return [self.prompts[m].expand(batch, -1, -1) for m in range(modalities)]
@@ -194,9 +210,7 @@ class Zeus(nn.Module):
         """
         prompts = self.sparse(len(images), instruction, vision)
         if self.fusion == "late":
-            masks = [
-                decoder(embedding[:, m], prompts[m].unsqueeze(2)) for m, decoder in enumerate(self.decoders)
-            ]
+            masks = [decoder(embedding[:, m], prompts[m]) for m, decoder in enumerate(self.decoders)]
         else:
             masks = [self._hybrid(embedding, torch.stack(prompts, dim=2), present)]
         size = images.shape[-2:]
@@ -209,10 +223,10 @@ class Zeus(nn.Module):
         return torch.stack(resized, dim=1) if self.fusion == "late" else resized[0]
 
     def _hybrid(self, embedding: Tensor, prompts: Tensor, present: Tensor | None) -> Tensor:
-        """The masks [B, K, h, w] of one decoder: embeddings [B, M or 1, ...], prompts [B, K, M, 256]."""
+        """The masks [B, K, h, w] of one decoder: embeddings [B, M or 1, ...], prompts [B, K, M, P, 256]."""
         decoder = self.decoders[0]
         if present is None:
-            logits: Tensor = decoder(embedding.mean(dim=1), prompts)
+            logits: Tensor = decoder(embedding.mean(dim=1), prompts.flatten(2, 3))
             return logits
         # Slices with the same modalities go through the decoder together: a prompt that is not there is not
         # the same as one of zeros.
@@ -220,12 +234,20 @@ class Zeus(nn.Module):
         for there in torch.unique(present, dim=0):
             rows = (present == there).all(dim=1).nonzero()[:, 0]
             some = embedding[rows] if embedding.shape[1] == 1 else embedding[rows][:, there]
-            part = decoder(some.mean(dim=1), prompts[rows][:, :, there])
+            part = decoder(some.mean(dim=1), prompts[rows][:, :, there].flatten(2, 3))
             if masks is None:
                 masks = part.new_zeros((len(present), *part.shape[1:]))
             masks = masks.index_copy(0, rows, part.to(masks.dtype))
         assert masks is not None
         return masks
+
+
+def _freeze(decoder: nn.Module, what: str) -> None:
+    """Let a part of a mask decoder keep its start: "none", "transformer" or "all" of it."""
+    if what == "transformer":
+        decoder.get_submodule("transformer").requires_grad_(False)
+    elif what == "all":
+        decoder.requires_grad_(False)
 
 
 def build(task: Task, fusion: str, **settings: Any) -> nn.Module:
@@ -352,6 +374,8 @@ METHOD = Method(
         "size": 0,
         "feature_bits": 16,
         "encoder_precision": "32",
+        "freeze": "none",
+        "own_prompts": 0,
     },
     presets={
         "quick": {"size": 56, "per": "modality", "max_tokens": 48},

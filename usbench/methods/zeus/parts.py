@@ -15,6 +15,7 @@ PER = ("slice", "case", "modality")
 PROJECTIONS = ("mlp", "linear", "qformer", "none")
 TEXT_NORMS = ("unit", "none")
 SMALL = ("pad", "enlarge")
+FREEZE = ("none", "transformer", "all")
 MAX_TOKENS = {"paper": 64, "xraygpt": 300}
 PRECISIONS = ("32", "bf16", "4bit")
 ENCODER_PRECISIONS = ("32", "bf16")
@@ -126,6 +127,8 @@ class Parts:
         template: The conversation that a question stands in, and how it is answered, one of `TEMPLATES`.
         medclip_norm: Whether MedCLIP's embedding of a text has length 1, one of `TEXT_NORMS`.
         medclip_small: What becomes of a slice that is smaller than MedCLIP's input, one of `SMALL`.
+        freeze: What of the mask decoder keeps its pretrained start, one of `FREEZE`.
+        own_prompts: Trained prompts of each modality and class beside its instruction.
     """
 
     weights: str
@@ -145,6 +148,8 @@ class Parts:
     template: str
     medclip_norm: str
     medclip_small: str
+    freeze: str
+    own_prompts: int
 
     @property
     def shown(self) -> bool:
@@ -267,6 +272,7 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     precision = str(settings.get("encoder_precision", "32"))
     if precision not in ENCODER_PRECISIONS:
         raise unknown("value of method.encoder_precision", precision, ENCODER_PRECISIONS)
+    freeze, own_prompts = _trained(settings)
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),
@@ -278,9 +284,21 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         size=size,
         feature_bits=bits,
         encoder_precision=precision,
+        freeze=freeze,
+        own_prompts=own_prompts,
         **chosen,
         **later,
     )
+
+
+def _trained(settings: Mapping[str, Any]) -> tuple[str, int]:
+    """What of the mask decoder keeps its start, and the prompts beside it; older results state neither."""
+    freeze, own = str(settings.get("freeze", "none")), int(settings.get("own_prompts", 0))
+    if freeze not in FREEZE:
+        raise unknown("value of method.freeze", freeze, FREEZE)
+    if not 0 <= own <= 64:
+        raise UsbenchError(f"method.own_prompts={own}: choose 0 to 64")
+    return freeze, own
 
 
 def _check_projection(projection: str, vision: str, llm: str) -> None:
