@@ -93,7 +93,7 @@ def test_protocol_page_tells_the_presets_as_they_are() -> None:
     told = {
         row[0].strip("`"): row[1:] for row in rows if len(row) == 1 + len(PRESETS) and row[0].startswith("`")
     }
-    assert len(told) == 14
+    assert len(told) == 15
     for number, preset in enumerate(PRESETS):
         made = config(preset).as_dict()
         for key, words in told.items():

@@ -108,7 +108,8 @@ def full_line(task: Task, needs: Sequence[Need]) -> str:
     seconds, size = sum(one for one, _ in found), sum(one for _, one in found)
     return (
         f"features: of the full data set ({count(task.case_ids, 'patient')}, "
-        f"{count(task.slices, 'published slice')}) about {duration(seconds)} and {_size(size)}, at the same pace"
+        f"{count(task.slices, 'published slice')}) about {duration(seconds)} and {_size(size)}, "
+        "at the same pace"
     )
 
 
