@@ -188,7 +188,7 @@ def test_present_texts_and_features_keep_their_digests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the version before these settings computed them, which had no other entries."""
-    assert parts(size=32).later == []
+    assert parts(size=32, per="modality").later == []
     assert parts(size=32, text_encoder="medclip", vision_encoder="medclip-vit").later == []
     own = maker(tmp_path, monkeypatch, per="modality")
     llm = ["smollm2", "smollm2 of a test", "32"]
@@ -197,6 +197,17 @@ def test_present_texts_and_features_keep_their_digests(
     assert parts(weights="paper").later == ["medclip text of length 1", "medclip image padded"]
     assert parts(weights="paper", per="modality").later == ["medclip text of length 1"]
     assert parts(template="xraygpt", instruction="fixed").later == []
+
+
+def test_rows_of_instructions_are_of_the_size_that_the_model_saw() -> None:
+    """Seen through the image encoder, a slice at 56 pixels and one at 112 are two questions."""
+    assert parts(size=56).later == ["seen at 56 pixels"]
+    assert parts(size=112, per="case").later == ["seen at 112 pixels"]
+    assert parts(size=112, encoder_precision="bf16").later == ["seen at 112 pixels, bf16"]
+    # These show it no image, or another tower's.
+    for given in ({"per": "modality"}, {"instruction": "fixed"}, {"instruction": "none"}):
+        assert parts(size=56, **given).later == []
+    assert parts(size=56, vision_encoder="blip2").later == []
 
 
 def test_results_from_before_the_settings_are_read_as_they_were() -> None:

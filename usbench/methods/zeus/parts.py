@@ -181,6 +181,10 @@ class Parts:
             marks.append("medclip text of length 1")
         if self.pads and self.vision_encoder in self.used:
             marks.append("medclip image padded")
+        if self.vision_encoder == "sam-pool" and self.vision_encoder in self.used:
+            # The language model sees what the image encoder makes of a slice at that size.
+            low = "" if self.encoder_precision == "32" else f", {self.encoder_precision}"
+            marks.append(f"seen at {self.size} pixels{low}")
         return marks
 
     @property
