@@ -33,9 +33,10 @@ def values(one: Option) -> st.SearchStrategy[Any]:
         low, high = one.least, one.most
         whole = one.kind == "whole"
         limit = 10**18 - 1  # a word of the command line has at most 18 digits
-        found = (
-            st.integers(low, min(high or limit, limit)) if whole else st.floats(low, high, allow_nan=False)
-        )  # type: ignore[arg-type]
+        if whole:
+            found = st.integers(int(-limit if low is None else low), int(min(high or limit, limit)))
+        else:
+            found = st.floats(low, high, allow_nan=False)
     elif one.kind == "wholes":
         found = st.lists(st.integers(int(one.least or 0), 99), min_size=1, max_size=4)
     elif one.kind == "numbers":
