@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import usbench
 from usbench.matrices.summary import summary
 from usbench.results.tracks import load_track, track_folders
 
 
-@pytest.mark.slow
 def test_every_finished_cell_is_tested_once(words: dict[str, Any]) -> None:
     asked = {**words, "folds": "0", "keep_weights": True, "tracks": ["robustness", "external"]}
     made = usbench.matrix(**asked)

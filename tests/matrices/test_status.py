@@ -293,6 +293,28 @@ def test_pruning_knows_the_file(matrix: dict[str, Any]) -> None:
     assert found.left == []
 
 
+def test_a_folder_made_a_moment_ago_has_time_to_be_locked(tmp_path: Path) -> None:
+    """Between the making of a cell's folder and the taking of its lock it is not called stopped."""
+    folder = tmp_path / "runs" / "msd-prostate" / "unet-early" / "0-0-0123456789"
+    folder.mkdir(parents=True)
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from usbench.runs.lock import locked_cell\n"
+        "print(flush=True); time.sleep(0.2)\n"
+        "with locked_cell(Path(sys.argv[1])): sys.stdin.read()\n"
+    )
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], **pipes) as holder:
+        holder.stdout.readline()
+        os.utime(folder)
+        (cell,) = usbench.status(tmp_path / "runs").cells
+        assert cell.state == "running"
+        holder.communicate(b"")
+    (cell,) = usbench.status(tmp_path / "runs").cells
+    assert cell.state == "stopped"
+
+
 @pytest.mark.slow
 def test_a_run_in_another_shell(command: Command, words: dict[str, Any], cache: Path) -> None:
     """From the first moment that its folder is there it is said to run; after SIGKILL it is stopped."""

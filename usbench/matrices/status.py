@@ -16,7 +16,7 @@ from usbench.matrices.failures import ENDED, NAME, Failures
 from usbench.matrices.slurm import waiting_cells
 from usbench.results.io import load_result
 from usbench.results.result import Result
-from usbench.results.running import Running, read_progress, running
+from usbench.results.running import LOCK, Running, read_progress, running
 from usbench.results.tracks import FOLDER
 from usbench.runs.prune_find import facts_of_unfinished
 
@@ -26,6 +26,9 @@ STATES: tuple[State, ...] = ("running", "waiting", "stopped", "failed", "done")
 
 _OF_A_PROCESS = ("host", "pid", "stage", "loss", "started", "updated", "case", "cases")
 """What JSON has of the process that computes a cell."""
+
+_NEW = 1.0  # seconds
+_LOOK_AGAIN = 0.02  # seconds
 
 _FOLDER = re.compile(r"(\d+)-(\d+)-[0-9a-f]{10}")
 
@@ -184,6 +187,24 @@ def _walk(runs_dir: Path) -> tuple[list[Path], list[Path]]:
     return folders, tables
 
 
+def _running(folder: Path) -> Running | None:
+    """As `running`, but a folder that was made a moment ago has the time to be locked by who made it."""
+    now = running(folder)
+    while now is None and _is_new(folder):
+        time.sleep(_LOOK_AGAIN)
+        now = running(folder)
+    return now
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether a folder was made within a second, and has nothing in it but perhaps a lock."""
+    try:
+        empty = not set(os.listdir(folder)) - {LOCK}
+        return empty and 0 <= time.time() - folder.stat().st_mtime < _NEW
+    except OSError:  # It is gone by now.
+        return False
+
+
 def _cell(
     runs_dir: Path,
     folder: Path,
@@ -191,7 +212,7 @@ def _cell(
     waiting: Mapping[Path, tuple[str, str]],
     seen: _Seen,
 ) -> CellStatus:
-    now = running(folder)  # First: a cell that ends in this moment is then seen as done.
+    now = _running(folder)  # First: a cell that ends in this moment is then seen as done.
     result, broken = _result(folder, seen)
     facts = _facts(runs_dir, folder, result)
     row = failed.get(folder)
