@@ -345,9 +345,9 @@ def test_a_run_in_another_shell(command: Command, words: dict[str, Any], cache: 
         if any((cell.epoch or 0) > 1 for cell in cells):
             break
         time.sleep(0.01)
-    assert seen == {"running"}
     process.kill()
     process.wait()
+    assert seen == {"running"}
     (cell,) = usbench.status(runs).cells
     assert (cell.state, cell.epochs, cell.reason) == ("stopped", 400, ENDED)
     assert command("leaderboard", "--runs-dir", runs).returncode == 1
