@@ -32,6 +32,27 @@ def byte_tokenizer(begin: str, end: str, closing: bool = False) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=end)
 
 
+def tiny_blip2(words: Any) -> Any:
+    """A BLIP-2 with a Q-Former of four queries of width 16, in front of the language model of `words`."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = Blip2Config(
+        vision_config={**small, "hidden_size": 20, "image_size": 28, "patch_size": 14},
+        qformer_config={**small, "hidden_size": 16, "encoder_hidden_size": 20},
+        text_config=words.to_dict(),
+        num_query_tokens=4,
+    )
+    return shaken(Blip2ForConditionalGeneration(config))
+
+
+def tiny_blip2_flan_t5() -> Any:
+    """The one that XrayGPT looks through."""
+    from transformers import T5Config
+
+    return tiny_blip2(T5Config(vocab_size=50, d_model=24, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
+
+
 def tiny_llama(positions: int = 256) -> Any:
     make_importable()
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from usbench import EncoderDecoder, UsbenchError
+from usbench.baselines.pretrained import for_channels
 from usbench.tools import read_state
 
 TOKEN = 64
@@ -163,7 +164,7 @@ def load_published(network: EncoderDecoder, published: Mapping[str, Tensor], pat
             values = token_order(values)
         found[name] = values
     if _STEM in found and found[_STEM].shape != wanted[_STEM].shape:
-        found[_STEM] = _stem(found[_STEM], wanted[_STEM].shape[1])
+        found[_STEM] = for_channels(found[_STEM], wanted[_STEM].shape[1])
     if found.get(f"{_HEAD}weight", torch.empty(0)).shape != wanted[f"{_HEAD}weight"].shape:
         found |= {name: values for name, values in wanted.items() if name.startswith(_HEAD)}
     for name, values in wanted.items():
@@ -176,11 +177,3 @@ def load_published(network: EncoderDecoder, published: Mapping[str, Tensor], pat
             shapes = f"{tuple(found[name].shape)}, not {tuple(values.shape)}"
             raise UsbenchError(f"{path}: what fills '{name}' is {shapes}; {_REMEDY}")
     network.load_state_dict(found)
-
-
-def _stem(values: Tensor, channels: int) -> Tensor:
-    """Filters [O, 3, h, w] for another number of channels, [O, C, h, w]."""
-    if channels == 1:
-        return values.sum(dim=1, keepdim=True)
-    turns = [i % values.shape[1] for i in range(channels)]
-    return values[:, turns] * (values.shape[1] / channels)

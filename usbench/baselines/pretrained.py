@@ -193,13 +193,26 @@ def _for_channels(encoder: str, in_channels: int, three: nn.Module) -> nn.Module
     made: nn.Module = smp.encoders.get_encoder(encoder, in_channels=in_channels, weights=None)
     state, wanted = three.state_dict(), made.state_dict()
     for key in [key for key in wanted if wanted[key].shape != state[key].shape]:
-        colours = state[key]
-        if in_channels == 1:
-            state[key] = colours.sum(dim=1, keepdim=True)
-        else:
-            state[key] = colours[:, [n % 3 for n in range(in_channels)]] * 3 / in_channels
+        state[key] = for_channels(state[key], in_channels)
     made.load_state_dict(state)
     return made
+
+
+def for_channels(colours: Tensor, channels: int) -> Tensor:
+    """First filters for three colours, made to fit other images, by the library's rule.
+
+    Args:
+        colours: [outputs, 3, h, w].
+        channels: C of the images.
+
+    Returns:
+        [outputs, C, h, w]: the sum over colours for one channel, which does to an image what the filters do
+        to three copies of it; else the colours in turn, times 3 / C.
+    """
+    if channels == 1:
+        return colours.sum(dim=1, keepdim=True)
+    given = colours.shape[1]
+    return colours[:, [n % given for n in range(channels)]] * (given / channels)
 
 
 def _require_set(encoder: str, pretrained: str) -> None:

@@ -384,13 +384,19 @@ def test_what_cannot_be_loaded(folder: Make, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.slow
-def test_texts_of_a_real_model_are_those_of_transformers_one_by_one() -> None:
+@pytest.fixture
+def smollm2() -> Path:
+    """The real file, where USBENCH_WEIGHTS names a folder that has it."""
     folder, name = Path(os.environ.get("USBENCH_WEIGHTS", "/nowhere")), "SmolLM2-135M-Instruct.Q4_1.gguf"
     path = next(folder.glob(f"**/{name}"), None)
     if path is None:
         pytest.skip(f"USBENCH_WEIGHTS names no folder with {name}")
-    ours = load_language_model(path, "smollm2")
+    return path
+
+
+@pytest.mark.slow
+def test_texts_of_a_real_model_are_those_of_transformers_one_by_one(smollm2: Path) -> None:
+    ours = load_language_model(smollm2, "smollm2")
     names = ["liver", "left kidney", "peripheral zone of the prostate", "spleen"]
     prompts: list[Prompt] = []
     for i, organ in enumerate(names):
@@ -413,23 +419,19 @@ def test_texts_of_a_real_model_are_those_of_transformers_one_by_one() -> None:
 
 
 @pytest.mark.slow
-def test_a_real_gguf_is_converted_once() -> None:
-    folder, name = Path(os.environ.get("USBENCH_WEIGHTS", "/nowhere")), "SmolLM2-135M-Instruct.Q4_1.gguf"
-    path = next(folder.glob(f"**/{name}"), None)
-    if path is None:
-        pytest.skip(f"USBENCH_WEIGHTS names no folder with {name}")
+def test_a_real_gguf_is_converted_once(smollm2: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    first = load_language_model(path, "smollm2")
-    made = converted(path, "32") / "model.safetensors"
+    first = load_language_model(smollm2, "smollm2")
+    made = converted(smollm2, "32") / "model.safetensors"
     stamp = made.stat().st_mtime_ns
     start = time.monotonic()
-    again = load_language_model(path, "smollm2")
+    again = load_language_model(smollm2, "smollm2")
     assert time.monotonic() - start < 15
     assert made.stat().st_mtime_ns == stamp
     assert (first.width, first.positions) == (576, 8192)
-    direct = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    words = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    direct = AutoModelForCausalLM.from_pretrained(smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32)
+    words = AutoTokenizer.from_pretrained(smollm2.parent, gguf_file=smollm2.name)
     before, after = prompt_parts("liver", "MRI-T2")
     expected = theirs(direct.eval(), words, before + after, 12)
     assert again.generate([(before, None, after)], 12) == [expected]

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from kit.tiny_models import LLM_WIDTH, bert_folder, byte_tokenizer, shaken, tiny_llama, tiny_sam, under
+from kit.tiny_models import (
+    LLM_WIDTH,
+    bert_folder,
+    byte_tokenizer,
+    shaken,
+    tiny_blip2_flan_t5,
+    tiny_llama,
+    tiny_sam,
+    under,
+)
 
 import usbench
 from usbench.methods.zeus import model as zeus_model
@@ -107,17 +116,7 @@ def test_qformer_between_vision_and_language(run: Any) -> None:
 @pytest.fixture
 def xraygpt(paper_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """XrayGPT's eye and its trained layer beside the other weights."""
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, T5Config
-
-    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    words = T5Config(vocab_size=50, d_model=24, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    config = Blip2Config(
-        vision_config={**small, "hidden_size": 20, "image_size": 28, "patch_size": 14},
-        qformer_config={**small, "hidden_size": 16, "encoder_hidden_size": 20},
-        text_config=words.to_dict(),
-        num_query_tokens=4,
-    )
-    shaken(Blip2ForConditionalGeneration(config)).save_pretrained(paper_weights / "blip2-flan-t5")
+    tiny_blip2_flan_t5().save_pretrained(paper_weights / "blip2-flan-t5")
     layer = {"llama_proj.weight": torch.randn(LLM_WIDTH, 16), "llama_proj.bias": torch.randn(LLM_WIDTH)}
     torch.save({"model": layer, "epoch": 4}, paper_weights / "xraygpt_pretrained1.pth")
     monkeypatch.setitem(zeus_parts.WIDTHS, "xraygpt", 16)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit.tiny_models import bert_folder, byte_tokenizer, parts, shaken, tiny_llama, under
+from kit.tiny_models import bert_folder, byte_tokenizer, parts, shaken, tiny_blip2_flan_t5, tiny_llama, under
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -259,17 +259,7 @@ def test_medclip_pads_small_slices(tmp_path: Path) -> None:
 
 @pytest.fixture
 def blip2(tmp_path: Path) -> tuple[Any, Path]:
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, T5Config
-
-    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    words = T5Config(vocab_size=50, d_model=24, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    config = Blip2Config(
-        vision_config={**small, "hidden_size": 20, "image_size": 28, "patch_size": 14},
-        qformer_config={**small, "hidden_size": 16, "encoder_hidden_size": 20},
-        text_config=words.to_dict(),
-        num_query_tokens=4,
-    )
-    model = shaken(Blip2ForConditionalGeneration(config))
+    model = tiny_blip2_flan_t5()
     model.save_pretrained(tmp_path / "blip2-flan-t5", max_shard_size="30KB")
     return model, tmp_path / "blip2-flan-t5"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit.tiny_models import bert_folder, shaken, under
+from kit.tiny_models import bert_folder, shaken, tiny_blip2, under
 from torch import Tensor, nn
 
 from usbench.errors import UsbenchError
@@ -148,20 +148,13 @@ def test_medclip_at_its_real_size(name: str, parameters: int, projection: int, t
 
 @pytest.fixture
 def blip2(tmp_path: Path) -> tuple[Any, Path]:
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, OPTConfig
+    from transformers import OPTConfig
 
-    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     words = OPTConfig(
         vocab_size=50, hidden_size=24, num_hidden_layers=1, ffn_dim=16, num_attention_heads=2,
         max_position_embeddings=32, word_embed_proj_dim=24,
     )  # fmt: skip
-    config = Blip2Config(
-        vision_config={**small, "hidden_size": 20, "image_size": 28, "patch_size": 14},
-        qformer_config={**small, "hidden_size": 16, "encoder_hidden_size": 20},
-        text_config=words.to_dict(),
-        num_query_tokens=4,
-    )
-    model = shaken(Blip2ForConditionalGeneration(config))
+    model = tiny_blip2(words)
     model.save_pretrained(tmp_path / "blip2", max_shard_size="30KB")
     return model, tmp_path / "blip2"
 

@@ -162,7 +162,7 @@ class Instructions:
 
     def _key(self, unit: Tensor | None, modality: int, structure: int) -> str:
         image = None
-        if unit is not None and self.parts.per != "modality":
+        if unit is not None and self.parts.shown:
             content = unit[:, modality].half().cpu().contiguous().numpy().tobytes()
             image = [
                 hashlib.sha256(content).hexdigest(),
@@ -187,7 +187,7 @@ class Instructions:
         seen: dict[tuple[int, int], Tensor] = {}  # An image is looked at once for all classes.
         for unit, modality, structure in wanted:
             tokens = None
-            if unit is not None and self.parts.per != "modality":
+            if unit is not None and self.parts.shown:
                 image = (id(unit), modality)
                 if image not in seen:
                     seen[image] = self._image_tokens(unit[:, modality])

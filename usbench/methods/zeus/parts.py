@@ -166,7 +166,7 @@ class Parts:
         """The parts that this run really needs, in the order of the forward path."""
         used = [self.image_encoder]
         if self.instruction in ("text", "embedding"):
-            if self.per != "modality":
+            if self.shown:
                 used.append(self.vision_encoder)
             used.append(self.llm)
         if self.instruction in ("text", "fixed"):

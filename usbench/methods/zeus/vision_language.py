@@ -113,6 +113,8 @@ class VisionEncoder:
         mean: Of the three colours, which is subtracted.
         std: Of the three colours, which is divided by.
         mode: How images are resized, "bilinear" or "bicubic".
+
+    Attributes:
         small: What becomes of images smaller than `size`: "enlarge", or "pad" with black on all sides.
     """
 
@@ -126,10 +128,9 @@ class VisionEncoder:
         mean: Sequence[float],
         std: Sequence[float],
         mode: str = "bilinear",
-        small: str = "enlarge",
     ) -> None:
         self.name, self.width, self.size = name, width, size
-        self.mode, self.small = mode, small
+        self.mode, self.small = mode, "enlarge"
         self.module: nn.Module = freeze(module)
         self._features = features
         self._mean, self._std = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
