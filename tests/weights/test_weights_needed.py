@@ -126,6 +126,10 @@ def test_sizes_are_those_of_published_counts() -> None:
         ("matrix", "--methods", "zeus,unet", "--fusions", "late", "--tasks", "chaos", *PAPER),
         ("zeus", "instructions", "--task", "chaos", *PAPER),
         ("zeus", "ablation", "4", "--set", "method.size=224"),
+        (
+            *("run", "--method", "mulmodseg", "--task", "chaos"),
+            *("--set", "method.text_encoder=clip", "--set", "method.pretrained=bundled"),
+        ),
         ("run", "--method", "needy", "--task", "chaos", "--plugin", "FILE"),
     ],
 )

@@ -26,6 +26,7 @@ from usbench.methods.mulmodseg.texts import (
     check_texts,
     frozen_parameters,
     licence_of,
+    weights_of,
     words_of,
 )
 from usbench.tools import unknown
@@ -102,9 +103,7 @@ class MulModSeg(nn.Module):
 
     def __init__(self, task: Task, fusion: str, settings: Mapping[str, Any]) -> None:
         super().__init__()
-        name = str(settings["network"])
-        if name not in NETWORKS:
-            raise unknown("value of method.network", name, NETWORKS)
+        name = _network(settings)[0].name
         text, encoder = check_texts(settings)
         self.late = fusion == "late"
         self.takes_present = not self.late
@@ -164,24 +163,31 @@ def build(task: Task, fusion: str, **settings: Any) -> MulModSeg:
     return MulModSeg(task, fusion, settings)
 
 
-def _of_network(settings: Mapping[str, Any], which: str) -> str:
-    """What the chosen network says of its own start: its `weights` or its `licence`."""
+def _network(settings: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+    """The chosen network, and those of the settings that it has."""
     name = str(settings["network"])
     if name not in NETWORKS:
         raise unknown("value of method.network", name, NETWORKS)
-    method = NETWORKS[name]
-    return {"weights": method.weights, "licence": method.licence}[which](_own(name, settings))
+    return NETWORKS[name], _own(name, settings)
+
+
+def needed_weights(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Entries of the table of weights that the network starts from, and that of the text encoder."""
+    method, own = _network(settings)
+    return (*method.needed_weights(own), *weights_of(settings))
 
 
 def weights(settings: Mapping[str, Any]) -> str:
     """What a result says it started from: the encoder's weights where there are some, and the texts."""
-    start = _of_network(settings, "weights")
+    method, own = _network(settings)
+    start = method.weights(own)
     return ", ".join([*([] if start == "none" else [start]), words_of(settings)])
 
 
 def licence(settings: Mapping[str, Any]) -> str:
     """The licences of the encoder's weights and of the text encoder; "none" where neither is read."""
-    found = [_of_network(settings, "licence"), licence_of(settings)]
+    method, own = _network(settings)
+    found = [method.licence(own), licence_of(settings)]
     return "; ".join(one for one in found if one != "none") or "none"
 
 
@@ -203,6 +209,7 @@ METHOD = Method(
     },
     weights=weights,
     licence=licence,
+    needed_weights=needed_weights,
     frozen_parameters=frozen_parameters,
     made_of=(*(module.__name__ for module in _MODULES), "usbench.methods.zeus.instruction_encoder"),
 )

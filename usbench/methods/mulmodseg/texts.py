@@ -55,11 +55,15 @@ def words_of(settings: Mapping[str, Any]) -> str:
     }[text]
 
 
+def weights_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Entries of the table of weights that the texts are embedded with. Raises as `check_texts`."""
+    return (WEIGHTS[check_texts(settings)[1]][0],) if reads_texts(settings) else ()
+
+
 def licence_of(settings: Mapping[str, Any]) -> str:
     """The licence of the text encoder, "none" where there is none. Raises as `check_texts`."""
     encoder = check_texts(settings)[1]
-    weights = WEIGHTS[encoder][0]
-    return f"{encoder}: {find_weight(weights).licence}" if reads_texts(settings) else "none"
+    return next((f"{encoder}: {find_weight(name).licence}" for name in weights_of(settings)), "none")
 
 
 def frozen_parameters(settings: Mapping[str, Any]) -> int:
