@@ -75,6 +75,13 @@ class TestZeusWithoutInstruction(TestZeus):
     def test_large_sizes(self) -> None: ...
 
 
+class TestZeusWithClassesTogether(TestZeus):
+    settings = {**SMALL, "method.classes": "together"}  # noqa: RUF012
+
+    @pytest.mark.skip(reason="it costs less than in TestZeus")
+    def test_large_sizes(self) -> None: ...
+
+
 # Counts
 
 DECODER, PROJECTION, ALIGNER = 3_925_728, 3_740_416, 393_984
@@ -211,8 +218,8 @@ def test_what_of_the_decoder_trains(freeze: str, frozen: int) -> None:
 
 
 def test_results_from_before_train_all_of_the_decoder() -> None:
-    older = {k: v for k, v in METHOD.settings.items() if k not in ("freeze", "own_prompts")}
-    assert (resolve(older).freeze, resolve(older).own_prompts) == ("none", 0)
+    older = {k: v for k, v in METHOD.settings.items() if k not in ("freeze", "own_prompts", "about")}
+    assert (resolve(older).freeze, resolve(older).own_prompts, resolve(older).about) == ("none", 0, "own")
 
 
 def test_which_features_zeus_stores_in_which_form() -> None:
@@ -275,6 +282,9 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"feature_bits": 4}, "method.feature_bits=4: choose 8 or 16"),
         ({"freeze": "most"}, "unknown value of method.freeze 'most'"),
         ({"own_prompts": -1}, "method.own_prompts=-1: choose 0 to 64"),
+        ({"classes": "both"}, "unknown value of method.classes 'both'"),
+        ({"about": "else"}, "unknown value of method.about 'else'"),
+        ({"about": "other", "instruction": "none"}, "instruction=none asks nothing"),
         ({"encoder_precision": "16"}, "unknown value of method.encoder_precision '16'"),
         ({"max_tokens": -1}, "choose 0 to 256 and 1 to 1024"),
     ],

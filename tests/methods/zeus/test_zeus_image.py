@@ -126,6 +126,32 @@ def test_batch_is_one_by_one(sam: Any, sam_file: Path) -> None:
     assert (together[:, 0] - together[:, 1]).abs().max() > 0.05
 
 
+@pytest.mark.parametrize("masks", ["first", "mean"])
+def test_prompts_together_go_through_sams_own_parts_once(sam: Any, sam_file: Path, masks: Any) -> None:
+    """The tokens of all prompts in one sequence of SAM's transformer, with a mask's token for each."""
+    decoder = MaskDecoder(masks, together=True)
+    load_sam(decoder, sam_state(sam_file), sam_file)
+    theirs, prompts = sam.mask_decoder, sam.prompt_encoder
+    embedding, sparse = noise(1, 256, 6, 5), noise(1, 3, 2, 256, seed=8)
+    used, networks = 1 if masks == "first" else 4, theirs.output_hypernetworks_mlps
+    of_masks = [theirs.mask_tokens.weight[i] + sparse[0, p].mean(0) for p in range(3) for i in range(used)]
+    tokens = torch.stack([theirs.iou_token.weight[0], *of_masks, *sparse[0].flatten(0, 1)])[None]
+    with torch.no_grad():
+        image = embedding + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        seen, grid = theirs.transformer(image, prompts.pe_layer((6, 5)).unsqueeze(0), tokens)
+        upscaled = theirs.output_upscaling(grid.transpose(1, 2).unflatten(2, (6, 5)))[0]
+        masks_of = [
+            sum(torch.einsum("c,chw", networks[i](seen[0, 1 + p * used + i]), upscaled) for i in range(used))
+            / used
+            for p in range(3)
+        ]
+        found = decoder(embedding, sparse)
+        close(found[0], torch.stack(masks_of), 1e-5)
+        # The order of classes says nothing; what another class is asked does.
+        close(decoder(embedding, sparse[:, [2, 0, 1]]), found[:, [2, 0, 1]], 1e-5)
+        assert (decoder(embedding, sparse[:, :2])[0, 0] - found[0, 0]).abs().max() > 0.01
+
+
 def test_gradients_are_those_of_sam(sam: Any, sam_file: Path) -> None:
     decoder, reference = filled(sam_file), copy.deepcopy(sam)
     embedding, sparse = noise(2, 256, 6, 6), noise(2, 2, 1, 256, seed=8)
@@ -144,10 +170,11 @@ def test_gradients_are_those_of_sam(sam: Any, sam_file: Path) -> None:
             close(parameter.grad, theirs[name].grad, 1e-5)
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("masks", ["first", "mean"])
-def test_every_trainable_parameter_gets_a_gradient(masks: Any) -> None:
+def test_every_trainable_parameter_gets_a_gradient(masks: Any, together: bool) -> None:
     torch.manual_seed(0)
-    decoder = MaskDecoder(masks)
+    decoder = MaskDecoder(masks, together)
     sparse = noise(2, 2, 1, 256, seed=8).requires_grad_()
     decoder(noise(2, 256, 6, 6), sparse).square().mean().backward()
     assert sparse.grad is not None
@@ -157,7 +184,8 @@ def test_every_trainable_parameter_gets_a_gradient(masks: Any) -> None:
         if parameter.grad is not None:
             assert parameter.grad.any(), name
     assert decoder.mask_tokens.weight.grad is not None
-    assert decoder.mask_tokens.weight.grad.abs().amax(1).min() > 0
+    used = 1 if together and masks == "first" else 4
+    assert decoder.mask_tokens.weight.grad[:used].abs().amax(1).min() > 0
 
 
 def test_bfloat16_is_finite_and_near(sam_file: Path) -> None:

@@ -17,7 +17,7 @@ from usbench.errors import UsbenchError
 from usbench.methods.zeus import instructions as instructions_module
 from usbench.methods.zeus.instructions import Instructions, TextStore, fitted, remarks
 from usbench.methods.zeus.model import METHOD, features
-from usbench.methods.zeus.prompts import question
+from usbench.methods.zeus.prompts import question, targets
 from usbench.testing import mock_task
 
 CPU = torch.device("cpu")
@@ -84,6 +84,40 @@ def test_one_question_for_every_unit_modality_and_class(per: str, asked: int, st
         (m, c) for m in ("m0", "m1") for c in ("c0", "c1")
     }
     assert {row["slice"] for row in table} == ({0, 1, 2} if per == "slice" else {None})
+
+
+@pytest.mark.parametrize("instruction", ["text", "fixed"])
+def test_a_class_may_be_asked_about_as_another(instruction: str, stub: Stub) -> None:
+    """What a class is told then is, to the letter, what the other is told by itself."""
+
+    stub.generate = lambda prompts, *_: [after for *_, after in prompts]  # type: ignore[method-assign]
+
+    def said(about: str) -> dict[tuple[str, str], str]:
+        _, table = maker("modality", classes=3, instruction=instruction, about=about).compute(IMAGES)
+        return {(row["modality"], row["class"]): row["text"] for row in table}
+
+    own, shuffled, other = said("own"), said("shuffled"), said("other")
+    for modality in ("m0", "m1"):
+        for k in range(3):
+            assert shuffled[modality, f"c{k}"] == own[modality, f"c{(k + 1) % 3}"]
+        assert len({other[modality, f"c{k}"] for k in range(3)}) == 3
+    assert not set(other.values()) & set(own.values())
+    assert not any("organ" in text for text in other.values())
+
+
+def test_other_organs_are_none_of_the_task() -> None:
+    chaos = ["liver", "right kidney", "left kidney", "spleen"]
+    assert targets(chaos) == chaos
+    assert targets(chaos, "shuffled") == ["right kidney", "left kidney", "spleen", "liver"]
+    assert targets(["Pancreas tumour", "left lung"], "other") == ["urinary bladder", "thyroid gland"]
+    assert "pancreas" not in targets(["pancreas"] * 11, "other")
+    assert "right lung" not in targets(["left lung"] * 11, "other")
+    with pytest.raises(UsbenchError, match="one class, whose instruction cannot be another's"):
+        targets(["tumour"], "shuffled")
+    with pytest.raises(UsbenchError, match="11 organs that the task does not name, and it has 12"):
+        targets(["aorta"] * 12, "other")
+    with pytest.raises(UsbenchError, match=r"unknown value of method\.about 'mine'"):
+        targets(chaos, "mine")
 
 
 def test_an_image_is_looked_at_once_for_all_classes(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

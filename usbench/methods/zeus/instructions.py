@@ -23,7 +23,7 @@ from usbench.methods.zeus.instruction_encoder import TextEncoder, load_text_enco
 from usbench.methods.zeus.language_model import SAMPLING, LanguageModel, load_language_model
 from usbench.methods.zeus.parts import VOCABULARY, WIDTHS, Parts
 from usbench.methods.zeus.projection import LinearProjection, QFormerProjection, make_projection
-from usbench.methods.zeus.prompts import clean_answer, prompt_parts, question
+from usbench.methods.zeus.prompts import clean_answer, prompt_parts, question, targets
 from usbench.methods.zeus.vision import VisionTower
 from usbench.tools import cache_dir, digest_of, os_errors, say, weight_digest, weight_path
 
@@ -105,6 +105,7 @@ class Instructions:
     ) -> None:
         self.task, self.parts, self.device = task, parts, device
         self.store = store or TextStore()
+        self.targets = targets([one.words for one in task.classes], parts.about)
         self.vision = VisionTower(parts, device)
         self._llm: LanguageModel | None = None
         self._encoder: TextEncoder | None = None
@@ -122,7 +123,7 @@ class Instructions:
             modality: Its index among those of the task.
             structure: The index of the class, from 0.
         """
-        return self.task.classes[structure].words, self.task.modalities[modality].words
+        return self.targets[structure], self.task.modalities[modality].words
 
     def texts(self, images: Tensor | None) -> list[list[tuple[str, bool]]]:
         """The text for every unit and pair; a missing one is made and stored.

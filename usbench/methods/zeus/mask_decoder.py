@@ -194,6 +194,10 @@ class MaskDecoder(nn.Module):
         masks: "first" gives SAM's single mask, from its first mask token; the hypernetworks of the other
             three stay in the module, frozen, and 3,506,304 parameters train. "mean" gives the mean of the
             four masks; all train.
+        together: Whether the prompts of an image go through the decoder in one pass, where they see each
+            other and the image attends to all of them, instead of each by itself as in SAM. The token of a
+            prompt's mask is then SAM's plus the mean of that prompt's tokens, which tells them apart. A
+            prompt by itself costs as much as all together. No parameter is added.
 
     Raises:
         UsbenchError: For another value of `masks`.
@@ -202,11 +206,11 @@ class MaskDecoder(nn.Module):
     no_mask: Tensor
     frequencies: Tensor
 
-    def __init__(self, masks: Literal["first", "mean"] = "first") -> None:
+    def __init__(self, masks: Literal["first", "mean"] = "first", together: bool = False) -> None:
         super().__init__()
         if masks not in ("first", "mean"):
             raise unknown("masks", masks, ("first", "mean"))
-        self.masks = masks
+        self.masks, self.together = masks, together
         self.iou_token = nn.Embedding(1, WIDTH)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, WIDTH)
         self.transformer = TwoWayTransformer()
@@ -236,7 +240,7 @@ class MaskDecoder(nn.Module):
         return torch.cat((phases.sin(), phases.cos()), dim=-1)
 
     def forward(self, embedding: Tensor, sparse: Tensor) -> Tensor:
-        """The masks of an image, one for each prompt by itself.
+        """The masks of an image, one for each prompt.
 
         Args:
             embedding: Of the image, [B, 256, h, w].
@@ -245,19 +249,31 @@ class MaskDecoder(nn.Module):
         Returns:
             Logits [B, P, 4h, 4w].
         """
-        batch, prompts = sparse.shape[:2]
         height, width = embedding.shape[-2:]
-        own = torch.cat((self.iou_token.weight, self.mask_tokens.weight))
-        tokens = torch.cat((own.expand(batch, prompts, -1, -1), sparse), dim=2)
         image = embedding.flatten(2).transpose(1, 2).unsqueeze(1) + self.no_mask
-        tokens, image = self.transformer(tokens, image, self.positions(height, width))
+        tokens, image = self.transformer(self._tokens(sparse), image, self.positions(height, width))
         grid = image.flatten(0, 1).transpose(1, 2).unflatten(2, (height, width))
-        features = self.output_upscaling(grid).flatten(2)
+        features = self.output_upscaling(grid).flatten(2)  # of each prompt, or of all together
         used = 1 if self.masks == "first" else MASK_TOKENS
-        weights = [self.output_hypernetworks_mlps[i](tokens[:, :, 1 + i]) for i in range(used)]
+        of_masks = tokens[:, :, 1 : 1 + used]
+        if self.together:
+            of_masks = tokens[:, 0, 1 : 1 + sparse.shape[1] * used].unflatten(1, (-1, used))
+        weights = [self.output_hypernetworks_mlps[i](of_masks[:, :, i]) for i in range(used)]
         # The mean of the masks is the mask of the mean, since a mask is linear in its weights.
-        logits: Tensor = torch.stack(weights).mean(0).flatten(0, 1).unsqueeze(1) @ features
-        return logits.reshape(batch, prompts, 4 * height, 4 * width)
+        mean = torch.stack(weights).mean(0)
+        logits: Tensor = (mean if self.together else mean.flatten(0, 1).unsqueeze(1)) @ features
+        return logits.reshape(*sparse.shape[:2], 4 * height, 4 * width)
+
+    def _tokens(self, sparse: Tensor) -> Tensor:
+        """Tokens [B, P or 1, ., 256] of prompts [B, P, N, 256]: the IoU's, those of masks, the prompts'."""
+        batch, prompts = sparse.shape[:2]
+        if not self.together:
+            own = torch.cat((self.iou_token.weight, self.mask_tokens.weight))
+            return torch.cat((own.expand(batch, prompts, -1, -1), sparse), dim=2)
+        used = 1 if self.masks == "first" else MASK_TOKENS
+        of_masks = self.mask_tokens.weight[:used] + sparse.mean(dim=2, keepdim=True)
+        parts = (self.iou_token.weight.expand(batch, 1, -1), of_masks.flatten(1, 2), sparse.flatten(1, 2))
+        return torch.cat(parts, dim=1).unsqueeze(1)
 
 
 def load_sam(decoder: MaskDecoder, state: Mapping[str, Tensor], path: Path) -> None:

@@ -35,7 +35,7 @@ from usbench.methods.zeus.instructions import (
 from usbench.methods.zeus.language_model import LanguageModel, load_language_model
 from usbench.methods.zeus.mask_decoder import WIDTH, MaskDecoder, load_sam
 from usbench.methods.zeus.parts import Parts, frozen_parameters, resolve, weights_words
-from usbench.methods.zeus.prompts import prompt_parts
+from usbench.methods.zeus.prompts import prompt_parts, targets
 from usbench.methods.zeus.vision import SamTower, VisionTower
 from usbench.tools import find_weight, weight_digest, weight_path
 
@@ -69,10 +69,13 @@ class Zeus(nn.Module):
     def __init__(self, task: Task, fusion: str, parts: Parts) -> None:
         super().__init__()
         self.task, self.parts, self.fusion = task, parts, fusion
+        self.asked = targets([one.words for one in task.classes], parts.about)
         modalities, classes = len(task.modalities), len(task.classes)
         copies = modalities if fusion == "late" else 1
         on_meta = torch.get_default_device().type == "meta"
-        self.decoders = nn.ModuleList(MaskDecoder() for _ in range(copies))
+        self.decoders = nn.ModuleList(
+            MaskDecoder(together=parts.classes == "together") for _ in range(copies)
+        )
         if not on_meta:
             path = weight_path(parts.image_encoder)
             state = sam_state(path)
@@ -141,8 +144,8 @@ class Zeus(nn.Module):
             tokens = fitted(unique, llm.width) if self.projection is None else self.projection(unique)
             prompts = []
             for one in tokens:
-                for structure in self.task.classes:
-                    before, after = prompt_parts(structure.words, modality.words, self.parts.template)
+                for words in self.asked:
+                    before, after = prompt_parts(words, modality.words, self.parts.template)
                     prompts.append((before, one, after))
             embedded = llm.embed(prompts).unflatten(0, (len(unique), len(self.task.classes)))
             answers.append(embedded[index])
@@ -312,7 +315,7 @@ def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feat
             parts.projection,
             parts.llm_precision,
             [m.words for m in task.modalities],
-            [c.words for c in task.classes],
+            maker.targets,
             *parts.later,
         ]
         what = f"instructions ({parts.llm}, {parts.text_encoder})"
@@ -376,6 +379,8 @@ METHOD = Method(
         "encoder_precision": "32",
         "freeze": "none",
         "own_prompts": 0,
+        "about": "own",
+        "classes": "apart",
     },
     presets={
         "quick": {"size": 56, "per": "modality", "max_tokens": 48},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from usbench import UsbenchError
-from usbench.methods.zeus.prompts import TEMPLATES
+from usbench.methods.zeus.prompts import ABOUT, TEMPLATES
 from usbench.tools import unknown
 
 INSTRUCTIONS = ("text", "embedding", "fixed", "none")
@@ -16,6 +16,7 @@ PROJECTIONS = ("mlp", "linear", "qformer", "none")
 TEXT_NORMS = ("unit", "none")
 SMALL = ("pad", "enlarge")
 FREEZE = ("none", "transformer", "all")
+CLASSES = ("apart", "together")
 MAX_TOKENS = {"paper": 64, "xraygpt": 300}
 PRECISIONS = ("32", "bf16", "4bit")
 ENCODER_PRECISIONS = ("32", "bf16")
@@ -129,6 +130,8 @@ class Parts:
         medclip_small: What becomes of a slice that is smaller than MedCLIP's input, one of `SMALL`.
         freeze: What of the mask decoder keeps its pretrained start, one of `FREEZE`.
         own_prompts: Trained prompts of each modality and class beside its instruction.
+        about: Which structure the question of a class is about, one of `ABOUT`.
+        classes: How the prompts of the classes go through the mask decoder, one of `CLASSES`.
     """
 
     weights: str
@@ -150,6 +153,8 @@ class Parts:
     medclip_small: str
     freeze: str
     own_prompts: int
+    about: str
+    classes: str
 
     @property
     def shown(self) -> bool:
@@ -276,7 +281,14 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     precision = str(settings.get("encoder_precision", "32"))
     if precision not in ENCODER_PRECISIONS:
         raise unknown("value of method.encoder_precision", precision, ENCODER_PRECISIONS)
-    freeze, own_prompts = _trained(settings)
+    about = str(settings.get("about", "own"))
+    if about not in ABOUT:
+        raise unknown("value of method.about", about, ABOUT)
+    if about != "own" and instruction == "none":
+        raise UsbenchError(f"method.about={about}: instruction=none asks nothing; leave one of the two out")
+    own = int(settings.get("own_prompts", 0))
+    if not 0 <= own <= 64:
+        raise UsbenchError(f"method.own_prompts={own}: choose 0 to 64")
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),
@@ -288,21 +300,21 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         size=size,
         feature_bits=bits,
         encoder_precision=precision,
-        freeze=freeze,
-        own_prompts=own_prompts,
+        about=about,
+        own_prompts=own,
+        **_decoding(settings),
         **chosen,
         **later,
     )
 
 
-def _trained(settings: Mapping[str, Any]) -> tuple[str, int]:
-    """What of the mask decoder keeps its start, and the prompts beside it; older results state neither."""
-    freeze, own = str(settings.get("freeze", "none")), int(settings.get("own_prompts", 0))
-    if freeze not in FREEZE:
-        raise unknown("value of method.freeze", freeze, FREEZE)
-    if not 0 <= own <= 64:
-        raise UsbenchError(f"method.own_prompts={own}: choose 0 to 64")
-    return freeze, own
+def _decoding(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What trains of the mask decoder, and how prompts go through it; older results state neither."""
+    found = {"freeze": str(settings.get("freeze", "none")), "classes": str(settings.get("classes", "apart"))}
+    for key, choices in (("freeze", FREEZE), ("classes", CLASSES)):
+        if found[key] not in choices:
+            raise unknown(f"value of method.{key}", found[key], choices)
+    return found
 
 
 def _check_projection(projection: str, vision: str, llm: str) -> None:

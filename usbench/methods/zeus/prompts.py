@@ -10,6 +10,10 @@ which has other roles, tags around the image and a sentence before it; it can be
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+
+from usbench import UsbenchError
+from usbench.tools import unknown
 
 STOP = "###"
 TEMPLATES = ("paper", "xraygpt")
@@ -19,6 +23,21 @@ _SYSTEM = (
     "You will be able to see the medical scan once I provide it to you. Please answer my questions."
 )
 _KEPT = frozenset("-.,()/+&'")
+ABOUT = ("own", "shuffled", "other")
+_ELSEWHERE = (
+    "urinary bladder",
+    "thyroid gland",
+    "pancreas",
+    "left femur",
+    "stomach",
+    "aorta",
+    "right lung",
+    "gallbladder",
+    "uterus",
+    "trachea",
+    "sternum",
+    "eye",
+)
 
 
 def clean_name(name: str, empty: str) -> str:
@@ -31,6 +50,41 @@ def clean_name(name: str, empty: str) -> str:
     text = "".join(c if c in _KEPT or unicodedata.category(c)[0] in "LMN" else " " for c in name)
     text = " ".join(text.split())
     return text if any(c.isalnum() for c in text) else empty
+
+
+def targets(structures: Sequence[str], about: str = "own") -> list[str]:
+    """What the language model is asked about for each class: its own structure, or another for comparison.
+
+    Each class keeps a question of its own in every case, so that classes can be told apart by it.
+
+    Args:
+        structures: The words of every class.
+        about: "own"; "shuffled", where each class has the structure of the next and the last that of the
+            first; or "other", where each has an organ that none of the words name.
+
+    Raises:
+        UsbenchError: For another value, for a single class that is to be shuffled, and for more classes than
+            there are other organs.
+    """
+    if about == "own":
+        return list(structures)
+    if about == "shuffled" and len(structures) > 1:
+        return [*structures[1:], structures[0]]
+    if about == "shuffled":
+        raise UsbenchError(
+            "method.about=shuffled: the task has one class, whose instruction cannot be another's; "
+            "choose method.about=other"
+        )
+    if about != "other":
+        raise unknown("value of method.about", about, ABOUT)
+    named = {word for words in structures for word in words.lower().split()}
+    free = [organ for organ in _ELSEWHERE if not named & set(organ.split()) - {"left", "right"}]
+    if len(structures) > len(free):
+        raise UsbenchError(
+            f"method.about=other: there are {len(free)} organs that the task does not name, and it has "
+            f"{len(structures)} classes; choose method.about=shuffled"
+        )
+    return free[: len(structures)]
 
 
 def question(instance: str, modality: str) -> str:
