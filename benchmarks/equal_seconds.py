@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/equal_seconds.py RUNS [--seconds 40] [--task msd-prostate] [--folds 0]
        python benchmarks/equal_seconds.py RUNS --task-dir FOLDER --merge-labels tumour --fusions early
-       python benchmarks/equal_seconds.py RUNS --task chaos --data-dir DATA --modalities t2-spir --fusions early \
-         --methods unet,unet+method.pretrained=bundled
+       python benchmarks/equal_seconds.py RUNS --task chaos --data-dir DATA --modalities t2-spir
+           --fusions early --methods unet,unet+method.pretrained=bundled
 
 Two epochs of each method and fusion tell how long one takes; then each is trained for the whole number of
 epochs that comes nearest to the seconds. Epochs cannot be compared between the two kinds, and none is cut
