@@ -17,7 +17,7 @@ from usbench.datasets.augment import light
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
 from usbench.runs.predict import write_mask
-from usbench.runs.train import History, dice_bce, draw_epoch, draw_present, fit, learning_rate
+from usbench.runs.train import History, dice_bce, draw_epoch, draw_present, fit, learning_rate, rate_groups
 from usbench.runtime.devices import make_fabric
 
 
@@ -127,6 +127,56 @@ def test_reading_ahead_gives_what_resident_data_gives() -> None:
         assert torch.equal(one[0], two[0])
         assert torch.equal(one[1], two[1])
         assert torch.equal(one[2]["row"], two[2]["row"])
+
+
+def with_shares() -> Any:
+    """The network, its first layer at half the rate, its batch norm at a quarter of it."""
+    made: Any = nn.Sequential(nn.Sequential(*list(network())[:3]), *list(network())[3:])
+    made[0].learning_rate_share, made[0][1].learning_rate_share = 0.5, 0.25
+    return made
+
+
+def test_parts_train_at_their_share_of_the_rate() -> None:
+    """Against Adam by hand: without momentum its first step is the rate times the gradient's sign."""
+    made = with_shares()
+    made[2].bias.requires_grad_(False)
+    groups = rate_groups(made)
+    assert [(group["share"], len(group["params"])) for group in groups] == [(1.0, 1), (0.5, 2), (0.25, 2)]
+    before = [p.detach().clone() for p in made.parameters()]
+    history = fit(
+        made, Slices(cases(), 2, FABRIC.device), dataclasses.replace(SETTINGS, epochs=1, batch=12), FABRIC, 5
+    )
+    assert history.rows[0]["lr"] == 1e-2
+    moved = [(p.detach() - was).abs().max().item() for p, was in zip(made.parameters(), before, strict=True)]
+    # Weight and bias of a convolution, of the norm, of the other convolution, whose bias is frozen.
+    assert moved == pytest.approx([5e-3, 5e-3, 2.5e-3, 2.5e-3, 1e-2, 0.0], rel=1e-2)
+    plain = network()
+    assert [list(group["params"]) for group in rate_groups(plain)] == [list(plain.parameters())]
+    made[0].learning_rate_share = 2
+    with pytest.raises(
+        UsbenchError, match="Sequential has learning_rate_share=2; use a number above 0, 1 at"
+    ):
+        rate_groups(made)
+
+
+def test_shares_of_the_rate_survive_a_stop(tmp_path: Path) -> None:
+    slices = Slices(cases(), 2, FABRIC.device)
+    whole, halved = with_shares(), with_shares()
+    fit(whole, slices, SETTINGS, FABRIC, 5)
+    checkpoint = tmp_path / "checkpoint.pt"
+
+    class StopError(Exception): ...
+
+    def stop(history: History) -> None:
+        if history.epochs == 2:
+            raise StopError
+
+    with pytest.raises(StopError):
+        fit(halved, slices, SETTINGS, FABRIC, 5, checkpoint, "k", stop)
+    again = with_shares()
+    fit(again, slices, SETTINGS, FABRIC, 5, checkpoint, "k")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
 
 
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:

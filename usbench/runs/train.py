@@ -99,7 +99,42 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
     return rate * (epoch + 1) / (settings.warmup + 1) if epoch < settings.warmup else rate
 
 
-def adam_for(trainable: Sequence[nn.Parameter], settings: TrainSettings, fabric: Fabric) -> torch.optim.Adam:
+def rate_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """The trained parameters of a network, by the share of the learning rate that they train with.
+
+    A module may have the attribute `learning_rate_share`, which holds for its parameters and those of what is
+    within it, unless that has its own: so the rate that a new part needs does not undo a pretrained one.
+
+    Args:
+        network: With or without such modules.
+
+    Returns:
+        Groups for an optimizer, "params" and "share", the share of 1 first. Without such modules it is one.
+
+    Raises:
+        UsbenchError: For a share that is not above 0, or above 1: the rate itself is the same for all.
+    """
+    shares: dict[nn.Parameter, float] = {}
+    for module in network.modules():  # from the outside to the inside
+        share = getattr(module, "learning_rate_share", None)
+        if share is None:
+            continue
+        if not 0 < share <= 1:
+            raise UsbenchError(
+                f"the method's {type(module).__name__} has learning_rate_share={share!r}; use a number above "
+                "0, 1 at most, or freeze its parameters"
+            )
+        shares |= dict.fromkeys(module.parameters(), float(share))
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    others = dict.fromkeys(sorted({shares.get(p, 1.0) for p in trainable} - {1.0}, reverse=True))
+    groups = [
+        {"params": [p for p in trainable if shares.get(p, 1.0) == share], "share": share}
+        for share in (1.0, *others)
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def adam_for(trainable: Sequence[Any], settings: TrainSettings, fabric: Fabric) -> torch.optim.Adam:
     """Adam over all parameters in one kernel, or over lists of them where gradients are scaled and clipped.
 
     At `--precision 16` gradients are scaled. The one kernel takes the scale out by itself, after the place
@@ -107,7 +142,7 @@ def adam_for(trainable: Sequence[nn.Parameter], settings: TrainSettings, fabric:
     scaler.
 
     Args:
-        trainable: The parameters, on their device.
+        trainable: The parameters, on their device, or groups of them.
         settings: `lr`, `weight_decay` and `clip` count.
         fabric: Says whether gradients are scaled.
     """
@@ -162,7 +197,7 @@ def fit(
     trainable = [p for p in network.parameters() if p.requires_grad]
     if not trainable:
         raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
-    optimizer = adam_for(trainable, settings, fabric)
+    optimizer = adam_for(rate_groups(network), settings, fabric)
     if settings.modality_dropout:
         _require_droppable(slices, network)
     checkpoints = Checkpoints(checkpoint, key, Trained(network, optimizer, fabric))
@@ -233,7 +268,7 @@ def _epoch(
     start = time.perf_counter()
     rate = learning_rate(settings, epoch)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)  # checkpoints of before have no share
     # Dropout and the like draw from the global generators.
     torch.manual_seed(seed * 1_000_003 + epoch * 101 + fabric.global_rank)
     draws = torch.Generator().manual_seed(seed * 1_000_003 + epoch)

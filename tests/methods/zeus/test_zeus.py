@@ -283,6 +283,8 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"freeze": "most"}, "unknown value of method.freeze 'most'"),
         ({"own_prompts": -1}, "method.own_prompts=-1: choose 0 to 64"),
         ({"classes": "both"}, "unknown value of method.classes 'both'"),
+        ({"decoder_rate": 0}, "method.decoder_rate=0: choose a share above 0, 1 at most"),
+        ({"decoder_rate": 1.5}, "method.decoder_rate=1.5: choose a share"),
         ({"about": "else"}, "unknown value of method.about 'else'"),
         ({"about": "other", "instruction": "none"}, "instruction=none asks nothing"),
         ({"encoder_precision": "16"}, "unknown value of method.encoder_precision '16'"),

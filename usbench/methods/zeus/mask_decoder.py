@@ -199,12 +199,16 @@ class MaskDecoder(nn.Module):
             prompt's mask is then SAM's plus the mean of that prompt's tokens, which tells them apart. A
             prompt by itself costs as much as all together. No parameter is added.
 
+    Attributes:
+        learning_rate_share: Of the learning rate, the share that it trains with.
+
     Raises:
         UsbenchError: For another value of `masks`.
     """
 
     no_mask: Tensor
     frequencies: Tensor
+    learning_rate_share: float = 1.0
 
     def __init__(self, masks: Literal["first", "mean"] = "first", together: bool = False) -> None:
         super().__init__()

@@ -73,17 +73,16 @@ class Zeus(nn.Module):
         modalities, classes = len(task.modalities), len(task.classes)
         copies = modalities if fusion == "late" else 1
         on_meta = torch.get_default_device().type == "meta"
-        self.decoders = nn.ModuleList(
-            MaskDecoder(together=parts.classes == "together") for _ in range(copies)
-        )
+        decoders = [MaskDecoder(together=parts.classes == "together") for _ in range(copies)]
         if not on_meta:
             path = weight_path(parts.image_encoder)
             state = sam_state(path)
-            for decoder in self.decoders:
-                assert isinstance(decoder, MaskDecoder)
+            for decoder in decoders:
                 load_sam(decoder, state, path)
-        for decoder in self.decoders:
+        for decoder in decoders:
             _freeze(decoder, parts.freeze)
+            decoder.learning_rate_share = parts.decoder_rate
+        self.decoders = nn.ModuleList(decoders)
         # Small, as the instruction's own prompt is at the start.
         self.own = (
             nn.Parameter(torch.randn(modalities, classes, parts.own_prompts, WIDTH) * 0.02)
@@ -381,9 +380,18 @@ METHOD = Method(
         "own_prompts": 0,
         "about": "own",
         "classes": "apart",
+        "decoder_rate": 1.0,
     },
     presets={
-        "quick": {"size": 56, "per": "modality", "max_tokens": 48},
+        # docs/zeus.md has the trials that these come from.
+        "quick": {
+            "size": 84,
+            "per": "modality",
+            "max_tokens": 48,
+            "classes": "together",
+            "decoder_rate": 0.5,
+            "train.warmup": 1,
+        },
         "smoke": {"size": 32, "per": "modality", "max_tokens": 16},
     },
     weights=weights_words,

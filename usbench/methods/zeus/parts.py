@@ -132,6 +132,7 @@ class Parts:
         own_prompts: Trained prompts of each modality and class beside its instruction.
         about: Which structure the question of a class is about, one of `ABOUT`.
         classes: How the prompts of the classes go through the mask decoder, one of `CLASSES`.
+        decoder_rate: The share of the learning rate that the mask decoder trains with.
     """
 
     weights: str
@@ -155,6 +156,7 @@ class Parts:
     own_prompts: int
     about: str
     classes: str
+    decoder_rate: float
 
     @property
     def shown(self) -> bool:
@@ -289,6 +291,9 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     own = int(settings.get("own_prompts", 0))
     if not 0 <= own <= 64:
         raise UsbenchError(f"method.own_prompts={own}: choose 0 to 64")
+    rate = float(settings.get("decoder_rate", 1.0))
+    if not 0 < rate <= 1:
+        raise UsbenchError(f"method.decoder_rate={rate:g}: choose a share above 0, 1 at most")
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),
@@ -302,6 +307,7 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         encoder_precision=precision,
         about=about,
         own_prompts=own,
+        decoder_rate=rate,
         **_decoding(settings),
         **chosen,
         **later,
