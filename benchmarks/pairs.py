@@ -3,11 +3,11 @@
 Usage: python benchmarks/pairs.py RUNS [--less "unet early"] [--folds 2,3,4] [--class liver]
 
 The leaderboard compares rows of one protocol alone, and the number of epochs is part of it; for methods
-trained for equal seconds this table stands beside it. A row is a method under a fusion with its settings; it
-is called by those settings in which it differs from the others of its task. DSC is averaged over seeds within a
-patient. The interval is the t interval (95 %) of the mean paired difference over the patients that both rows
-have; it does not count the variance over seeds, and the difference of each seed stands beside it. Rows that
-lack a fold have fewer patients, and say so.
+trained for equal seconds this table stands beside it. A row is a method under a fusion with its settings;
+it is called by those settings in which it differs from the others of its task. DSC is averaged over seeds
+within a patient. The interval is the t interval (95 %) of the mean paired difference over the patients that
+both rows have; it does not count the variance over seeds, and the difference of each seed stands beside it.
+Rows that lack a fold have fewer patients, and say so.
 """
 
 from __future__ import annotations
