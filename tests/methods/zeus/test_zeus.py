@@ -207,6 +207,30 @@ def test_own_prompts_stand_beside_the_instruction(fusion: str) -> None:
     assert not torch.equal(changed[1], found[1])
 
 
+@pytest.mark.parametrize("fusion", ["hybrid", "late"])
+def test_prompts_may_start_as_large_as_those_of_sam(fusion: str) -> None:
+    """Mean 0 and deviation 1 over the channels, without a parameter; two alike instructions stay apart."""
+    given = {**METHOD.settings, "size": 32}
+    torch.manual_seed(0)
+    plain: Any = build(mock_task(2, 3), fusion, **given)
+    network: Any = build(mock_task(2, 3), fusion, **{**given, "prompt_norm": "unit"})
+    network.load_state_dict(plain.state_dict())
+    instruction = torch.randn(4, 2, 3, 384, generator=torch.Generator().manual_seed(1)) / 384**0.5
+    instruction[:, :, 1] = instruction[:, :, 0] + 0.3 * instruction[:, :, 1]
+    before = torch.stack(plain.sparse(4, instruction, None))
+    found = torch.stack(network.sparse(4, instruction, None))
+    # As long as they come from the text encoder, of length 1, the biases of the aligner hide the text.
+    assert before.std(-1).max() < 0.05
+    assert found.mean(-1).abs().max() < 1e-5
+    assert (found.std(-1, correction=0) - 1).abs().max() < 1e-3
+    apart = (found[:, :, 0] - found[:, :, 1]).std(-1)
+    assert apart.min() > 5 * (before[:, :, 0] - before[:, :, 1]).std(-1).max()
+    # Scaling an instruction changes nothing then.
+    assert torch.allclose(torch.stack(network.sparse(4, instruction * 7, None)), found, atol=1e-3)
+    without: Any = build(mock_task(2, 3), fusion, **{**given, "instruction": "none", "prompt_norm": "unit"})
+    assert without.prompts.std().item() == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("freeze", "frozen"), [("none", UNUSED), ("transformer", UNUSED + 3_291_264), ("all", DECODER)]
 )
@@ -283,6 +307,7 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"freeze": "most"}, "unknown value of method.freeze 'most'"),
         ({"own_prompts": -1}, "method.own_prompts=-1: choose 0 to 64"),
         ({"classes": "both"}, "unknown value of method.classes 'both'"),
+        ({"prompt_norm": "two"}, "unknown value of method.prompt_norm 'two'"),
         ({"decoder_rate": 0}, "method.decoder_rate=0: choose a share above 0, 1 at most"),
         ({"decoder_rate": 1.5}, "method.decoder_rate=1.5: choose a share"),
         ({"about": "else"}, "unknown value of method.about 'else'"),

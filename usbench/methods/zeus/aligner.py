@@ -7,6 +7,19 @@ section 3.1 and Table 1: a trainable two-layer projection to SAM's 256 dimension
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
+
+START = {"none": 0.02, "unit": 1.0}
+"""By `method.prompt_norm`, the deviation of trained prompts at their start, about an instruction's."""
+
+
+def standardised(rows: Tensor) -> Tensor:
+    """Rows [..., width] with mean 0 and deviation 1 over their channels; nothing is trained.
+
+    A text encoder gives rows of length 1, so that the biases of an aligner outweigh the text; SAM's own
+    prompts have a deviation of 0.1 to 0.7.
+    """
+    return functional.layer_norm(rows, rows.shape[-1:], eps=1e-8)
 
 
 class Aligner(nn.Module):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench import Feature, Method, UsbenchError
-from usbench.methods.zeus.aligner import Aligner
+from usbench.methods.zeus.aligner import START, Aligner, standardised
 from usbench.methods.zeus.image_encoder import sam_state
 from usbench.methods.zeus.instructions import (
     PROJECTION_SEED,
@@ -83,9 +83,10 @@ class Zeus(nn.Module):
             _freeze(decoder, parts.freeze)
             decoder.learning_rate_share = parts.decoder_rate
         self.decoders = nn.ModuleList(decoders)
-        # Small, as the instruction's own prompt is at the start.
         self.own = (
-            nn.Parameter(torch.randn(modalities, classes, parts.own_prompts, WIDTH) * 0.02)
+            nn.Parameter(
+                torch.randn(modalities, classes, parts.own_prompts, WIDTH) * START[parts.prompt_norm]
+            )
             if parts.own_prompts
             else None
         )
@@ -95,7 +96,7 @@ class Zeus(nn.Module):
         # A list, so that the frozen model is no submodule: it stays out of state_dict and optimiser.
         self._llm: list[LanguageModel] = []
         if parts.instruction == "none":
-            self.prompts = nn.Parameter(torch.randn(modalities, classes, WIDTH) * 0.02)
+            self.prompts = nn.Parameter(torch.randn(modalities, classes, WIDTH) * START[parts.prompt_norm])
             return
         self.aligners = nn.ModuleList(Aligner(parts.instruction_width, ALIGNER_HIDDEN) for _ in range(copies))
         if parts.instruction in ("text", "embedding") and parts.projection != "none":
@@ -182,7 +183,10 @@ class Zeus(nn.Module):
                 "zeus was called without the rows of its instruction; run it through usbench run"
             )
         aligners = list(self.aligners) * (modalities // len(self.aligners))
-        return [aligner(instruction[:, m]) for m, aligner in enumerate(aligners)]
+        if self.parts.prompt_norm == "none":
+            return [aligner(instruction[:, m]) for m, aligner in enumerate(aligners)]
+        rows = standardised(instruction)
+        return [standardised(aligner(rows[:, m])) for m, aligner in enumerate(aligners)]
 
     def forward(
         self,
@@ -380,6 +384,7 @@ METHOD = Method(
         "own_prompts": 0,
         "about": "own",
         "classes": "apart",
+        "prompt_norm": "none",
         "decoder_rate": 1.0,
     },
     presets={
@@ -389,6 +394,7 @@ METHOD = Method(
             "per": "modality",
             "max_tokens": 48,
             "classes": "together",
+            "prompt_norm": "unit",
             "decoder_rate": 0.5,
             "train.warmup": 1,
         },

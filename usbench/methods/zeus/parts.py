@@ -17,6 +17,7 @@ TEXT_NORMS = ("unit", "none")
 SMALL = ("pad", "enlarge")
 FREEZE = ("none", "transformer", "all")
 CLASSES = ("apart", "together")
+PROMPT_NORMS = ("none", "unit")
 MAX_TOKENS = {"paper": 64, "xraygpt": 300}
 PRECISIONS = ("32", "bf16", "4bit")
 ENCODER_PRECISIONS = ("32", "bf16")
@@ -132,6 +133,7 @@ class Parts:
         own_prompts: Trained prompts of each modality and class beside its instruction.
         about: Which structure the question of a class is about, one of `ABOUT`.
         classes: How the prompts of the classes go through the mask decoder, one of `CLASSES`.
+        prompt_norm: Whether a prompt has deviation 1 over its channels at the start, one of `PROMPT_NORMS`.
         decoder_rate: The share of the learning rate that the mask decoder trains with.
     """
 
@@ -156,6 +158,7 @@ class Parts:
     own_prompts: int
     about: str
     classes: str
+    prompt_norm: str
     decoder_rate: float
 
     @property
@@ -315,9 +318,14 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
 
 
 def _decoding(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What trains of the mask decoder, and how prompts go through it; older results state neither."""
-    found = {"freeze": str(settings.get("freeze", "none")), "classes": str(settings.get("classes", "apart"))}
-    for key, choices in (("freeze", FREEZE), ("classes", CLASSES)):
+    """What trains of the mask decoder, and what prompts are to it; older results state none of it."""
+    of_settings = {
+        "freeze": ("none", FREEZE),
+        "classes": ("apart", CLASSES),
+        "prompt_norm": ("none", PROMPT_NORMS),
+    }
+    found = {key: str(settings.get(key, before)) for key, (before, _) in of_settings.items()}
+    for key, (_, choices) in of_settings.items():
         if found[key] not in choices:
             raise unknown(f"value of method.{key}", found[key], choices)
     return found
