@@ -395,6 +395,7 @@ METHOD = Method(
             "max_tokens": 48,
             "classes": "together",
             "prompt_norm": "unit",
+            "own_prompts": 1,
             "decoder_rate": 0.5,
             "train.warmup": 1,
         },
