@@ -49,18 +49,18 @@ def main() -> None:
             settings = [*words.set, *own]
             if get_method(method)[0].dims == 3:
                 settings += VOLUMES.get(method, []) + words.volume
-            epochs = epochs_of(words, entry, fusion, settings)
+            epochs = epochs_of(words, entry, method, fusion, settings)
             run(words, words.runs, method, fusion, words.folds, epochs, settings)
 
 
-def epochs_of(words: argparse.Namespace, entry: str, fusion: str, settings: list[str]) -> int:
+def epochs_of(words: argparse.Namespace, entry: str, method: str, fusion: str, settings: list[str]) -> int:
     """The epochs that take nearest to `--seconds`, measured once and kept beside the results."""
     kept = words.runs / "epochs.json"
     known: dict[str, int] = json.loads(kept.read_text()) if kept.is_file() else {}
     key = f"{words.task_dir.name if words.task_dir else words.task} {entry} {fusion} {words.seconds:g}"
     if key not in known:
         trial = words.runs.with_name(f"{words.runs.name}-trial") / key.replace(" ", "-")
-        run(words, trial, entry.split("+")[0], fusion, "0", 2, settings)
+        run(words, trial, method, fusion, "0", 2, settings)
         (result,) = trial.rglob("result.json")
         seconds = json.loads(result.read_text())["cost"]["train_seconds"] / 2
         known[key] = max(1, round(words.seconds / seconds))

@@ -152,6 +152,10 @@ def test_parts_train_at_their_share_of_the_rate() -> None:
     assert moved == pytest.approx([5e-3, 5e-3, 2.5e-3, 2.5e-3, 1e-2, 0.0], rel=1e-2)
     plain = network()
     assert [list(group["params"]) for group in rate_groups(plain)] == [list(plain.parameters())]
+    for wrong in ("0.5", 0, float("nan"), -1):
+        made[0].learning_rate_share = wrong
+        with pytest.raises(UsbenchError, match=f"has learning_rate_share={wrong!r}; use a number above 0"):
+            rate_groups(made)
     made[0].learning_rate_share = 2
     with pytest.raises(
         UsbenchError, match="Sequential has learning_rate_share=2; use a number above 0, 1 at"

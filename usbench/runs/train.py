@@ -109,29 +109,27 @@ def rate_groups(network: nn.Module) -> list[dict[str, Any]]:
         network: With or without such modules.
 
     Returns:
-        Groups for an optimizer, "params" and "share", the share of 1 first. Without such modules it is one.
+        Groups for an optimizer, "params" and "share", the largest share first. One without such modules.
 
     Raises:
-        UsbenchError: For a share that is not above 0, or above 1: the rate itself is the same for all.
+        UsbenchError: For a share that is no number above 0, or above 1: no method trains faster than others.
     """
     shares: dict[nn.Parameter, float] = {}
     for module in network.modules():  # from the outside to the inside
         share = getattr(module, "learning_rate_share", None)
         if share is None:
             continue
-        if not 0 < share <= 1:
+        if not isinstance(share, int | float) or not 0 < share <= 1:
             raise UsbenchError(
                 f"the method's {type(module).__name__} has learning_rate_share={share!r}; use a number above "
                 "0, 1 at most, or freeze its parameters"
             )
         shares |= dict.fromkeys(module.parameters(), float(share))
     trainable = [p for p in network.parameters() if p.requires_grad]
-    others = dict.fromkeys(sorted({shares.get(p, 1.0) for p in trainable} - {1.0}, reverse=True))
-    groups = [
+    return [
         {"params": [p for p in trainable if shares.get(p, 1.0) == share], "share": share}
-        for share in (1.0, *others)
+        for share in sorted({shares.get(p, 1.0) for p in trainable}, reverse=True)
     ]
-    return [group for group in groups if group["params"]]
 
 
 def adam_for(trainable: Sequence[Any], settings: TrainSettings, fabric: Fabric) -> torch.optim.Adam:
@@ -191,13 +189,14 @@ def fit(
         Terminated: After SIGTERM: at the end of the epoch, which is then kept, where that is near, else at
             once.
     """
+    groups = rate_groups(network)
+    if not groups:
+        raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
+    # After the groups: it keeps parameters, but no attribute of a batch norm.
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     network.to(fabric.device)
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    if not trainable:
-        raise UsbenchError("the method has no trainable parameter; nothing can be fitted")
-    optimizer = adam_for(rate_groups(network), settings, fabric)
+    optimizer = adam_for(groups, settings, fabric)
     if settings.modality_dropout:
         _require_droppable(slices, network)
     checkpoints = Checkpoints(checkpoint, key, Trained(network, optimizer, fabric))

@@ -112,6 +112,12 @@ def test_other_organs_are_none_of_the_task() -> None:
     assert targets(["Pancreas tumour", "left lung"], "other") == ["urinary bladder", "thyroid gland"]
     assert "pancreas" not in targets(["pancreas"] * 11, "other")
     assert "right lung" not in targets(["left lung"] * 11, "other")
+    for named, organ in (
+        ("Lungs", "right lung"),
+        ("gall bladder", "gallbladder"),
+        ("Pancreas/duodenum", "pancreas"),
+    ):
+        assert organ not in targets([named] * 10, "other")
     with pytest.raises(UsbenchError, match="one class, whose instruction cannot be another's"):
         targets(["tumour"], "shuffled")
     with pytest.raises(UsbenchError, match="11 organs that the task does not name, and it has 12"):

@@ -231,6 +231,11 @@ class MaskDecoder(nn.Module):
         self.register_buffer("no_mask", torch.zeros(1, WIDTH))
         self.register_buffer("frequencies", torch.randn(2, WIDTH // 2))
 
+    @property
+    def _used(self) -> int:
+        """Masks that make up one."""
+        return 1 if self.masks == "first" else MASK_TOKENS
+
     def positions(self, height: int, width: int) -> Tensor:
         """The position encoding of a grid's pixels, float32 [height * width, 256], row by row."""
         matrix = self.frequencies.float()
@@ -258,7 +263,7 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(self._tokens(sparse), image, self.positions(height, width))
         grid = image.flatten(0, 1).transpose(1, 2).unflatten(2, (height, width))
         features = self.output_upscaling(grid).flatten(2)  # of each prompt, or of all together
-        used = 1 if self.masks == "first" else MASK_TOKENS
+        used = self._used
         of_masks = tokens[:, :, 1 : 1 + used]
         if self.together:
             of_masks = tokens[:, 0, 1 : 1 + sparse.shape[1] * used].unflatten(1, (-1, used))
@@ -274,8 +279,7 @@ class MaskDecoder(nn.Module):
         if not self.together:
             own = torch.cat((self.iou_token.weight, self.mask_tokens.weight))
             return torch.cat((own.expand(batch, prompts, -1, -1), sparse), dim=2)
-        used = 1 if self.masks == "first" else MASK_TOKENS
-        of_masks = self.mask_tokens.weight[:used] + sparse.mean(dim=2, keepdim=True)
+        of_masks = self.mask_tokens.weight[: self._used] + sparse.mean(dim=2, keepdim=True)
         parts = (self.iou_token.weight.expand(batch, 1, -1), of_masks.flatten(1, 2), sparse.flatten(1, 2))
         return torch.cat(parts, dim=1).unsqueeze(1)
 

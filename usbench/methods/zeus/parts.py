@@ -103,6 +103,19 @@ WEIGHTS = {
 }
 
 
+# What results that do not state a setting did, and the values that it has now.
+_LATER: dict[str, tuple[str, tuple[str, ...]]] = {
+    "template": ("paper", TEMPLATES),
+    "medclip_norm": (SETS["bundled"]["medclip_norm"], TEXT_NORMS),
+    "medclip_small": (SETS["bundled"]["medclip_small"], SMALL),
+    "encoder_precision": ("32", ENCODER_PRECISIONS),
+    "freeze": ("none", FREEZE),
+    "classes": ("apart", CLASSES),
+    "prompt_norm": ("none", PROMPT_NORMS),
+    "about": ("own", ABOUT),
+}
+
+
 # What MedCLIP's text tower needs besides its weights.
 VOCABULARY = "bioclinicalbert"
 
@@ -283,14 +296,10 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     bits = int(settings.get("feature_bits", 16))
     if bits not in (8, 16):
         raise UsbenchError(f"method.feature_bits={bits}: choose 8 or 16")
-    precision = str(settings.get("encoder_precision", "32"))
-    if precision not in ENCODER_PRECISIONS:
-        raise unknown("value of method.encoder_precision", precision, ENCODER_PRECISIONS)
-    about = str(settings.get("about", "own"))
-    if about not in ABOUT:
-        raise unknown("value of method.about", about, ABOUT)
-    if about != "own" and instruction == "none":
-        raise UsbenchError(f"method.about={about}: instruction=none asks nothing; leave one of the two out")
+    if later["about"] != "own" and instruction == "none":
+        raise UsbenchError(
+            f"method.about={later['about']}: instruction=none asks nothing; leave one of the two out"
+        )
     own = int(settings.get("own_prompts", 0))
     if not 0 <= own <= 64:
         raise UsbenchError(f"method.own_prompts={own}: choose 0 to 64")
@@ -307,28 +316,11 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         llm_precision=str(settings["llm_precision"]),
         size=size,
         feature_bits=bits,
-        encoder_precision=precision,
-        about=about,
         own_prompts=own,
         decoder_rate=rate,
-        **_decoding(settings),
         **chosen,
         **later,
     )
-
-
-def _decoding(settings: Mapping[str, Any]) -> dict[str, str]:
-    """What trains of the mask decoder, and what prompts are to it; older results state none of it."""
-    of_settings = {
-        "freeze": ("none", FREEZE),
-        "classes": ("apart", CLASSES),
-        "prompt_norm": ("none", PROMPT_NORMS),
-    }
-    found = {key: str(settings.get(key, before)) for key, (before, _) in of_settings.items()}
-    for key, (_, choices) in of_settings.items():
-        if found[key] not in choices:
-            raise unknown(f"value of method.{key}", found[key], choices)
-    return found
 
 
 def _check_projection(projection: str, vision: str, llm: str) -> None:
@@ -346,15 +338,13 @@ def _check_projection(projection: str, vision: str, llm: str) -> None:
 
 
 def _later(settings: Mapping[str, Any], weights: str) -> dict[str, str]:
-    """The settings that results from before them do not state: those did what `bundled` does by default."""
-    found = {"template": str(settings.get("template", "paper"))}
-    choices = {"template": TEMPLATES, "medclip_norm": TEXT_NORMS, "medclip_small": SMALL}
-    for key in ("medclip_norm", "medclip_small"):
-        value = str(settings.get(key, SETS["bundled"][key]))
-        found[key] = SETS[weights][key] if value == "auto" else value
-    for key, value in found.items():
-        if value not in choices[key]:
-            raise unknown(f"value of method.{key}", value, choices[key])
+    """The settings that results from before them do not state: they did what `_LATER` says first."""
+    found = {}
+    for key, (before, choices) in _LATER.items():
+        value = str(settings.get(key, before))
+        found[key] = SETS[weights].get(key, value) if value == "auto" else value
+        if found[key] not in choices:
+            raise unknown(f"value of method.{key}", found[key], choices)
     return found
 
 

@@ -77,8 +77,13 @@ def targets(structures: Sequence[str], about: str = "own") -> list[str]:
         )
     if about != "other":
         raise unknown("value of method.about", about, ABOUT)
-    named = {word for words in structures for word in words.lower().split()}
-    free = [organ for organ in _ELSEWHERE if not named & set(organ.split()) - {"left", "right"}]
+    # Without spaces and signs, so that "lungs", "gall bladder" and "pancreas/duodenum" are found too.
+    named = ["".join(c for c in words.lower() if c.isalpha()) for words in structures]
+    free = [
+        organ
+        for organ in _ELSEWHERE
+        if not any(w in words for w in set(organ.split()) - {"left", "right"} for words in named)
+    ]
     if len(structures) > len(free):
         raise UsbenchError(
             f"method.about=other: there are {len(free)} organs that the task does not name, and it has "
