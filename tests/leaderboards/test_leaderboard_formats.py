@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
@@ -199,6 +200,44 @@ def test_cost_figure_shows_every_fusion(full_board, tmp_path):
     assert all(has_colour(path, COLOURS[i]) for i in (4, 5, 6))
     assert not cost_figure([], tmp_path / "none.png")
     assert [p.name for p in tmp_path.iterdir()] == ["cost.png"]
+
+
+@pytest.mark.parametrize("count", [3, 29, 40])
+def test_names_beside_the_cost_figure_neither_meet_nor_leave_it(full_board, tmp_path, monkeypatch, count):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
+    (table,) = [t for t in full_board.tables if t.rows[0].scores["dsc"] is not None][:1]
+    row = replace(table.rows[0], label="unet [bundled efficientnet-lite0 (57934424)], images")
+    cost_figure([replace(table, rows=[row] * count)], tmp_path / "cost.png")
+    (figure,) = drawn
+    key, names = figure.axes[-1], figure.axes[-1].texts
+    boxes = [name.get_window_extent() for name in names]
+    assert len(boxes) == min(count, 34)
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+    assert boxes[-1].y0 >= key.get_window_extent().y0
+
+
+def test_cost_axis_within_one_power_of_ten_has_few_plain_numbers(full_board, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
+    (table,) = [t for t in full_board.tables if t.rows[0].scores["dsc"] is not None][:1]
+    rows = [
+        replace(table.rows[0], parameters=count, ms_per_slice=ms)
+        for count, ms in ((4_500_000, 22), (14_200_000, 33))
+    ]
+    cost_figure([replace(table, rows=rows)], tmp_path / "cost.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    for axes, some in zip(figure.axes, ("10M", "30"), strict=False):
+        low, high = axes.get_xlim()
+        marks = []
+        for minor in (False, True):
+            places, labels = axes.get_xticks(minor=minor), axes.get_xticklabels(minor=minor)
+            marks += [b for a, b in zip(places, labels, strict=True) if low <= a <= high and b.get_text()]
+        boxes = [label.get_window_extent() for label in marks]
+        assert some in [label.get_text() for label in marks]
+        assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_cost_figure_of_many_tables_leaves_some_out(full_board, tmp_path, monkeypatch):

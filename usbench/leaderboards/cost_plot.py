@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _WIDTH, _HEIGHT = 11.0, 3.7  # inches of one table
 _KEYS = 34  # rows that the key beside a table has room for
+_LOOSE = 24  # as many stand in it at their full size; more come closer and smaller
+_LETTERS = 40  # of a row's name at full size that fit beside the panels
+_NAME = 6.5  # size of a name in points
 _TABLES = 24  # tables that one picture has room for
 _DPI = 150
 
@@ -110,6 +113,13 @@ def _panel(
         axes.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8, zorder=0)
     if costs and min(costs) > 0:
         axes.set_xscale("log")
+        if max(costs) < 10 * min(costs):
+            # Within one power of ten matplotlib writes every mark as a product, which run into each other.
+            from matplotlib.ticker import MaxNLocator, NullLocator
+
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(_short)
     unknown = len(rows) - len(points)
     axes.set_xlabel(f"{name} (not known of {unknown})" if unknown else name, fontsize=8)
     axes.tick_params(labelsize=7, which="both")
@@ -119,9 +129,10 @@ def _panel(
 
 def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
     axes.axis("off")
+    places = min(max(len(rows), _LOOSE), _KEYS)
     for place, (number, row) in enumerate(list(enumerate(rows, start=1))[:_KEYS]):
         colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
-        height = 1 - (place + 0.5) / _KEYS
+        height = 1 - (place + 0.5) / places
         face = colour if row.rank else "white"
         axes.plot(
             [0.02],
@@ -133,14 +144,25 @@ def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
             transform=axes.transAxes,
         )
         # A dollar sign in a label is no formula.
-        text = f"{number}  {row.name}".replace("$", r"\$")
-        axes.text(0.06, height, text, transform=axes.transAxes, fontsize=6.5, va="center")
+        text = f"{number}  {row.name}"
+        size = _NAME * min(_LOOSE / places, _LETTERS / max(len(text), 1), 1)
+        axes.text(
+            0.06, height, text.replace("$", r"\$"), transform=axes.transAxes, fontsize=size, va="center"
+        )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     title = "filled: ranked; hollow: not ranked"
     if len(rows) > _KEYS:
         title += f"; the first {_KEYS} of {len(rows)}"
     axes.set_title(title, fontsize=7, loc="left")
+
+
+def _short(cost: float, _: int | None = None) -> str:
+    """A cost on an axis: 4 figures at most, thousands as k, millions as M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if cost >= size:
+            return f"{cost / size:.4g}{letter}"
+    return f"{cost:.4g}"
 
 
 def _dsc(row: Row) -> float:
