@@ -157,7 +157,7 @@ def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
     axes.set_title(title, fontsize=7, loc="left")
 
 
-def _short(cost: float, _: int | None = None) -> str:
+def _short(cost: float, _: float = 0) -> str:
     """A cost on an axis: 4 figures at most, thousands as k, millions as M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if cost >= size:
