@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         Task,
     )
     from usbench.contracts.fusion import Fusion
-    from usbench.contracts.method import EncoderDecoder, Feature, Method
+    from usbench.contracts.method import EncoderDecoder, Feature, Method, Supervised
     from usbench.contracts.pipeline import Pipeline, PipelineFolder, PipelineMasks, PipelineWatcher
     from usbench.contracts.problem import DataProblem
     from usbench.contracts.request import Request
@@ -68,6 +68,7 @@ __all__ = [
     "Reader",
     "Request",
     "Structure",
+    "Supervised",
     "Task",
     "UsbenchError",
     "Watcher",
@@ -106,6 +107,7 @@ _LAZY = {
     "Reader": ("usbench.contracts.data", "Reader"),
     "Request": ("usbench.contracts.request", "Request"),
     "Structure": ("usbench.contracts.data", "Structure"),
+    "Supervised": ("usbench.contracts.method", "Supervised"),
     "Task": ("usbench.contracts.data", "Task"),
     "Watcher": ("usbench.contracts.watcher", "Watcher"),
     "evaluate": ("usbench.tracks.evaluate", "evaluate"),

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from kit.faulty_methods import DECLARES_LATE, FAULTS, Dropping, method_of, verdicts
 from kit.faulty_training import ReadsFresh, ReadsFreshInTraining
-from kit.sound_network import Sound
+from kit.sound_network import Deep, Sound
 from kit.told_networks import Told
-from torch import nn
+from torch import Tensor, nn
 
+from usbench import Supervised
 from usbench.checks.subject import Subject
 from usbench.checks.suite import CHECKS, Check, run_check
 
@@ -34,7 +35,7 @@ def test_fault_is_found_by_its_check_alone(network: type[nn.Module], folder: Pat
     assert verdict.remedy
 
 
-@pytest.mark.parametrize("network", [Sound, Dropping, Told], ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", [Sound, Dropping, Told, Deep], ids=lambda network: network.__name__)
 def test_sound_network_passes_all(network: type[nn.Module], folder: Path) -> None:
     found = verdicts(method_of(network), folder)
     assert [v.check for v in found] == [c.name for c in CHECKS]
@@ -43,6 +44,16 @@ def test_sound_network_passes_all(network: type[nn.Module], folder: Path) -> Non
     expected |= {} if network is Dropping else {"frozen": "n/a"}
     expected |= {} if network is Told else {"present": "n/a"}
     assert states == expected, [v for v in found if v.state == "fail"]
+
+
+def test_more_than_logits_in_evaluation_is_found(folder: Path) -> None:
+    class Always(Deep):
+        def forward(self, images: Tensor) -> Supervised:
+            return Supervised(self.head(self.features(images)), [self.beside(self.features(images))])
+
+    found = {v.check: v for v in verdicts(method_of(Always), folder)}
+    assert [v.check for v in found.values() if v.state == "fail"] == ["builds"]
+    assert "give logits alone unless self.training" in found["builds"].reason
 
 
 @pytest.mark.parametrize("one", CHECKS, ids=lambda one: one.name)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from usbench.checks.subject import mock_task
 from usbench.config import Config
-from usbench.contracts.method import EncoderDecoder, Method
+from usbench.contracts.method import EncoderDecoder, Method, Supervised
 from usbench.contracts.settings import DataSettings, VolumeSettings
 from usbench.errors import UsbenchError
 from usbench.fusions.build import Padded, build_model
@@ -94,6 +94,34 @@ def test_padding_is_centred_and_cropped_back() -> None:
     assert seen == [(2, 3, 64, 64)]
     Padded(Look(), (32, 32))(images[..., :32, :32])
     assert seen[-1] == (2, 3, 32, 32)
+
+
+def test_what_stands_beside_logits_is_padded_and_merged_like_them() -> None:
+    class Both(nn.Module):
+        """Under late fusion: masks of two modalities, and beside them one that is not of a modality."""
+
+        def forward(self, images: Tensor) -> Tensor | Supervised:
+            masks = images.unsqueeze(2)
+            return Supervised(masks, [images[:, :1] * 3], [0.5]) if self.training else masks
+
+    images = torch.randn(1, 2, 5, 6, generator=torch.Generator().manual_seed(0))
+    network = Padded(Merged(Both(), 2, 1, "mean-logits"), (4, 4)).train()
+    found = network(images)
+    assert isinstance(found, Supervised)
+    torch.testing.assert_close(found.logits, images.mean(1, keepdim=True))
+    torch.testing.assert_close(found.auxiliary[0], images[:, :1] * 3)
+    assert found.weights == [0.5]
+    torch.testing.assert_close(network.eval()(images), images.mean(1, keepdim=True))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 6)])
+def test_more_than_logits_in_evaluation_is_an_error(size: tuple[int, int]) -> None:
+    class Always(nn.Module):
+        def forward(self, images: Tensor) -> Supervised:
+            return Supervised(images, [images])
+
+    with pytest.raises(UsbenchError, match="give logits alone unless"):
+        Padded(Always(), (4, 4)).eval()(torch.zeros(1, 1, *size))
 
 
 @pytest.mark.parametrize("merge", ["mean-logits", "mean-probs", "vote", "learned"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,22 @@ import pytest
 import torch
 from torch import nn
 
+from usbench.contracts.method import Supervised
 from usbench.contracts.settings import TrainSettings
 from usbench.datasets.augment import light
 from usbench.datasets.batches import Slices
 from usbench.errors import UsbenchError
 from usbench.runs.predict import write_mask
-from usbench.runs.train import History, dice_bce, draw_epoch, draw_present, fit, learning_rate, rate_groups
+from usbench.runs.train import (
+    History,
+    dice_bce,
+    draw_epoch,
+    draw_present,
+    fit,
+    learning_rate,
+    rate_groups,
+    training_loss,
+)
 from usbench.runtime.devices import make_fabric
 
 
@@ -279,6 +290,51 @@ def test_written_mask_is_what_other_programs_read_and_always_the_same(tmp_path: 
 def test_wrong_shape_of_logits_is_an_error() -> None:
     with pytest.raises(UsbenchError, match=r"logits have shape \(\d, 1, 16, 16\)"):
         fit(nn.Conv2d(2, 1, 1), Slices(cases(), 2, torch.device("cpu")), SETTINGS, FABRIC, 0)
+
+
+def test_auxiliary_logits_by_hand() -> None:
+    # Two pixels, the first of them foreground. A logit of log 3 is a probability of 3/4, one of 0 of 1/2.
+    target = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    sure = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2) * math.log(3)
+    # Dice 1 - (2 x 3/4 + 1) / (3/4 + 1/4 + 1 + 1), cross-entropy log 4/3; 1 - (2 x 1/2 + 1) / 3 and log 2.
+    of_sure, of_even = 1 / 6 + math.log(4 / 3), 1 / 3 + math.log(2)
+    even = torch.zeros_like(sure)
+    loss, dice, bce = training_loss(Supervised(sure, [even, sure]), target)
+    assert loss.item() == pytest.approx(2 * of_sure + of_even, abs=1e-6)
+    assert (dice.item(), bce.item()) == pytest.approx((1 / 6, math.log(4 / 3)), abs=1e-6)
+    loss, *_ = training_loss(Supervised(sure, [even, sure], [0.5, 0.25]), target)
+    assert loss.item() == pytest.approx(1.25 * of_sure + 0.5 * of_even, abs=1e-6)
+    assert training_loss(sure, target)[0].item() == pytest.approx(of_sure, abs=1e-6)
+    with pytest.raises(UsbenchError, match="gives 1 auxiliary logits and 2 weights"):
+        training_loss(Supervised(sure, [even], [1.0, 1.0]), target)
+    with pytest.raises(UsbenchError, match=r"logits have shape \(1, 1, 1, 1\)"):
+        training_loss(Supervised(sure, [even[..., :1]]), target)
+
+
+def test_parts_that_only_auxiliary_logits_reach_are_trained() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.main, self.beside = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor | Supervised:
+            return (
+                Supervised(self.main(images), [self.beside(images)]) if self.training else self.main(images)
+            )
+
+    torch.manual_seed(0)
+    both, alone = Twice(), nn.Conv2d(2, 2, 1)
+    alone.load_state_dict(both.main.state_dict())
+    start = both.beside.weight.detach().clone()
+    slices = Slices(cases(), 2, torch.device("cpu"))
+    # Without a bound on the gradients of all parameters together the logits' own are what they are alone.
+    settings = dataclasses.replace(SETTINGS, clip=0)
+    history = fit(both, slices, settings, FABRIC, 0)
+    assert not torch.equal(both.beside.weight, start)
+    fit(alone, slices, settings, FABRIC, 0)
+    assert torch.equal(both.main.weight, alone.weight)
+    last = history.rows[-1]
+    assert last["loss"] > last["dice_loss"] + last["bce_loss"]
 
 
 def test_augmentation_moves_image_and_mask_together() -> None:

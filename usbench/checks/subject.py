@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from usbench.config import Config, make_config
 from usbench.contracts.data import Modality, Structure, Task
-from usbench.contracts.method import Feature, Method
+from usbench.contracts.method import Feature, Method, Supervised
 from usbench.features.rows import form_of
 from usbench.fusions.build import build_model
 from usbench.fusions.registry import declared, settings_of
-from usbench.runs.train import dice_bce
+from usbench.runs.train import training_loss
 
 CPU = torch.device("cpu")
 PAIR, CLASSES = 2, 2
@@ -74,7 +74,7 @@ class Subject:
     overfit_size: int = 32
     overfit_steps: int = 300
     overfit_lr: float = 1e-3
-    caller: Callable[[nn.Module, Tensor], Tensor] | None = None
+    caller: Callable[[nn.Module, Tensor], Tensor | Supervised] | None = None
     thorough: bool = False
     compiler: str = "inductor"
     _pristine: dict[tuple[int, int], nn.Module] = field(default_factory=dict, repr=False)
@@ -179,10 +179,15 @@ class Subject:
         Returns:
             Whatever the network gives; of a sound one [B, K, H, W].
         """
+        found = self._found(network, images, classes)
+        return found.logits if isinstance(found, Supervised) else found
+
+    def _found(self, network: nn.Module, images: Tensor, classes: int) -> Tensor | Supervised:
+        """What the network gives; in training that may be more than logits."""
         if self.caller is not None:
             return self.caller(network, images)
-        logits: Tensor = network(images, **self.rows(images, classes))
-        return logits
+        found: Tensor | Supervised = network(images, **self.rows(images, classes))
+        return found
 
     def rows(self, images: Tensor, classes: int = CLASSES) -> dict[str, Tensor]:
         """The rows of the method's features for a batch, as a run stores them.
@@ -220,8 +225,8 @@ class Subject:
 
     def loss(self, network: nn.Module, images: Tensor, classes: int = CLASSES) -> Tensor:
         """The loss of training, one number [], on images [B, M, H, W] and their `target`."""
-        dice, bce = dice_bce(self.call(network, images, classes), self.target(images, classes))
-        return dice + bce
+        loss, _, _ = training_loss(self._found(network, images, classes), self.target(images, classes))
+        return loss
 
     @cached_property
     def small(self) -> tuple[int, ...]:

@@ -12,16 +12,13 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from usbench.contracts.names import PROTOCOLS, is_name
 from usbench.contracts.pipeline import Pipeline
 from usbench.errors import UsbenchError
-
-if TYPE_CHECKING:
-    pass
 
 FUSIONS = PROTOCOLS
 
@@ -49,6 +46,25 @@ class EncoderDecoder(nn.Module):
         """Images [B, C, H, W] -> logits [B, K, H, W], or with D before H in both."""
         logits: Tensor = self.decoder(self.encoder(images))
         return logits
+
+
+class Supervised(NamedTuple):
+    """What a segmenter may give while it trains: its logits, and others that are trained on the same masks.
+
+    So do networks with auxiliary decoders, or with masks at several scales (deep supervision). In evaluation
+    a network gives its logits alone.
+
+    Attributes:
+        logits: [B, K, H, W] (under late fusion [B, M, K, H, W]), those that `usbench` scores; volumes have D
+            before H.
+        auxiliary: Others, each [B, K, H, W] at the size of the images. Dice and cross-entropy of each are
+            added to the loss of the logits.
+        weights: What each of those counts; nothing where each counts 1, as much as the logits.
+    """
+
+    logits: Tensor
+    auxiliary: Sequence[Tensor]
+    weights: Sequence[float] = ()
 
 
 def _nothing() -> None:
@@ -114,7 +130,7 @@ class Method:
         build_network: `(in_channels, classes, **settings) -> EncoderDecoder`.
         build_segmenter: `(task, fusion, **settings) -> nn.Module` from images [B, M, H, W] to logits
             [B, K, H, W]. Under late fusion it may give the masks of every modality, [B, M, K, H, W], which
-            are then merged as `fusion.merge` says.
+            are then merged as `fusion.merge` says. In training it may give `Supervised`.
         pipeline: A program that trains and predicts from a folder, with a recipe of its own.
         fusions: The protocols it supports, of a pipeline early and late alone; a segmenter may also name
             fusions of plugins (`Fusion`), under which an encoder and a decoder always run.

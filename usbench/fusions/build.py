@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench.contracts.method import Supervised
 from usbench.contracts.names import PROTOCOLS
 from usbench.errors import UsbenchError
-from usbench.fusions.segmenter import takes_present
+from usbench.fusions.segmenter import each_logits, takes_present
 
 if TYPE_CHECKING:
     from usbench.config import Config
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class Padded(nn.Module):
     """Any network as one that takes any size: inputs padded to a multiple, logits cropped back.
 
-    The padding repeats the edge, half of it on each side. `takes_present` is that of the network.
+    The padding repeats the edge, half of it on each side. `takes_present` is that of the network. What a
+    network gives beside its logits (`Supervised`) is for training alone.
 
     Args:
         network: Images [B, M, H, W] or volumes [B, M, D, H, W], of sizes that are such multiples -> logits.
@@ -34,19 +36,28 @@ class Padded(nn.Module):
         self.takes_present = takes_present(network)
         self.multiple = multiple
 
-    def forward(self, images: Tensor, **extras: Tensor) -> Tensor:
-        """images [B, M, H, W] or [B, M, D, H, W] of any size -> logits [B, K, H, W] or [B, K, D, H, W]."""
+    def forward(self, images: Tensor, **extras: Tensor) -> Tensor | Supervised:
+        """images [B, M, H, W] or [B, M, D, H, W] of any size -> logits [B, K, H, W] or [B, K, D, H, W].
+
+        Raises:
+            UsbenchError: For a network that in evaluation gives more than logits.
+        """
         sizes = images.shape[-len(self.multiple) :]
         short = [-size % multiple for size, multiple in zip(sizes, self.multiple, strict=True)]
         if not any(short):
-            logits: Tensor = self.network(images, **extras)
-            return logits
+            return self._checked(self.network(images, **extras))
         # `pad` counts the axes from the last one on, each with its two sides.
         sides = [side for lack in reversed(short) for side in (lack // 2, lack - lack // 2)]
-        logits = self.network(functional.pad(images, sides, mode="replicate"), **extras)
         inner = [slice(lack // 2, lack // 2 + size) for lack, size in zip(short, sizes, strict=True)]
-        cropped: Tensor = logits[(slice(None), slice(None), *inner)]
-        return cropped
+        padded = self.network(functional.pad(images, sides, mode="replicate"), **extras)
+        return each_logits(self._checked(padded), lambda logits: logits[(slice(None), slice(None), *inner)])
+
+    def _checked(self, found: Tensor | Supervised) -> Tensor | Supervised:
+        if isinstance(found, Supervised) and not self.training:
+            raise UsbenchError(
+                "in evaluation the network gives usbench.Supervised; give logits alone unless self.training"
+            )
+        return found
 
 
 def multiples(method: Method) -> tuple[int, ...]:

@@ -44,6 +44,10 @@ def measure_gflops(
 
     was_training = network.training
     network.eval()
+    # The counter's hooks fail on a parameter that wants gradients and is handed to a part of the network.
+    wanting = [p for p in network.parameters() if p.requires_grad]
+    for parameter in wanting:
+        parameter.requires_grad_(False)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(images, **(extras or {}))
@@ -51,6 +55,8 @@ def measure_gflops(
     except (RuntimeError, NotImplementedError, AssertionError):
         return None
     finally:
+        for parameter in wanting:
+            parameter.requires_grad_(True)
         network.train(was_training)
 
 

@@ -38,6 +38,8 @@ BUILT_IN = {
     "medvisionllama": "usbench.methods.medvisionllama.model:METHOD",
     "missformer": "usbench.baselines.missformer:METHOD",
     "mist": "usbench.methods.mist.method:METHOD",
+    "mmformer": "usbench.baselines.mmformer:METHOD",
+    "mmformer3d": "usbench.baselines.mmformer:VOLUMES",
     "mulmodseg": "usbench.methods.mulmodseg.model:METHOD",
     "nnunet": "usbench.methods.nnunet.method:METHOD",
     "resunet": "usbench.baselines.resunet:METHOD",

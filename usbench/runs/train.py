@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from usbench.contracts.method import Supervised
 from usbench.datasets.augment import light
 from usbench.datasets.draws import draw_epoch
 from usbench.errors import UsbenchError
@@ -69,6 +70,41 @@ def dice_bce(logits: Tensor, target: Tensor, fabric: Fabric | None = None) -> tu
         count = total / fabric.world_size
     dice = (2 * sums[0] + SMOOTH) / (sums[1] + sums[2] + SMOOTH)
     return 1 - dice.mean(), bce / count
+
+
+def training_loss(
+    found: Tensor | Supervised, target: Tensor, fabric: Fabric | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is minimised in a batch: Dice loss and cross-entropy of the logits, and of any beside them.
+
+    Args:
+        found: What the network gave: logits, or `Supervised`.
+        target: 0 or 1, float, [B, K, H, W] or [B, K, D, H, W].
+        fabric: As of `dice_bce`.
+
+    Returns:
+        (all of it, Dice loss of the logits, cross-entropy of the logits), each a float32 number [].
+
+    Raises:
+        UsbenchError: For logits that have not the target's shape, and weights of which there are too few.
+    """
+    logits, others, weights = found if isinstance(found, Supervised) else Supervised(found, ())
+    for one in (logits, *others):
+        if one.shape != target.shape:
+            raise UsbenchError(
+                f"the method's logits have shape {tuple(one.shape)}, "
+                f"not {'[B, K, H, W]' if target.ndim == 4 else '[B, K, D, H, W]'} = {tuple(target.shape)}; "
+                "repair its forward"
+            )
+    if weights and len(weights) != len(others):
+        raise UsbenchError(
+            f"the method gives {len(others)} auxiliary logits and {len(weights)} weights; give as many"
+        )
+    dice, bce = dice_bce(logits, target, fabric)
+    loss = dice + bce
+    for one, weight in zip(others, weights or [1.0] * len(others), strict=True):
+        loss = loss + weight * sum(dice_bce(one, target, fabric))
+    return loss, dice, bce
 
 
 def draw_present(random: np.random.Generator, count: int, modalities: int, dropout: float) -> np.ndarray:
@@ -294,15 +330,7 @@ def _epoch(
             if takes_present(network):
                 extras = {**extras, "present": present}
         optimizer.zero_grad(set_to_none=True)
-        logits = model(images, **extras)
-        if logits.shape != target.shape:
-            raise UsbenchError(
-                f"the method's logits have shape {tuple(logits.shape)}, "
-                f"not {'[B, K, H, W]' if target.ndim == 4 else '[B, K, D, H, W]'} = {tuple(target.shape)}; "
-                "repair its forward"
-            )
-        dice, bce = dice_bce(logits, target, fabric)
-        loss = dice + bce
+        loss, dice, bce = training_loss(model(images, **extras), target, fabric)
         fabric.backward(loss)
         if settings.clip:
             fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
