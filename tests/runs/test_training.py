@@ -370,6 +370,32 @@ def test_augmentation_of_a_share_is_that_of_the_whole_batch() -> None:
     assert torch.allclose(whole[3:], share, atol=1e-6)
 
 
+def test_slices_are_changed_unless_rows_belong_to_them_as_they_are() -> None:
+    """A row for each slice, as a text on its patient would be."""
+    made, seen = cases(), []
+
+    class Wants(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = network()
+
+        def forward(self, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+            seen.append(images.clone())
+            return self.layers(images)
+
+    def images_of(**words: Any) -> list[torch.Tensor]:
+        seen.clear()
+        rows = [{"text": np.ones((len(case.images), 3), np.float32)} for case in made]
+        settings = dataclasses.replace(SETTINGS, epochs=1)
+        fit(Wants(), Slices(made, 2, torch.device("cpu"), rows, **words), settings, FABRIC, 0)
+        return list(seen)
+
+    known = torch.from_numpy(np.concatenate([case.images for case in made])).float()
+    fixed, changed = images_of(), images_of(fixed=False)
+    assert all((known == one).flatten(1).all(1).any() for batch in fixed for one in batch)
+    assert not any((known == one).flatten(1).all(1).any() for batch in changed for one in batch)
+
+
 def test_modality_dropout_leaves_one_modality_of_every_slice_at_least() -> None:
     present = draw_present(np.random.default_rng(0), 20_000, 3, 0.5)
     assert present.any(axis=1).all()

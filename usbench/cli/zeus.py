@@ -60,8 +60,8 @@ def instruction_rows(request: Request, cases: int | None) -> list[dict[str, Any]
     from usbench.datasets.store import prepare
     from usbench.features.store import FeatureStore
     from usbench.methods.registry import source_hash
+    from usbench.methods.zeus.frozen import features
     from usbench.methods.zeus.instructions import Instructions
-    from usbench.methods.zeus.model import features
     from usbench.methods.zeus.parts import resolve
     from usbench.runs.needed import weights_of_request
     from usbench.runs.plan import make_plan

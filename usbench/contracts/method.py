@@ -153,8 +153,8 @@ class Method:
             them concatenated; `fusion.hybrid=concat` needs that.
         features: For frozen parts. `(task, device, **settings) -> [Feature, ...]`; each is computed once for
             every case and stored, and the network is then called as
-            `network(images, **{name: rows of the batch})`. Slices of such a method are augmented by a few
-            views of each, whose rows are stored too (`train.views`).
+            `network(images, **{name: rows of the batch})`. Where rows depend on a slice, slices are augmented
+            by a few views of each, whose rows are stored too (`train.views`).
         frozen_parameters: Parameters of frozen parts that are not in the network, given the settings.
         pretraining_overlap: What is known of the task's cases in the pretraining data.
         made_of: Modules beside the method's own code that it is built from, such as that of another method's

@@ -92,6 +92,8 @@ class Slices:
         regions: Whether the classes are regions, which may overlap.
         targets: Whether masks are wanted; without them there are no `batches`, only `images`, and nothing of
             a mask is read.
+        fixed: Whether rows belong to slices as they are, so that images must not change under them; unless
+            said, wherever there are rows.
     """
 
     left_right = -1  # the axis of images that is mirrored
@@ -107,8 +109,10 @@ class Slices:
         views: Sequence[tuple[View, Mapping[str, np.ndarray | None]]] = (),
         regions: bool = False,
         targets: bool = True,
+        fixed: bool | None = None,
     ) -> None:
         self.classes = classes
+        self.fixed = bool(extras) if fixed is None else fixed
         self.regions = regions
         self.device = device
         self.foreground = np.concatenate([np.asarray(case.foreground) for case in cases])

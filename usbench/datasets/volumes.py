@@ -40,6 +40,7 @@ class Volumes:
     """
 
     has_features = False
+    fixed = False  # no rows, so that nothing forbids to change an image
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class Way(Protocol):
         extras: Extras = (),
         fresh: Fresh = None,
         views: Views = (),
+        fixed: bool | None = None,
     ) -> Slices | Volumes:
         """What a network is trained on; the arguments are those of `Slices`."""
 
@@ -114,9 +115,10 @@ class BySlices:
         extras: Extras = (),
         fresh: Fresh = None,
         views: Views = (),
+        fixed: bool | None = None,
     ) -> Slices:
         """See `Way`."""
-        return Slices(cases, classes, device, extras, fresh, views=views, regions=regions)
+        return Slices(cases, classes, device, extras, fresh, views=views, regions=regions, fixed=fixed)
 
     def groups(self, count: int, batch: int = BATCH) -> list[np.ndarray]:
         """Groups of at most `batch` slices, int [B] each, that differ by one at most."""
@@ -168,6 +170,7 @@ class ByVolumes:
         extras: Extras = (),
         fresh: Fresh = None,
         views: Views = (),
+        fixed: bool | None = None,
     ) -> Volumes:
         """See `Way`."""
         return Volumes(cases, classes, device, self.settings, regions)

@@ -157,8 +157,9 @@ def _train(cell: Cell, fabric: Fabric, frozen: Frozen, watching: Watchers) -> tu
     train_ids = cell.train_ids
     cases = [cell.store.case(i) for i in train_ids]
     classes, regions = len(cell.task.classes), cell.task.regions
+    rows = frozen.rows(train_ids)
     slices = way_of(cell.config).training(
-        cases, classes, fabric.device, regions, frozen.rows(train_ids), frozen.fresh, frozen.views
+        cases, classes, fabric.device, regions, rows, frozen.fresh, frozen.views, frozen.of_slices
     )
     if not slices.foreground.any():
         raise UsbenchError(

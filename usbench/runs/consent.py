@@ -224,7 +224,7 @@ def _ahead(cells: Sequence[Cell], device: str) -> Ahead | None:
 
     from usbench.features.estimate import Ahead
     from usbench.features.store import FeatureStore
-    from usbench.runs.frozen import features_of
+    from usbench.runs.frozen import features_of, views_wanted
 
     ahead, known = Ahead(), dict[Any, FeatureStore]()
     where = torch.device(device)
@@ -245,7 +245,7 @@ def _ahead(cells: Sequence[Cell], device: str) -> Ahead | None:
                 cell.fusion,
             )
         train, test = cell.train_ids, cell.split.test(cell.fold)
-        views = cell.config.train.views if cell.config.train.augment == "light" else 0
+        views = views_wanted(known[key].features, cell.config.train)
         ahead.add(known[key], (*train, *test), train, views, cell.config.train.mirror)
     return ahead if known else None
 

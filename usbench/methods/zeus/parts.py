@@ -65,7 +65,7 @@ WIDTHS = {
 # Of what of a part is loaded, as published: heads and scales that nothing asks are not. Checked in tests
 # against the classes of the libraries.
 PARAMETERS = {
-    "litemedsam": 5_733_748,
+    "litemedsam": 5_726_740,
     "sam-vit-b": 89_670_912,
     "medsam": 89_670_912,
     "sam-vit-l": 308_278_272,
@@ -148,6 +148,7 @@ class Parts:
         classes: How the prompts of the classes go through the mask decoder, one of `CLASSES`.
         prompt_norm: Whether a prompt has deviation 1 over its channels at the start, one of `PROMPT_NORMS`.
         decoder_rate: The share of the learning rate that the mask decoder trains with.
+        encoder_lora: Rank of LoRA in the image encoder, which then runs in every batch; 0 for none.
     """
 
     weights: str
@@ -173,6 +174,7 @@ class Parts:
     classes: str
     prompt_norm: str
     decoder_rate: float
+    encoder_lora: int
 
     @property
     def shown(self) -> bool:
@@ -306,6 +308,14 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
     rate = float(settings.get("decoder_rate", 1.0))
     if not 0 < rate <= 1:
         raise UsbenchError(f"method.decoder_rate={rate:g}: choose a share above 0, 1 at most")
+    adapted = int(settings.get("encoder_lora", 0))
+    if not 0 <= adapted <= 256:
+        raise UsbenchError(f"method.encoder_lora={adapted}: choose 0 to 256")
+    if adapted and later["encoder_precision"] != "32":
+        raise UsbenchError(
+            f"method.encoder_lora={adapted}: what trains is kept in 32 bit; leave method.encoder_precision "
+            "out (--precision bf16 computes in bf16)"
+        )
     return Parts(
         weights=weights,
         projection=str(settings["projection"]),
@@ -318,6 +328,7 @@ def resolve(settings: Mapping[str, Any]) -> Parts:
         feature_bits=bits,
         own_prompts=own,
         decoder_rate=rate,
+        encoder_lora=adapted,
         **chosen,
         **later,
     )
@@ -361,9 +372,13 @@ def weights_words(settings: Mapping[str, Any]) -> str:
 
 
 def frozen_parameters(settings: Mapping[str, Any]) -> int:
-    """Number of parameters of the frozen parts that a run uses.
+    """Number of parameters of the frozen parts that a run uses, without those that are in its network.
 
     Raises:
         UsbenchError: As `resolve`.
     """
-    return sum(PARAMETERS[part] for part in resolve(settings).used)
+    parts = resolve(settings)
+    used = list(parts.used)
+    if parts.encoder_lora and "sam-pool" not in used:  # which looks through an encoder without LoRA
+        used.remove(parts.image_encoder)
+    return sum(PARAMETERS[part] for part in used)
