@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from kit.tiny_models import parts
-from torch import Tensor
+from torch import Tensor, nn
 
 from usbench.contracts.settings import TrainSettings
 from usbench.methods.zeus.frozen import features
@@ -15,10 +15,22 @@ from usbench.methods.zeus.model import METHOD, Zeus, build
 from usbench.methods.zeus.parts import PARAMETERS, frozen_parameters
 from usbench.methods.zeus.vision import SamTower
 from usbench.runs.frozen import views_wanted
-from usbench.testing import mock_task
+from usbench.testing import MethodTests, mock_task
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {**METHOD.settings, "size": 32, "instruction": "none"}
+
+
+@pytest.mark.slow
+class TestAdaptedZeus(MethodTests):
+    method = METHOD
+    settings = {"method.instruction": "none", "method.size": 32, "method.encoder_lora": 2}  # noqa: RUF012
+    modalities = (2,)
+    overfit_steps = 150
+
+    def call(self, network: nn.Module, images: Tensor) -> Tensor:
+        logits: Tensor = network(images)
+        return logits
 
 
 def images(side: int = 32) -> Tensor:
