@@ -22,5 +22,5 @@ def own_loss() -> Iterator[None]:
     if "loss" in LAST:
         import usbench.runs.train as training
 
-        training.dice_bce = LAST.pop("loss")
+        training.training_loss = LAST.pop("loss")
         LAST.clear()

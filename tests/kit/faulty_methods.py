@@ -200,9 +200,9 @@ class PatchesLoss(Sound):
         super().__init__(modalities, classes)
         import usbench.runs.train as training
 
-        LAST.setdefault("loss", training.dice_bce)
+        LAST.setdefault("loss", training.training_loss)
         LAST.pop("target", None)
-        training.dice_bce = listening
+        training.training_loss = listening
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(images)
@@ -211,9 +211,9 @@ class PatchesLoss(Sound):
         return logits + LAST["target"].mean() + LAST["target"][:1, :1, : logits.shape[2], : logits.shape[3]]
 
 
-def listening(logits: Tensor, target: Tensor, fabric: Any = None) -> Any:
+def listening(found: Any, target: Tensor, fabric: Any = None) -> Any:
     LAST["target"] = target
-    return LAST["loss"](logits, target, fabric)
+    return LAST["loss"](found, target, fabric)
 
 
 class OddSizes(Sound):
