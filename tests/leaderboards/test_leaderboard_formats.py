@@ -22,11 +22,16 @@ from kit.places import ROOT
 from kit.schemas import same_keys
 from PIL import Image
 
+from usbench.fusions.looks import Look
 from usbench.leaderboards import render, write
 from usbench.leaderboards.board import build
 from usbench.leaderboards.cost_plot import cost_figure
 from usbench.leaderboards.latex import escape
+from usbench.leaderboards.learning import Curve, Learning, Point
+from usbench.leaderboards.learning_plot import learning_figure
 from usbench.leaderboards.plain import BOARD_SCHEMA_VERSION, board_schema
+from usbench.leaderboards.subgroup_plot import subgroup_figure
+from usbench.leaderboards.subgroups import SubgroupScore, SubgroupTable
 from usbench.leaderboards.terminal import as_terminal
 from usbench.pages.figures import COLOURS
 
@@ -216,6 +221,41 @@ def test_names_beside_the_cost_figure_neither_meet_nor_leave_it(full_board, tmp_
     assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
     assert max(box.x1 for box in boxes) <= figure.bbox.x1
     assert boxes[-1].y0 >= key.get_window_extent().y0
+
+
+LONG = "unet [bundled efficientnet-lite0 (57934424)], images"
+LOOKS = {"early": Look("early", "#0072b2", "#56b4e9", "circle")}
+
+
+@pytest.mark.parametrize("count", [3, 29, 40])
+def test_names_beside_learning_curves_neither_meet_nor_leave_it(tmp_path, monkeypatch, count):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
+    points = tuple(Point(str(n), n, n, 0.5, 0.4, 0.6, 9, 1, 1, "table") for n in (2, 9))
+    curves = (Curve("unet", LONG, "early", points),) * count
+    learning_figure([Learning("title", "chaos", "real", curves)], LOOKS, tmp_path / "learning.png")
+    (figure,) = drawn
+    boxes = [name.get_window_extent() for name in figure.axes[-1].texts]
+    assert len(boxes) == min(count, 30)
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+@pytest.mark.parametrize(
+    "label", ["unet", LONG, "zeus [bundled], instruction text, about shuffled, warm-up 1, size 56"]
+)
+def test_names_beside_subgroups_neither_meet_nor_leave_it(tmp_path, monkeypatch, label):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
+    labels = [f"{label} {i}" for i in range(30)]
+    scores = tuple(SubgroupScore(one, "early", "", "liver", 9, 0.5, 0.4, 0.6, ()) for one in labels)
+    subgroup_figure([SubgroupTable("title", "class", scores, ())], LOOKS, tmp_path / "subgroups.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    boxes = [name.get_window_extent() for name in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 30
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= 0
 
 
 def test_cost_axis_within_one_power_of_ten_has_few_plain_numbers(full_board, tmp_path, monkeypatch):

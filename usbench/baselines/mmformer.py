@@ -107,12 +107,12 @@ class Decoder(nn.Module):
         self.heads = nn.ModuleList(convolution(w, classes, 1) for w in widths[1:] if modalities)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Maps of every level, the finest first -> logits [B, K, H, W], and those of the coarser levels."""
+        """Maps, the finest first -> logits [B, K, H, W], and in training those of the coarser levels."""
         merged = [merge(one) for merge, one in zip(self.merges, maps, strict=True)] if self.heads else maps
         coarser = []
         found = merged[-1]
         for level in reversed(range(len(maps) - 1)):
-            if self.heads:
+            if self.heads and self.training:
                 coarser.append(_larger(self.heads[level](found), 2 ** (level + 1)))
             found = self.ups[level](_larger(found, 2))
             pair = (merged[level], found) if self.heads else (found, merged[level])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look, looks_of
 from usbench.leaderboards.costs import cost_axis
+from usbench.leaderboards.plot_names import key_lines
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
 from usbench.storage.files import atomic_path
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _WIDTH, _HEIGHT = 11.0, 3.7  # inches of one table
 _KEYS = 34  # rows that the key beside a table has room for
-_LOOSE = 24  # as many stand in it at their full size; more come closer and smaller
 _LETTERS = 40  # of a row's name at full size that fit beside the panels
-_NAME = 6.5  # size of a name in points
 _TABLES = 24  # tables that one picture has room for
 _DPI = 150
 
@@ -129,10 +128,10 @@ def _panel(
 
 def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
     axes.axis("off")
-    places = min(max(len(rows), _LOOSE), _KEYS)
-    for place, (number, row) in enumerate(list(enumerate(rows, start=1))[:_KEYS]):
+    names = [f"{number}  {row.name}" for number, row in enumerate(rows, start=1)]
+    # There are fewer lines than rows where there is no room for all.
+    for row, name, (height, size) in zip(rows, names, key_lines(names, _KEYS, _LETTERS), strict=False):
         colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
-        height = 1 - (place + 0.5) / places
         face = colour if row.rank else "white"
         axes.plot(
             [0.02],
@@ -144,10 +143,8 @@ def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
             transform=axes.transAxes,
         )
         # A dollar sign in a label is no formula.
-        text = f"{number}  {row.name}"
-        size = _NAME * min(_LOOSE / places, _LETTERS / max(len(text), 1), 1)
         axes.text(
-            0.06, height, text.replace("$", r"\$"), transform=axes.transAxes, fontsize=size, va="center"
+            0.06, height, name.replace("$", r"\$"), transform=axes.transAxes, fontsize=size, va="center"
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look
 from usbench.leaderboards.learning import Curve, Learning
+from usbench.leaderboards.plot_names import key_lines
 from usbench.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _LINES = ("-", "--", ":", "-.")  # One for each curve of a fusion, in turn.
 _WIDTH, _HEIGHT = 9.0, 3.7  # inches of one group
 _KEYS = 30  # curves that the key beside a plot has room for
+_LETTERS = 46  # of a curve's name at full size that fit there
 _GROUPS = 24  # plots that one picture has room for
 _DPI = 150
 
@@ -61,19 +63,20 @@ def _plot(axes: Axes, key: Axes, group: Learning, looks: Mapping[str, Look]) -> 
     seen: dict[str, int] = {}
     key.axis("off")
     key.set(xlim=(0, 1), ylim=(0, 1))
-    for place, curve in enumerate(group.curves):
+    names = [f"{curve.label}, {curve.fusion}" for curve in group.curves]
+    lines = key_lines(names, _KEYS, _LETTERS)
+    for place, (curve, name) in enumerate(zip(group.curves, names, strict=True)):
         look = looks[curve.fusion]
         turn = seen[curve.fusion] = seen.get(curve.fusion, -1) + 1
         style = {"color": look.colour, "linestyle": _LINES[turn % len(_LINES)], "linewidth": 1.1}
         marker = _MARKERS[look.mark]
         _draw_curve(axes, curve, style, marker)
-        if place < _KEYS:
-            y = 1 - (place + 0.5) / _KEYS
+        if place < len(lines):
+            y, size = lines[place]
             key.plot([0.0, 0.1], [y, y], **style)  # type: ignore[arg-type]
             key.plot([0.05], [y], marker, color=look.colour, markersize=4)
             # A dollar sign in a label is no formula.
-            name = f"{curve.label}, {curve.fusion}".replace("$", r"\$")
-            key.text(0.13, y, name, fontsize=6.5, va="center")
+            key.text(0.13, y, name.replace("$", r"\$"), fontsize=size, va="center")
     if len(group.curves) > _KEYS:
         key.set_title(f"the first {_KEYS} of {len(group.curves)}", fontsize=7, loc="left")
     axes.set_xscale("log")

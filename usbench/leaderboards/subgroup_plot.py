@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look
+from usbench.leaderboards.plot_names import SIZE, fitted
 from usbench.leaderboards.subgroups import SubgroupScore, SubgroupTable
 from usbench.storage.files import atomic_path
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _ACROSS = {"class": 4, "group": 4, "size": 3}  # panels beside each other; the sizes of a class on a line
 _PANEL, _LABELS = 2.2, 2.4  # inches: width of a panel, and of the names of rows
+_LETTERS = 40  # of a row's name at full size that fit beside the panels
 _LINE, _HEAD = 0.17, 0.75  # inches: height of a row, and of all around a panel
 _TABLES, _ROWS = 24, 40  # tables that one picture has room for, and rows of one panel
 _DPI = 150
@@ -105,11 +107,14 @@ def _panel(
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_yticks(range(len(lines)))
-    axes.set_yticklabels([_words(f"{label}, {fusion}") for label, fusion in lines] if named else [])
+    names = [f"{label}, {fusion}" for label, fusion in lines] if named else []
+    labels = axes.set_yticklabels([_words(name) for name in names])
     counts = [one.n for one in scores]
     most = str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     axes.set_xlabel(f"DSC, n = {most}", fontsize=7, labelpad=1)
-    axes.tick_params(labelsize=6.5, length=2)
+    axes.tick_params(labelsize=SIZE, length=2)
+    for label, name in zip(labels, names, strict=False):
+        label.set_fontsize(fitted(name, _LETTERS))
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -93,8 +93,7 @@ def frozen_features(
         for f in features
         for remark in f.remarks([case.notes[f.name] for case in found.cases.values()])
     ]
-    of_slices = any(feature.per_slice for feature in features)
-    return Frozen(found.cases, fresh_rows(features, fusion), found.views, remarks, of_slices)
+    return Frozen(found.cases, fresh_rows(features, fusion), found.views, remarks, _of_slices(features))
 
 
 def views_wanted(features: Sequence[Feature], settings: TrainSettings) -> int:
@@ -104,8 +103,12 @@ def views_wanted(features: Sequence[Feature], settings: TrainSettings) -> int:
         features: Those of the method. Where none depends on a slice, slices are augmented in every batch.
         settings: Of training.
     """
-    stored = settings.augment == "light" and any(feature.per_slice for feature in features)
-    return settings.views if stored else 0
+    return settings.views if settings.augment == "light" and _of_slices(features) else 0
+
+
+def _of_slices(features: Sequence[Feature]) -> bool:
+    """Whether a feature depends on a slice: then its rows belong to slices as they are."""
+    return any(feature.per_slice for feature in features)
 
 
 def features_of(method: Method, task: Task, config: Config, device: torch.device) -> list[Feature]:

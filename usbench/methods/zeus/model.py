@@ -67,6 +67,7 @@ class Zeus(nn.Module):
         copies = modalities if fusion == "late" else 1
         on_meta = torch.get_default_device().type == "meta"
         decoders = [MaskDecoder(together=parts.classes == "together") for _ in range(copies)]
+        state = None
         if not on_meta:
             path = weight_path(parts.image_encoder)
             state = sam_state(path)
@@ -85,11 +86,10 @@ class Zeus(nn.Module):
         )
         self.encoder: ImageEncoder | None = None
         if parts.encoder_lora:
-            path = weight_path(parts.image_encoder)
+            name = parts.image_encoder
             with torch.device("cpu"):
-                self.encoder = load_image_encoder(parts.image_encoder, path, parts.size).adapt(
-                    parts.encoder_lora
-                )
+                encoder = load_image_encoder(name, weight_path(name), parts.size, state=state)
+                self.encoder = encoder.adapt(parts.encoder_lora)
         self.projection: nn.Module | None = None
         self.lora: nn.Module | None = None
         self.prompts: nn.Parameter | None = None
