@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--task-dir", type=Path)
     parser.add_argument("--merge-labels")
     parser.add_argument("--folds", default="0")
+    parser.add_argument("--seed", default="0", help="of the runs; the trials' is 0")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--set", action="append", default=[], help="for every method")
     parser.add_argument("--volume", action="append", default=[], help="settings for methods of volumes alone")
@@ -50,7 +51,7 @@ def main() -> None:
             if get_method(method)[0].dims == 3:
                 settings += VOLUMES.get(method, []) + words.volume
             epochs = epochs_of(words, entry, method, fusion, settings)
-            run(words, words.runs, method, fusion, words.folds, epochs, settings)
+            run(words, words.runs, method, fusion, words.folds, epochs, settings, words.seed)
 
 
 def epochs_of(words: argparse.Namespace, entry: str, method: str, fusion: str, settings: list[str]) -> int:
@@ -78,9 +79,11 @@ def run(
     folds: str,
     epochs: int,
     settings: list[str],
+    seed: str = "0",
 ) -> None:
     """One row of the table, by the command line."""
     command = [sys.executable, "-m", "usbench", "run", "--method", method, "--fusion", fusion]
+    command += ["--seed", seed]
     command += ["--folds", folds, "--preset", words.preset, "--device", "cpu", "--runs-dir", str(runs)]
     if words.task_dir:
         command += ["--task-dir", str(words.task_dir), "--merge-labels", words.merge_labels]

@@ -232,6 +232,34 @@ def test_prompts_may_start_as_large_as_those_of_sam(fusion: str) -> None:
     assert without.prompts.std().item() == pytest.approx(1, abs=0.1)
 
 
+def test_what_instructions_of_all_classes_share_is_taken_away() -> None:
+    """Two that share nearly all come out as far apart as two that do not; a single class is as before."""
+    given = {**METHOD.settings, "size": 32}
+    torch.manual_seed(0)
+    unit: Any = build(mock_task(2, 3), "hybrid", **{**given, "prompt_norm": "unit"})
+    network: Any = build(mock_task(2, 3), "hybrid", **{**given, "prompt_norm": "classes"})
+    network.load_state_dict(unit.state_dict())
+    generator = torch.Generator().manual_seed(1)
+    own = torch.randn(4, 2, 3, 384, generator=generator)
+    shared = 30 * torch.randn(4, 2, 1, 384, generator=generator)
+
+    def cosines(of: Any, instruction: Tensor) -> Tensor:
+        prompts = torch.stack(of.sparse(4, instruction, None))[..., 0, :]
+        return torch.cosine_similarity(prompts[:, :, 0], prompts[:, :, 1], dim=-1)
+
+    assert cosines(unit, own + shared).min() > 0.99
+    assert cosines(network, own + shared).max() < 0.5
+    # The mean over the classes goes, and with it whatever is added to all of them.
+    less = own - own.mean(dim=2, keepdim=True)
+    expected = torch.stack(unit.sparse(4, less, None))
+    assert torch.allclose(torch.stack(network.sparse(4, own + shared, None)), expected, atol=1e-3)
+    one: Any = build(mock_task(2, 1), "hybrid", **{**given, "prompt_norm": "classes"})
+    alone: Any = build(mock_task(2, 1), "hybrid", **{**given, "prompt_norm": "unit"})
+    one.load_state_dict(alone.state_dict())
+    rows = own[:, :, :1]
+    assert torch.equal(torch.stack(one.sparse(4, rows, None)), torch.stack(alone.sparse(4, rows, None)))
+
+
 @pytest.mark.parametrize(
     ("freeze", "frozen"), [("none", UNUSED), ("transformer", UNUSED + 3_291_264), ("all", DECODER)]
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-START = {"none": 0.02, "unit": 1.0}
+START = {"none": 0.02, "unit": 1.0, "classes": 1.0}
 """By `method.prompt_norm`, the deviation of trained prompts at their start, about an instruction's."""
 
 
@@ -20,6 +20,15 @@ def standardised(rows: Tensor) -> Tensor:
     prompts have a deviation of 0.1 to 0.7.
     """
     return functional.layer_norm(rows, rows.shape[-1:], eps=1e-8)
+
+
+def told_apart(rows: Tensor) -> Tensor:
+    """Rows [B, M, K, width] without their mean over the classes; a single class stays as it is.
+
+    The last states of a language model behind questions on four organs have cosines of 0.98 to 0.997: what
+    they share is ten times as long as what tells the organs apart.
+    """
+    return rows - rows.mean(dim=2, keepdim=True) if rows.shape[2] > 1 else rows
 
 
 class Aligner(nn.Module):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from usbench import Method, UsbenchError
-from usbench.methods.zeus.aligner import START, Aligner, standardised
+from usbench.methods.zeus.aligner import START, Aligner, standardised, told_apart
 from usbench.methods.zeus.frozen import features
 from usbench.methods.zeus.image_encoder import ImageEncoder, load_image_encoder, sam_state
 from usbench.methods.zeus.instructions import PROJECTION_SEED, fitted, require_width, start_projection
@@ -185,6 +185,8 @@ class Zeus(nn.Module):
         aligners = list(self.aligners) * (modalities // len(self.aligners))
         if self.parts.prompt_norm == "none":
             return [aligner(instruction[:, m]) for m, aligner in enumerate(aligners)]
+        if self.parts.prompt_norm == "classes":
+            instruction = told_apart(instruction)
         rows = standardised(instruction)
         return [standardised(aligner(rows[:, m])) for m, aligner in enumerate(aligners)]
 

@@ -17,7 +17,7 @@ TEXT_NORMS = ("unit", "none")
 SMALL = ("pad", "enlarge")
 FREEZE = ("none", "transformer", "all")
 CLASSES = ("apart", "together")
-PROMPT_NORMS = ("none", "unit")
+PROMPT_NORMS = ("none", "unit", "classes")
 MAX_TOKENS = {"paper": 64, "xraygpt": 300}
 PRECISIONS = ("32", "bf16", "4bit")
 ENCODER_PRECISIONS = ("32", "bf16")
@@ -146,7 +146,8 @@ class Parts:
         own_prompts: Trained prompts of each modality and class beside its instruction.
         about: Which structure the question of a class is about, one of `ABOUT`.
         classes: How the prompts of the classes go through the mask decoder, one of `CLASSES`.
-        prompt_norm: Whether a prompt has deviation 1 over its channels at the start, one of `PROMPT_NORMS`.
+        prompt_norm: Whether a prompt has deviation 1 over its channels at the start, and whether what the
+            instructions of all classes share is taken away before, one of `PROMPT_NORMS`.
         decoder_rate: The share of the learning rate that the mask decoder trains with.
         encoder_lora: Rank of LoRA in the image encoder, which then runs in every batch; 0 for none.
     """
