@@ -223,6 +223,27 @@ def test_names_beside_the_cost_figure_neither_meet_nor_leave_it(full_board, tmp_
     assert boxes[-1].y0 >= key.get_window_extent().y0
 
 
+def test_long_names_of_few_rows_beside_the_cost_figure_can_be_read(full_board, tmp_path, monkeypatch):
+    """Seven rows of seven settings each: no letter below 5 points, no word lost."""
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
+    (table,) = [t for t in full_board.tables if t.rows[0].scores["dsc"] is not None][:1]
+    label = (
+        "zeus [bundled], warm-up 1, code d358da2e52, about own, encoder_lora 0, instruction text, "
+        "llm_precision 32, per case"
+    )
+    rows = [replace(table.rows[0], label=label)] * 7
+    cost_figure([replace(table, rows=rows)], tmp_path / "cost.png")
+    (figure,) = drawn
+    names = figure.axes[-1].texts
+    boxes = [name.get_window_extent() for name in names]
+    assert len(names) == 7
+    assert min(name.get_fontsize() for name in names) >= 5
+    assert all(name.get_text().split()[1:] == rows[0].name.split() for name in names)
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
 LONG = "unet [bundled efficientnet-lite0 (57934424)], images"
 LOOKS = {"early": Look("early", "#0072b2", "#56b4e9", "circle")}
 

@@ -130,7 +130,7 @@ def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
     axes.axis("off")
     names = [f"{number}  {row.name}" for number, row in enumerate(rows, start=1)]
     # There are fewer lines than rows where there is no room for all.
-    for row, name, (height, size) in zip(rows, names, key_lines(names, _KEYS, _LETTERS), strict=False):
+    for row, (text, height, size) in zip(rows, key_lines(names, _KEYS, _LETTERS), strict=False):
         colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
         face = colour if row.rank else "white"
         axes.plot(
@@ -144,7 +144,13 @@ def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
         )
         # A dollar sign in a label is no formula.
         axes.text(
-            0.06, height, name.replace("$", r"\$"), transform=axes.transAxes, fontsize=size, va="center"
+            0.06,
+            height,
+            text.replace("$", r"\$"),
+            transform=axes.transAxes,
+            fontsize=size,
+            va="center",
+            linespacing=1,
         )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

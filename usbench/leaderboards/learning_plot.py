@@ -65,18 +65,18 @@ def _plot(axes: Axes, key: Axes, group: Learning, looks: Mapping[str, Look]) -> 
     key.set(xlim=(0, 1), ylim=(0, 1))
     names = [f"{curve.label}, {curve.fusion}" for curve in group.curves]
     lines = key_lines(names, _KEYS, _LETTERS)
-    for place, (curve, name) in enumerate(zip(group.curves, names, strict=True)):
+    for place, curve in enumerate(group.curves):
         look = looks[curve.fusion]
         turn = seen[curve.fusion] = seen.get(curve.fusion, -1) + 1
         style = {"color": look.colour, "linestyle": _LINES[turn % len(_LINES)], "linewidth": 1.1}
         marker = _MARKERS[look.mark]
         _draw_curve(axes, curve, style, marker)
         if place < len(lines):
-            y, size = lines[place]
+            text, y, size = lines[place]
             key.plot([0.0, 0.1], [y, y], **style)  # type: ignore[arg-type]
             key.plot([0.05], [y], marker, color=look.colour, markersize=4)
             # A dollar sign in a label is no formula.
-            key.text(0.13, y, name.replace("$", r"\$"), fontsize=size, va="center")
+            key.text(0.13, y, text.replace("$", r"\$"), fontsize=size, va="center", linespacing=1)
     if len(group.curves) > _KEYS:
         key.set_title(f"the first {_KEYS} of {len(group.curves)}", fontsize=7, loc="left")
     axes.set_xscale("log")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
+from typing import NamedTuple
 
 SIZE = 6.5
 """Of a name in points, where there is room."""
 LOOSE = 24
-"""As many names stand beside a plot at that size; more come closer and smaller."""
+"""As many lines stand beside a plot at that size; more come closer and smaller."""
 
 
 def fitted(name: str, letters: int) -> float:
@@ -15,8 +17,24 @@ def fitted(name: str, letters: int) -> float:
     return SIZE * min(1.0, letters / max(len(name), 1))
 
 
-def key_lines(names: Sequence[str], most: int, letters: int) -> list[tuple[float, float]]:
-    """The lines of a key beside a plot.
+class KeyLine(NamedTuple):
+    """A name in the key beside a plot.
+
+    Attributes:
+        text: The name, in several lines where it is long.
+        height: Of its middle, 1 at the top and 0 at the foot of the plot.
+        size: Of its letters in points.
+    """
+
+    text: str
+    height: float
+    size: float
+
+
+def key_lines(names: Sequence[str], most: int, letters: int) -> list[KeyLine]:
+    """The key beside a plot: long names go on in further lines, and all become smaller where these are many.
+
+    A text of several lines has to be drawn without space between them (`linespacing=1`).
 
     Args:
         names: Of all rows.
@@ -24,10 +42,18 @@ def key_lines(names: Sequence[str], most: int, letters: int) -> list[tuple[float
         letters: As of `fitted`.
 
     Returns:
-        For each of the first `most` names its height, 1 at the top and 0 at the foot of the plot, and size.
+        The first `most` names.
     """
-    places = min(max(len(names), LOOSE), most)
-    closest = SIZE * LOOSE / places
-    return [
-        (1 - (i + 0.5) / places, min(fitted(name, letters), closest)) for i, name in enumerate(names[:most])
-    ]
+    size = SIZE
+    while True:
+        width = int(letters * SIZE / size)
+        texts = [wrap(name, width, subsequent_indent="    ") or [name] for name in names[:most]]
+        places = LOOSE * SIZE / size
+        if sum(map(len, texts)) <= places:
+            break
+        size *= 0.98
+    lines, above = [], 0
+    for text in texts:
+        lines.append(KeyLine("\n".join(text), 1 - (above + len(text) / 2) / places, size))
+        above += len(text)
+    return lines
