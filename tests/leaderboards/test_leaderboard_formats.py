@@ -263,7 +263,7 @@ def test_names_beside_learning_curves_neither_meet_nor_leave_it(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "label", ["unet", LONG, "zeus [bundled], instruction text, about shuffled, warm-up 1, size 56"]
+    "label", ["unet", LONG, "zeus [bundled], instruction text, about shuffled, warm-up 1, size 56", LONG * 3]
 )
 def test_names_beside_subgroups_neither_meet_nor_leave_it(tmp_path, monkeypatch, label):
     drawn = []
@@ -277,6 +277,7 @@ def test_names_beside_subgroups_neither_meet_nor_leave_it(tmp_path, monkeypatch,
     assert len(boxes) == 30
     assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
     assert min(box.x0 for box in boxes) >= 0
+    assert all(name.get_fontsize() >= 5 for name in figure.axes[0].get_yticklabels())
 
 
 def test_cost_axis_within_one_power_of_ten_has_few_plain_numbers(full_board, tmp_path, monkeypatch):

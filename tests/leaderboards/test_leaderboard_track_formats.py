@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from usbench.errors import UsbenchError
 from usbench.fusions.looks import looks_of
 from usbench.leaderboards import check, render, write, write_kept
 from usbench.leaderboards.board import Leaderboard, build
+from usbench.leaderboards.track_figure import robustness_figure
 from usbench.leaderboards.track_plain import TRACK_SCHEMA
 from usbench.leaderboards.track_text import track_texts
 
@@ -141,6 +143,26 @@ def test_files_of_out(board, tmp_path):
     assert "Robustness" not in clean
     looks = looks_of([{"name": "early"}, {"name": "late"}])
     assert all(has_colour(tmp_path / "robustness.png", look.colour) for look in looks.values())
+
+
+def test_long_names_above_plots_of_robustness_neither_meet_nor_leave_it(board, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
+    (table,) = [t for t in board.tracks if t.track == "robustness"]
+    label = "zeus [bundled], warm-up 1, code d358da2e52, about own, encoder_lora 0, instruction text, per {}"
+    rows = [replace(table.rows[0], standing=replace(table.rows[0].standing, label=label.format(word * 9)))
+            for word in ("case ", "slice ", "modality ")]  # fmt: skip
+    robustness_figure([replace(table, rows=rows)], tmp_path / "robustness.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    places = [axes.title if axes.title.get_text() else axes._left_title for axes in figure.axes[:3]]
+    boxes = [title.get_window_extent() for title in places]
+    assert all(title.get_text().split()[0] == "zeus" for title in places)
+    assert boxes[0].x1 < boxes[1].x0
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+    assert max(box.y1 for box in boxes) <= figure.bbox.y1
+    # The third panel stands below the first, whose axis says what is missing.
+    assert boxes[2].y1 < figure.axes[0].xaxis.label.get_window_extent().y0
 
 
 def test_one_track_alone(runs, tmp_path):

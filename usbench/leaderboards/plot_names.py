@@ -12,9 +12,9 @@ LOOSE = 24
 """As many lines stand beside a plot at that size; more come closer and smaller."""
 
 
-def fitted(name: str, letters: int) -> float:
-    """The size of a name in points, given how many letters of full size there is room for."""
-    return SIZE * min(1.0, letters / max(len(name), 1))
+def broken(name: str, letters: int, indent: str = "") -> list[str]:
+    """A name in lines of so many letters at most, those behind the first with `indent` before them."""
+    return wrap(name, letters, subsequent_indent=indent, break_on_hyphens=False) or [name]
 
 
 class KeyLine(NamedTuple):
@@ -39,7 +39,7 @@ def key_lines(names: Sequence[str], most: int, letters: int) -> list[KeyLine]:
     Args:
         names: Of all rows.
         most: For how many there is room.
-        letters: As of `fitted`.
+        letters: Of full size that a line has room for.
 
     Returns:
         The first `most` names.
@@ -47,7 +47,7 @@ def key_lines(names: Sequence[str], most: int, letters: int) -> list[KeyLine]:
     size = SIZE
     while True:
         width = int(letters * SIZE / size)
-        texts = [wrap(name, width, subsequent_indent="    ") or [name] for name in names[:most]]
+        texts = [broken(name, width, "    ") for name in names[:most]]
         places = LOOSE * SIZE / size
         if sum(map(len, texts)) <= places:
             break

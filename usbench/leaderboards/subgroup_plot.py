@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look
-from usbench.leaderboards.plot_names import SIZE, fitted
+from usbench.leaderboards.plot_names import SIZE, broken
 from usbench.leaderboards.subgroups import SubgroupScore, SubgroupTable
 from usbench.storage.files import atomic_path
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _ACROSS = {"class": 4, "group": 4, "size": 3}  # panels beside each other; the sizes of a class on a line
 _PANEL, _LABELS = 2.2, 2.4  # inches: width of a panel, and of the names of rows
-_LETTERS = 40  # of a row's name at full size that fit beside the panels
-_LINE, _HEAD = 0.17, 0.75  # inches: height of a row, and of all around a panel
+_LETTERS = 40  # of a line of a row's name that fit beside the panels
+_LINE, _HEAD = 0.17, 0.75  # inches: height of a row whose name has one line, and of all around a panel
+_FURTHER = 0.12  # inches: of each further line of a name
 _TABLES, _ROWS = 24, 40  # tables that one picture has room for, and rows of one panel
 _DPI = 150
 
@@ -54,9 +55,9 @@ def subgroup_figure(tables: Sequence[SubgroupTable], looks: Mapping[str, Look], 
         figure.text(0.1 / width, (top - 0.2) / total, _words(_title(table)), fontsize=9)
         subgroups = list(dict.fromkeys(one.subgroup for one in table.scores))
         lines = _lines(table)
+        tall = _tall(lines)
         for place, subgroup in enumerate(subgroups):
             across, down = place % _ACROSS[table.kind], place // _ACROSS[table.kind]
-            tall = _LINE * len(lines)
             bottom = top - 0.3 - (down + 1) * (tall + _HEAD) + 0.4
             left = _LABELS + across * _PANEL
             axes = figure.add_axes((left / width, bottom / total, (_PANEL - 0.2) / width, tall / total))
@@ -77,7 +78,17 @@ def _lines(table: SubgroupTable) -> list[tuple[str, str]]:
 
 def _height(table: SubgroupTable) -> float:
     panels = math.ceil(len({one.subgroup for one in table.scores}) / _ACROSS[table.kind])
-    return 0.3 + panels * (_LINE * len(_lines(table)) + _HEAD)
+    return 0.3 + panels * (_tall(_lines(table)) + _HEAD)
+
+
+def _names(lines: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """The names of rows beside the first panel, each in its lines."""
+    return [broken(f"{label}, {fusion}", _LETTERS) for label, fusion in lines]
+
+
+def _tall(lines: Sequence[tuple[str, str]]) -> float:
+    """Height of a panel in inches: its rows are as far apart as the longest name needs."""
+    return len(lines) * (_LINE + _FURTHER * (max(map(len, _names(lines))) - 1))
 
 
 def _title(table: SubgroupTable) -> str:
@@ -107,14 +118,12 @@ def _panel(
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_yticks(range(len(lines)))
-    names = [f"{label}, {fusion}" for label, fusion in lines] if named else []
-    labels = axes.set_yticklabels([_words(name) for name in names])
+    names = _names(lines) if named else []
+    axes.set_yticklabels([_words("\n".join(name)) for name in names], linespacing=1)
     counts = [one.n for one in scores]
     most = str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     axes.set_xlabel(f"DSC, n = {most}", fontsize=7, labelpad=1)
     axes.tick_params(labelsize=SIZE, length=2)
-    for label, name in zip(labels, names, strict=False):
-        label.set_fontsize(fitted(name, _LETTERS))
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

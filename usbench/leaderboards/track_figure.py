@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from usbench.fusions.looks import Look, looks_of
+from usbench.leaderboards.plot_names import broken
 from usbench.leaderboards.tracks import TrackRow, TrackTable
 from usbench.scores.robustness import subsets
 from usbench.storage.files import atomic_path
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 _MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 _COLUMNS = 2
 _WIDTH, _HEIGHT = 5.6, 4.1  # inches of a panel
-_ABOVE = 0.7  # of them for a title of two lines and the legend
+_ABOVE, _FURTHER = 0.7, 0.13  # of them for a title of two lines and the legend, and a further line
+_LETTERS = 80  # of a line of the title
 _PANELS = 24  # panels that one picture has room for
 _DPI = 150
 
@@ -72,16 +74,19 @@ def _drawn(panels: Sequence[tuple[TrackTable, str, list[TrackRow]]], dpi: int) -
         len("+".join(some)) for table, _, _ in shown for some in subsets(table.modalities, proper=True)
     )
     below = 0.35 + 0.05 * longest  # inches for the names of what is missing, which stand at an angle
-    height = (_HEIGHT + below) * lines
+    titles = [broken(label, _LETTERS) + broken(table.title, _LETTERS) for table, label, _ in shown]
+    more = _FURTHER * (max(map(len, titles)) - 2)
+    above = _ABOVE + more
+    height = (_HEIGHT + more + below) * lines
     width = max(_WIDTH * columns, 0.5 * 2 ** max(len(table.modalities) for table, _, _ in shown) * columns)
     figure = Figure(figsize=(width, height), dpi=dpi)
     grid = figure.subplots(lines, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.65 / width, right=1 - 0.15 / width, top=1 - _ABOVE / height, bottom=below / height,
-        hspace=(below + _ABOVE) / (_HEIGHT - _ABOVE), wspace=0.16,
+        left=0.65 / width, right=1 - 0.15 / width, top=1 - above / height, bottom=below / height,
+        hspace=(below + above) / (_HEIGHT - _ABOVE), wspace=0.16,
     )  # fmt: skip
-    for axes, (table, label, rows) in zip(grid.flat, shown, strict=False):
-        _panel(axes, table, label, rows, looks)
+    for axes, (table, _, rows), title in zip(grid.flat, shown, titles, strict=False):
+        _panel(axes, table, title, rows, looks)
     for axes in grid.flat[len(shown) :]:
         axes.axis("off")
     if len(panels) > len(shown):
@@ -92,7 +97,7 @@ def _drawn(panels: Sequence[tuple[TrackTable, str, list[TrackRow]]], dpi: int) -
 
 
 def _panel(
-    axes: Axes, table: TrackTable, label: str, rows: Sequence[TrackRow], looks: Mapping[str, Look]
+    axes: Axes, table: TrackTable, title: list[str], rows: Sequence[TrackRow], looks: Mapping[str, Look]
 ) -> None:
     missing = ["+".join(some) for some in subsets(table.modalities, proper=True)]
     names = ["clean", *(f"missing-{some}" for some in missing)]
@@ -119,6 +124,6 @@ def _panel(
     axes.tick_params(axis="y", labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     # A dollar sign in a name is no formula.
-    axes.set_title(f"{label}\n{table.title}".replace("$", r"\$"), fontsize=8, loc="left", pad=20)
+    axes.set_title("\n".join(title).replace("$", r"\$"), fontsize=8, loc="left", pad=20)
     # Between the title and the axes, where it hides no point.
     axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
