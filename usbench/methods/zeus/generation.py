@@ -8,18 +8,24 @@ then left out here, and its caller makes it alone. What all prompts begin with i
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from usbench.methods.zeus.reading import (
+    WORTH,
+    cache_argument,
+    common_length,
+    empty_cache,
+    may_share,
+    pad_left,
+)
 
 CLOSE = 1e-3
 """In logits of single precision: some fifteen times what a batch was seen to change one by (docs/zeus.md)."""
-
-_WORTH = 4  # tokens: a shorter beginning is read anew sooner than shared
 
 
 @dataclass(frozen=True)
@@ -37,27 +43,24 @@ class Prefix:
     def copies(self, model: Any, count: int) -> Any:
         """A cache for so many rows that begin with this."""
         if self.cache is None:
-            return _empty(model)
+            return empty_cache(model)
         cache = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(count)
         return cache
 
 
-def read_prefix(model: Any, rows: Sequence[Tensor]) -> Prefix:
+def read_prefix(model: Any, rows: Sequence[Tensor], answer: int) -> Prefix:
     """Read what all rows begin with, once.
 
     Args:
         model: A causal language model of transformers.
         rows: Embeddings of prompts, [L, width] each. One token of each is left to be read.
+        answer: Tokens of the longest answer.
     """
-    least = min(map(len, rows)) - 1
-    same = torch.ones(least, dtype=torch.bool, device=rows[0].device)
-    for row in rows[1:]:
-        same &= (row[:least] == rows[0][:least]).all(dim=1)
-    length = int(same.long().cumprod(0).sum())
-    if len(rows) < 2 or length < _WORTH:
+    length = common_length(rows)
+    if len(rows) < 2 or length < WORTH or not may_share(model, max(map(len, rows)) + answer):
         return Prefix()
-    cache, embeds = _empty(model), rows[0][None, :length]
+    cache, embeds = empty_cache(model), rows[0][None, :length]
     _read(model, cache, *pad_left([embeds[0]]))
     return Prefix(length, cache)
 
@@ -120,16 +123,6 @@ def continued(
     return answers
 
 
-def pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows [L, width] -> embeddings [N, longest, width], attention mask and positions [N, longest]."""
-    longest = max(map(len, rows))
-    embeds = torch.stack([nn.functional.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
-    mask = torch.ones(len(rows), longest, dtype=torch.long, device=embeds.device)
-    for i, row in enumerate(rows):
-        mask[i, : longest - len(row)] = 0
-    return embeds, mask, (mask.cumsum(1) - 1).clamp(min=0)
-
-
 def _near(logits: Tensor, closer: float) -> list[bool]:
     """Of each row of logits [N, tokens], whether its two largest are closer than that."""
     if not closer:
@@ -139,23 +132,15 @@ def _near(logits: Tensor, closer: float) -> list[bool]:
     return near
 
 
-def _empty(model: Any) -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache(config=model.config)
-
-
 def _read(model: Any, cache: Any, embeds: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
     """Logits [N, tokens] after the last token of each row; the cache is filled in place."""
-    # Newer versions of transformers renamed the argument, model by model.
-    names = inspect.signature(model.forward).parameters
     read = model(
         inputs_embeds=embeds,
         attention_mask=mask,
         position_ids=positions,
         use_cache=True,
         logits_to_keep=1,
-        **{"cache" if "cache" in names else "past_key_values": cache},
+        **{cache_argument(model.forward): cache},
     )
     logits: Tensor = read.logits[:, -1]
     return logits

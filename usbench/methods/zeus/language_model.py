@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from usbench import UsbenchError
-from usbench.methods.zeus.generation import CLOSE, Prefix, continued, pad_left, read_prefix
+from usbench.methods.zeus.generation import CLOSE, Prefix, continued, read_prefix
 from usbench.methods.zeus.prompts import STOP
+from usbench.methods.zeus.reading import last_states
 from usbench.methods.zeus.vision_language import check_info
 from usbench.tools import add_lora, converted, freeze, load_errors, make_importable, quiet, seeded, unknown
 
@@ -26,8 +27,7 @@ from usbench.tools import add_lora, converted, freeze, load_errors, make_importa
 Prompt = tuple[str, Tensor | None, str]
 
 PRECISIONS = ("32", "bf16", "4bit")
-BATCH = 8
-AT_ONCE = 32  # texts
+AT_ONCE = 32  # prompts
 # XrayGPT's demo; it leaves `top_k` to transformers, whose default was 50.
 SAMPLING: dict[str, Any] = {"do_sample": True, "top_p": 0.9, "top_k": 50, "temperature": 1.0, "num_beams": 1}
 LORA_TARGETS = ("q_proj", "v_proj")
@@ -94,7 +94,7 @@ class LanguageModel:
         rows = [self._row(prompt) for prompt in prompts]
         # Coarser numbers tie all the time, so that a text there may depend on those beside it.
         closer = CLOSE if batch > 1 and self.model.dtype == torch.float32 else 0.0
-        prefix = read_prefix(self.model, rows) if batch > 1 else None
+        prefix = read_prefix(self.model, rows, max_tokens) if batch > 1 else None
         answers = []
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
@@ -107,7 +107,7 @@ class LanguageModel:
                 answers.append(self._decode(ids).split(STOP, 1)[0])
         return answers
 
-    def embed(self, prompts: Sequence[Prompt], batch: int = BATCH) -> Tensor:
+    def embed(self, prompts: Sequence[Prompt], batch: int = AT_ONCE) -> Tensor:
         """The embedding of each prompt: the last layer, after its norm, at the prompt's last token.
 
         Gradients reach the image tokens, and LoRA where it was added, through the frozen model.
@@ -125,12 +125,11 @@ class LanguageModel:
         if batch < 1:
             raise UsbenchError(f"batch {batch} must be 1 or more")
         states = []
-        for rows in self._batches(prompts, batch):
-            embeds, mask, positions = pad_left(rows)
-            read = self.model.base_model(
-                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
-            )
-            states.append(read.last_hidden_state[:, -1].float())
+        for start in range(0, len(prompts), batch):
+            some = prompts[start : start + batch]
+            # Not by value: equal tokens of two images have gradients of their own.
+            images = [id(tokens) if tokens is not None else -1 for _, tokens, _ in some]
+            states.append(last_states(self.model, [self._row(prompt) for prompt in some], images))
         return torch.cat(states) if states else torch.zeros(0, self.width)
 
     @torch.inference_mode()
@@ -249,10 +248,6 @@ class LanguageModel:
                 f"model {self.name}; shorten the names or use fewer image tokens"
             )
         return row
-
-    def _batches(self, prompts: Sequence[Prompt], batch: int) -> Iterator[list[Tensor]]:
-        for start in range(0, len(prompts), batch):
-            yield [self._row(prompt) for prompt in prompts[start : start + batch]]
 
     def _continue(
         self, rows: Sequence[Tensor], max_tokens: int, prefix: Prefix | None = None, closer: float = 0.0
