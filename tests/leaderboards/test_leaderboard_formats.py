@@ -223,8 +223,9 @@ def test_names_beside_the_cost_figure_neither_meet_nor_leave_it(full_board, tmp_
     assert boxes[-1].y0 >= key.get_window_extent().y0
 
 
-def test_long_names_of_few_rows_beside_the_cost_figure_can_be_read(full_board, tmp_path, monkeypatch):
-    """Seven rows of seven settings each: no letter below 5 points, no word lost."""
+@pytest.mark.parametrize("count", [7, 20, 34, 50])
+def test_long_names_beside_the_cost_figure_can_be_read(full_board, tmp_path, monkeypatch, count):
+    """Rows of seven settings each: no letter below 5 points, no word lost; the plot above stays as it is."""
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
     (table,) = [t for t in full_board.tables if t.rows[0].scores["dsc"] is not None][:1]
@@ -232,12 +233,21 @@ def test_long_names_of_few_rows_beside_the_cost_figure_can_be_read(full_board, t
         "zeus [bundled], warm-up 1, code d358da2e52, about own, encoder_lora 0, instruction text, "
         "llm_precision 32, per case"
     )
-    rows = [replace(table.rows[0], label=label)] * 7
-    cost_figure([replace(table, rows=rows)], tmp_path / "cost.png")
-    (figure,) = drawn
+    few, rows = table.rows[:1], [replace(table.rows[0], label=label)] * count
+    for first, second in ((few, few), (few, rows)):
+        cost_figure([replace(table, rows=one) for one in (first, second)], tmp_path / "cost.png")
+    usual, figure = drawn
+    # In pixels from the top of the picture: the first table, and the top of the second.
+    ends = [
+        [(one.bbox.y1 - axes.bbox.y1, one.bbox.y1 - axes.bbox.y0) for axes in one.axes]
+        for one in (usual, figure)
+    ]
+    assert ends[1][0] == pytest.approx(ends[0][0], abs=0.5)
+    assert ends[1][-1][0] == pytest.approx(ends[0][-1][0], abs=0.5)
     names = figure.axes[-1].texts
     boxes = [name.get_window_extent() for name in names]
-    assert len(names) == 7
+    assert len(names) == min(count, 34)
+    assert boxes[-1].y0 >= figure.axes[-1].bbox.y0
     assert min(name.get_fontsize() for name in names) >= 5
     assert all(name.get_text().split()[1:] == rows[0].name.split() for name in names)
     assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
@@ -248,16 +258,19 @@ LONG = "unet [bundled efficientnet-lite0 (57934424)], images"
 LOOKS = {"early": Look("early", "#0072b2", "#56b4e9", "circle")}
 
 
+@pytest.mark.parametrize("label", [LONG, LONG * 3])
 @pytest.mark.parametrize("count", [3, 29, 40])
-def test_names_beside_learning_curves_neither_meet_nor_leave_it(tmp_path, monkeypatch, count):
+def test_names_beside_learning_curves_neither_meet_nor_leave_it(tmp_path, monkeypatch, count, label):
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
     points = tuple(Point(str(n), n, n, 0.5, 0.4, 0.6, 9, 1, 1, "table") for n in (2, 9))
-    curves = (Curve("unet", LONG, "early", points),) * count
+    curves = (Curve("unet", label, "early", points),) * count
     learning_figure([Learning("title", "chaos", "real", curves)], LOOKS, tmp_path / "learning.png")
     (figure,) = drawn
     boxes = [name.get_window_extent() for name in figure.axes[-1].texts]
     assert len(boxes) == min(count, 30)
+    assert all(name.get_fontsize() >= 5 for name in figure.axes[-1].texts)
+    assert boxes[-1].y0 >= figure.axes[-1].bbox.y0
     assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(boxes))
     assert max(box.x1 for box in boxes) <= figure.bbox.x1
 
@@ -280,25 +293,36 @@ def test_names_beside_subgroups_neither_meet_nor_leave_it(tmp_path, monkeypatch,
     assert all(name.get_fontsize() >= 5 for name in figure.axes[0].get_yticklabels())
 
 
-def test_cost_axis_within_one_power_of_ten_has_few_plain_numbers(full_board, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("counts", "times", "some"),
+    [
+        ((4_500_000, 14_200_000), (22, 33), ("10M", "30")),
+        ((3_900_000, 60_000_000), (5.5, 57.0), ("10M", "20")),
+        ((900_000, 88_000_000), (0.4, 7.0), ("5M", "2")),
+        ((20_000, 105_000_000), (0.7, 900.0), ("100k", "100")),
+    ],
+)
+def test_cost_axis_has_few_plain_numbers(full_board, tmp_path, monkeypatch, counts, times, some):
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: drawn.append(self))
     (table,) = [t for t in full_board.tables if t.rows[0].scores["dsc"] is not None][:1]
     rows = [
         replace(table.rows[0], parameters=count, ms_per_slice=ms)
-        for count, ms in ((4_500_000, 22), (14_200_000, 33))
+        for count, ms in zip(counts, times, strict=True)
     ]
     cost_figure([replace(table, rows=rows)], tmp_path / "cost.png")
     (figure,) = drawn
     figure.draw_without_rendering()
-    for axes, some in zip(figure.axes, ("10M", "30"), strict=False):
+    for axes, one in zip(figure.axes, some, strict=False):
         low, high = axes.get_xlim()
         marks = []
         for minor in (False, True):
             places, labels = axes.get_xticks(minor=minor), axes.get_xticklabels(minor=minor)
             marks += [b for a, b in zip(places, labels, strict=True) if low <= a <= high and b.get_text()]
         boxes = [label.get_window_extent() for label in marks]
-        assert some in [label.get_text() for label in marks]
+        assert one in [label.get_text() for label in marks]
+        assert not any("$" in label.get_text() for label in marks)
+        assert 2 <= len(marks) <= 7
         assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look, looks_of
 from usbench.leaderboards.costs import cost_axis
-from usbench.leaderboards.plot_names import key_lines
+from usbench.leaderboards.plot_names import Key, key_of, stacked
 from usbench.leaderboards.rows import Row
 from usbench.leaderboards.table import Table
 from usbench.storage.files import atomic_path
@@ -54,16 +54,22 @@ def cost_figure(tables: Sequence[Table], path: Path, axes: Sequence[str] = USUAL
 
     shown = drawn[:_TABLES]
     looks = looks_of(row.fusion_stated for _, rows in drawn for row in rows)
-    height = _HEIGHT * len(shown)
+    keys = [_key_of(rows) for _, rows in shown]
+    taller = [key.taller for key in keys]
+    height, gap = stacked(taller, _HEIGHT)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
     grid = figure.subplots(
-        len(shown), len(costs) + 1, squeeze=False, width_ratios=(*[1] * len(costs), 0.31 * len(costs))
+        len(shown),
+        len(costs) + 1,
+        squeeze=False,
+        width_ratios=(*[1] * len(costs), 0.31 * len(costs)),
+        height_ratios=taller,
     )
     # Fixed margins, in inches: finding them costs more time than all of the drawing.
     figure.subplots_adjust(
-        left=0.55 / _WIDTH, right=1, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.12, hspace=0.3
+        left=0.55 / _WIDTH, right=1, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.12, hspace=gap
     )
-    for (*panels, key), (table, rows) in zip(grid, shown, strict=True):
+    for (*panels, beside), (table, rows), key in zip(grid, shown, keys, strict=True):
         frozen = any(row.frozen_elsewhere for row in rows)
         for panel, cost in zip(panels, costs, strict=True):
             words = cost.heading
@@ -72,7 +78,7 @@ def cost_figure(tables: Sequence[Table], path: Path, axes: Sequence[str] = USUAL
             _panel(panel, rows, [cost.of(row) for row in rows], words, looks)
         panels[0].set_title(table.title, fontsize=9, loc="left")
         panels[0].set_ylabel("DSC, mean over patients", fontsize=8)
-        _key(key, rows, looks)
+        _key(beside, rows, key, looks)
     if len(drawn) > len(shown):
         figure.text(0.55 / _WIDTH, 0.05 / height, f"the first {_TABLES} of {len(drawn)} tables", fontsize=9)
     with atomic_path(Path(path), durable=False) as temporary:
@@ -112,13 +118,7 @@ def _panel(
         axes.step(*zip(*best, strict=True), where="post", color="#999999", linewidth=0.8, zorder=0)
     if costs and min(costs) > 0:
         axes.set_xscale("log")
-        if max(costs) < 10 * min(costs):
-            # Within one power of ten matplotlib writes every mark as a product, which run into each other.
-            from matplotlib.ticker import MaxNLocator, NullLocator
-
-            axes.xaxis.set_major_locator(MaxNLocator(5))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(_short)
+        _mark(axes, max(costs) / min(costs))
     unknown = len(rows) - len(points)
     axes.set_xlabel(f"{name} (not known of {unknown})" if unknown else name, fontsize=8)
     axes.tick_params(labelsize=7, which="both")
@@ -126,11 +126,31 @@ def _panel(
     axes.margins(x=0.08)
 
 
-def _key(axes: Axes, rows: Sequence[Row], looks: Mapping[str, Look]) -> None:
+def _mark(axes: Axes, spread: float) -> None:
+    """Few plain numbers on a logarithmic axis of costs, of which the largest is `spread` times the least.
+
+    Matplotlib writes marks between two powers of ten as products, which run into each other, or none.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+    if spread < 10:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif spread < 100:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(_short)
+
+
+def _key_of(rows: Sequence[Row]) -> Key:
+    return key_of([f"{number}  {row.name}" for number, row in enumerate(rows, start=1)], _KEYS, _LETTERS)
+
+
+def _key(axes: Axes, rows: Sequence[Row], key: Key, looks: Mapping[str, Look]) -> None:
     axes.axis("off")
-    names = [f"{number}  {row.name}" for number, row in enumerate(rows, start=1)]
-    # There are fewer lines than rows where there is no room for all.
-    for row, (text, height, size) in zip(rows, key_lines(names, _KEYS, _LETTERS), strict=False):
+    # There are fewer lines than rows where these are very many.
+    for row, (text, height, size) in zip(rows, key.lines, strict=False):
         colour, marker = looks[row.fusion].colour, _MARKERS[looks[row.fusion].mark]
         face = colour if row.rank else "white"
         axes.plot(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from usbench.fusions.looks import Look
 from usbench.leaderboards.learning import Curve, Learning
-from usbench.leaderboards.plot_names import key_lines
+from usbench.leaderboards.plot_names import Key, key_of, stacked
 from usbench.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -44,14 +44,19 @@ def learning_figure(groups: Sequence[Learning], looks: Mapping[str, Look], path:
     from matplotlib.figure import Figure
 
     shown = groups[:_GROUPS]
-    height = _HEIGHT * len(shown)
+    keys = [
+        key_of([f"{curve.label}, {curve.fusion}" for curve in group.curves], _KEYS, _LETTERS)
+        for group in shown
+    ]
+    taller = [key.taller for key in keys]
+    height, gap = stacked(taller, _HEIGHT)
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI)
-    grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1, 0.62))
+    grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1, 0.62), height_ratios=taller)
     figure.subplots_adjust(
-        left=0.6 / _WIDTH, right=1, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.06, hspace=0.3
+        left=0.6 / _WIDTH, right=1, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.06, hspace=gap
     )
-    for (axes, key), group in zip(grid, shown, strict=True):
-        _plot(axes, key, group, looks)
+    for (axes, beside), group, key in zip(grid, shown, keys, strict=True):
+        _plot(axes, beside, group, key, looks)
     if len(groups) > len(shown):
         figure.text(0.6 / _WIDTH, 0.05 / height, f"the first {_GROUPS} of {len(groups)} groups", fontsize=9)
     with atomic_path(Path(path), durable=False) as temporary:
@@ -59,26 +64,24 @@ def learning_figure(groups: Sequence[Learning], looks: Mapping[str, Look], path:
     return True
 
 
-def _plot(axes: Axes, key: Axes, group: Learning, looks: Mapping[str, Look]) -> None:
+def _plot(axes: Axes, beside: Axes, group: Learning, key: Key, looks: Mapping[str, Look]) -> None:
     seen: dict[str, int] = {}
-    key.axis("off")
-    key.set(xlim=(0, 1), ylim=(0, 1))
-    names = [f"{curve.label}, {curve.fusion}" for curve in group.curves]
-    lines = key_lines(names, _KEYS, _LETTERS)
+    beside.axis("off")
+    beside.set(xlim=(0, 1), ylim=(0, 1))
     for place, curve in enumerate(group.curves):
         look = looks[curve.fusion]
         turn = seen[curve.fusion] = seen.get(curve.fusion, -1) + 1
         style = {"color": look.colour, "linestyle": _LINES[turn % len(_LINES)], "linewidth": 1.1}
         marker = _MARKERS[look.mark]
         _draw_curve(axes, curve, style, marker)
-        if place < len(lines):
-            text, y, size = lines[place]
-            key.plot([0.0, 0.1], [y, y], **style)  # type: ignore[arg-type]
-            key.plot([0.05], [y], marker, color=look.colour, markersize=4)
+        if place < len(key.lines):
+            text, y, size = key.lines[place]
+            beside.plot([0.0, 0.1], [y, y], **style)  # type: ignore[arg-type]
+            beside.plot([0.05], [y], marker, color=look.colour, markersize=4)
             # A dollar sign in a label is no formula.
-            key.text(0.13, y, text.replace("$", r"\$"), fontsize=size, va="center", linespacing=1)
+            beside.text(0.13, y, text.replace("$", r"\$"), fontsize=size, va="center", linespacing=1)
     if len(group.curves) > _KEYS:
-        key.set_title(f"the first {_KEYS} of {len(group.curves)}", fontsize=7, loc="left")
+        beside.set_title(f"the first {_KEYS} of {len(group.curves)}", fontsize=7, loc="left")
     axes.set_xscale("log")
     ticks = sorted({_place(point.least, point.most) for curve in group.curves for point in curve.points})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
