@@ -53,26 +53,36 @@ def tiny_blip2_flan_t5() -> Any:
     return tiny_blip2(T5Config(vocab_size=50, d_model=24, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
 
 
+_DECODER: dict[str, Any] = {
+    "vocab_size": 258,
+    "hidden_size": LLM_WIDTH,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+    "tie_word_embeddings": False,
+}
+
+
 def tiny_llama(positions: int = 256) -> Any:
     make_importable()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=258,
-        hidden_size=LLM_WIDTH,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=positions,
-        initializer_range=0.3,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-        tie_word_embeddings=False,
-    )
-    return LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(LlamaConfig(**_DECODER, max_position_embeddings=positions)).eval()
+
+
+def tiny_mistral(window: int) -> Any:
+    """As `tiny_llama`, each token sees so many back, itself among them."""
+    make_importable()
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    return MistralForCausalLM(MistralConfig(**_DECODER, sliding_window=window)).eval()
 
 
 def llama_folder(folder: Path, shard: str = "40KB") -> Any:

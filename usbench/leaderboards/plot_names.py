@@ -84,9 +84,8 @@ class Stack(NamedTuple):
     gap: float
 
 
-MARGINS = 0.8
-"""Above and below a picture, in inches."""
-_GAP = 0.3
+_MARGINS = 0.8  # inches above and below a picture
+_GAP = 0.3  # between two plots, as a part of the usual height
 
 
 def stacked(taller: Sequence[float], height: float) -> Stack:
@@ -97,5 +96,5 @@ def stacked(taller: Sequence[float], height: float) -> Stack:
         height: Of a picture in inches, for each plot of usual height.
     """
     count, total = len(taller), sum(taller)
-    usual = (height * count - MARGINS) / (count + _GAP * (count - 1))
+    usual = (height * count - _MARGINS) / (count + _GAP * (count - 1))
     return Stack(height * count + usual * (total - count), _GAP * count / total)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from kit.tiny_models import LLM_WIDTH as WIDTH
-from kit.tiny_models import byte_tokenizer, tiny_llama
+from kit.tiny_models import byte_tokenizer, tiny_llama, tiny_mistral
 from torch import Tensor
 
 from usbench.methods.zeus.language_model import LanguageModel, Prompt, load_language_model
@@ -111,8 +111,7 @@ def test_what_classes_share_is_read_once(tiny: LanguageModel, monkeypatch: pytes
 
     monkeypatch.setattr(tiny.model.model, "forward", spied)
     tokens = images(20, 20)
-    prompts = [("###Doctor:", one, f" the {organ} image ###Assistant:") for one in tokens for organ in ORGANS]
-    tiny.embed(prompts)
+    tiny.embed(asked(tokens))
     # By bytes: "<s>###Doctor:", 20 of the image and " the "; behind it "right kidney image ###Assistant:".
     assert seen == [(2, 1 + 10 + 20 + 5), (8, len("right kidney image ###Assistant:"))]
 
@@ -146,22 +145,8 @@ def test_16_bit_are_as_near_as_each_prompt_alone_in_16_bit(folder: Path) -> None
 
 @pytest.mark.parametrize("window", [24, 60, 400])
 def test_models_that_look_back_a_window_alone(tmp_path: Path, window: int) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    tokenizer = byte_tokenizer("<s>", "</s>")
-    torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=window,
-        initializer_range=0.2,
-    )
-    MistralForCausalLM(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    tiny_mistral(window).save_pretrained(tmp_path)
+    byte_tokenizer("<s>", "</s>").save_pretrained(tmp_path)
     model = load_language_model(tmp_path, "mistral")
     tokens = images(3, 3)
     prompts = asked(tokens)
